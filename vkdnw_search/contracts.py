@@ -1,0 +1,218 @@
+"""What a third party may implement: search spaces, proxies, optimizers, executors.
+
+A plug-in author needs this file and :mod:`vkdnw_search.records` only. Nothing has to be inherited: an object with
+these methods is enough. ``vkdnw_search.testing`` has a conformance test for each protocol.
+
+A plug-in is found by an entry point (group ``vkdnw_search.spaces``, ``.proxies``, ``.optimizers`` or
+``.executors``) that names a class or function. Its keyword-only parameters, with their type annotations and
+defaults, are its options in a recipe: ``space: {use: mobilenet, resolution: 224}`` calls
+``MobileNet(resolution=224)``. Frozen dataclasses (``kw_only=True``) fit well. Spaces and proxies must be picklable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar, runtime_checkable
+
+import numpy as np
+import torch
+from torch import nn
+
+from vkdnw_search.records import Cost, Evaluation, Gene, Genome, Part, Score
+
+
+class Architecture(Hashable, Protocol):
+    """A decoded genome. Two architectures with equal ``key`` are the same network."""
+
+    @property
+    def key(self) -> str:
+        """Canonical text: one line, printable ASCII."""
+        ...
+
+
+A = TypeVar("A", bound=Architecture)
+
+
+class SearchSpace(Protocol[A]):
+    """A set of networks, described by genes."""
+
+    @property
+    def name(self) -> str:
+        """The name it is installed under."""
+        ...
+
+    @property
+    def genes(self) -> tuple[Gene, ...]:
+        """The decisions, in a fixed order. A genome has one index for each."""
+        ...
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one input without the batch, e.g. (3, 32, 32): what FLOPs are counted at."""
+        ...
+
+    @property
+    def num_classes(self) -> int:
+        """Number of logits."""
+        ...
+
+    def decode(self, genome: Genome) -> A:
+        """The architecture of a genome. Every index within its gene's range must decode."""
+        ...
+
+    def build(self, architecture: A) -> nn.Module:
+        """A network from (N, *input_shape) to logits (N, num_classes), freshly constructed."""
+        ...
+
+    def source(self, architecture: A) -> str:
+        """Python source that imports torch alone and defines ``Network(num_classes=…)``: the same network."""
+        ...
+
+
+@runtime_checkable
+class HasParts(Protocol):
+    """A space whose networks are a sum of parts, which makes counting them cheap."""
+
+    def parts(self, architecture: Architecture) -> Sequence[Part]:
+        """Blocks that together hold every parameter and every counted operation of the network once."""
+        ...
+
+
+@runtime_checkable
+class HasLayers(Protocol):
+    """A space with a depth of its own; otherwise the number of modules with weights of two or more axes counts."""
+
+    def layers(self, architecture: Architecture) -> int:
+        """Depth, as ``limits.layers`` bounds it."""
+        ...
+
+
+@runtime_checkable
+class HasText(Protocol):
+    """A space that reads architectures back from their text form."""
+
+    def parse(self, text: str) -> Architecture:
+        """The architecture written as ``text``, which need not be canonical. Raises SpaceError."""
+        ...
+
+
+@runtime_checkable
+class HasEncoding(Protocol):
+    """A space that can turn an architecture back into a genome."""
+
+    def encode(self, architecture: Architecture) -> Genome:
+        """A genome that decodes to ``architecture``. Raises SpaceError if its genes cannot express it."""
+        ...
+
+
+@runtime_checkable
+class HasMutation(Protocol):
+    """A space with its own published mutation, used by the optimizers in place of the general one."""
+
+    def mutate(self, genome: Genome, rng: np.random.Generator) -> Genome:
+        """A changed copy of ``genome``."""
+        ...
+
+
+@runtime_checkable
+class HasFreeOperators(Protocol):
+    """A space that declares operators fvcore does not know to be free of cost, such as ``aten::add``."""
+
+    @property
+    def free_operators(self) -> frozenset[str]:
+        """Names as fvcore reports them."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """How a proxy shall look at a network: with inputs ~ N(0, I), from this seed, on this device.
+
+    Attributes:
+        input_shape: of one input, without the batch.
+        num_classes: number of logits, for proxies that need (random) labels.
+        seed: all randomness of the score comes from it.
+        device: where to compute.
+    """
+
+    input_shape: tuple[int, ...]
+    num_classes: int
+    seed: int
+    device: torch.device = torch.device("cpu")
+
+
+class Proxy(Protocol):
+    """A training-free score of a network: higher is better. May change the network's weights and mode.
+
+    Raises DegenerateNetwork for a network that has no usable score.
+    """
+
+    def __call__(self, model: nn.Module, probe: Probe) -> Score:
+        """The score of ``model``, which has just been built."""
+        ...
+
+
+@runtime_checkable
+class HasUpperBound(Protocol):
+    """A proxy that knows, from the cost alone, what a candidate can score at most."""
+
+    def upper_bound(self, cost: Cost) -> float:
+        """No score of a network with this cost is above this value."""
+        ...
+
+
+@runtime_checkable
+class HasRelativeFitness(Protocol):
+    """A proxy whose fitness depends on the whole population, such as a sum of log-ranks."""
+
+    def fitness(self, scores: Sequence[Score]) -> np.ndarray:
+        """One value, higher is better, for each of ``scores`` (of all candidates seen). Shape (n,), float64."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What an optimizer may know.
+
+    Attributes:
+        space: the search space.
+        key: genome → canonical key. Genomes with equal keys are the same network.
+        violation: genome → how far the limits are exceeded, 0 when feasible. Cheap (microseconds to milliseconds).
+        seed: all randomness of the optimizer comes from it.
+    """
+
+    space: SearchSpace[Architecture]
+    key: Callable[[Genome], str]
+    violation: Callable[[Genome], float]
+    seed: int
+
+
+class Optimizer(Protocol):
+    """Proposes genomes and learns from what came of them. Deterministic, given its seed and what it was told."""
+
+    def ask(self) -> list[Genome]:
+        """The next generation: genomes whose keys were never asked before. Empty when nothing is left."""
+        ...
+
+    def tell(self, evaluations: Sequence[Evaluation]) -> None:
+        """The outcome of the last ``ask``, in the same order (possibly fewer, when the run is about to stop)."""
+        ...
+
+
+@runtime_checkable
+class HasThreshold(Protocol):
+    """An optimizer that knows which scores are too low to matter."""
+
+    def threshold(self) -> float:
+        """A candidate that scores below this cannot influence the rest of the search; −inf if any can."""
+        ...
+
+
+@runtime_checkable
+class HasRefit(Protocol):
+    """An optimizer that accepts changed fitness of candidates told before (for HasRelativeFitness proxies)."""
+
+    def refit(self, values: Mapping[str, float]) -> None:
+        """Key → its current fitness, for every scored candidate so far. Called before each ``tell``."""
+        ...

@@ -1,0 +1,59 @@
+"""The errors of this project: each says where, what must hold, what came, and how to mend it.
+
+Every error a user can cause is a :class:`VkdnwSearchError`, so one ``except`` catches them all, and also the
+built-in it resembles, so code that knows nothing of this project still catches it sensibly.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class VkdnwSearchError(Exception):
+    """Base of all errors raised on purpose by this project."""
+
+
+class RecipeError(VkdnwSearchError, ValueError):
+    """A recipe, or an override of one, is not valid. The message lists every fault, one per line."""
+
+
+class PluginError(VkdnwSearchError, LookupError):
+    """A space, proxy, optimizer or executor of that name is not installed, or cannot be loaded."""
+
+
+class SpaceError(VkdnwSearchError, ValueError):
+    """A genome or an architecture text does not belong to the search space."""
+
+
+class BudgetError(VkdnwSearchError, ValueError):
+    """A network cannot be counted, for instance because an operator is unknown to the counter."""
+
+
+class ScoreError(VkdnwSearchError, ValueError):
+    """Settings of a score that cannot give a meaningful value for this network."""
+
+
+class DegenerateNetwork(VkdnwSearchError, ArithmeticError):
+    """The network has no usable score (nothing trainable reaches the output, or values are not finite).
+
+    Inside a search this is a recorded failure of one candidate, not an error of the run.
+    """
+
+
+class RunFolderError(VkdnwSearchError, FileExistsError):
+    """The run folder cannot be used: it holds something else, another recipe, or another process."""
+
+
+class ExportError(VkdnwSearchError, RuntimeError):
+    """The generated source does not reproduce the network that was searched."""
+
+
+class ExecutionError(VkdnwSearchError, RuntimeError):
+    """Evaluating a candidate raised an unexpected exception; the message names the architecture."""
+
+
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """``" Did you mean 'x'?"`` for the choice closest to ``word``, or an empty string if none is close."""
+    match = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
+    return f" Did you mean {match[0]!r}?" if match else ""

@@ -1,0 +1,45 @@
+"""Random initialization of a network from a seed."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+Initialization = Literal["kaiming_normal", "as_built"]
+
+
+@torch.no_grad()
+def initialize(model: nn.Module, *, seed: int, scheme: Initialization = "kaiming_normal") -> None:
+    """Draw the weights of ``model`` anew, in place, from ``seed`` alone.
+
+    ``kaiming_normal``: weights of convolutions and linear layers ~ N(0, 2 / fan-in) (He et al. 2015, arXiv
+    1502.01852, equation 10), their biases 0, affine weights of normalisations 1 and biases 0, batch-norm running
+    statistics 0 and 1: the published choice of VKDNW. Parameters of other modules keep what their constructor gave.
+    ``as_built`` changes nothing.
+    """
+    if scheme == "as_built":
+        return
+    generator = torch.Generator().manual_seed(seed)
+    for module in model.modules():
+        if isinstance(module, nn.modules.conv._ConvNd | nn.Linear):
+            fan_in = module.weight[0].numel()
+            if isinstance(module, nn.modules.conv._ConvTransposeNd):
+                fan_in = module.weight.numel() // (module.weight.shape[1] * module.groups)
+            _normal(module.weight, std=(2.0 / max(fan_in, 1)) ** 0.5, generator=generator)
+            if module.bias is not None:
+                module.bias.zero_()
+        elif isinstance(module, _BatchNorm):
+            module.reset_parameters()
+        elif isinstance(module, nn.GroupNorm | nn.LayerNorm):
+            module.reset_parameters()
+
+
+def _normal(tensor: torch.Tensor, *, std: float, generator: torch.Generator) -> None:
+    """Fill from a CPU generator, so that one seed gives one network whatever the device."""
+    if tensor.device.type == "cpu":
+        tensor.normal_(0.0, std, generator=generator)
+    else:
+        tensor.copy_(torch.empty(tensor.shape, dtype=tensor.dtype).normal_(0.0, std, generator=generator))

@@ -1,0 +1,1 @@
+"""Training-free scores of a network at initialization, one file per family."""

@@ -1,0 +1,123 @@
+"""The frozen records that cross a border between files; each checks itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from torch import nn
+
+from vkdnw_search.errors import SpaceError
+
+Genome = tuple[int, ...]
+"""A candidate as the optimizers see it: for each gene the index of its choice."""
+
+GeneValue = int | float | str | bool
+
+
+@dataclass(frozen=True, slots=True)
+class Gene:
+    """One decision of a search space.
+
+    ``ordered`` genes (widths, depths) mutate to a near choice, unordered ones to any other choice.
+    """
+
+    name: str
+    choices: tuple[GeneValue, ...]
+    ordered: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            raise SpaceError("gene name: must not be empty")
+        if not self.choices:
+            raise SpaceError(f"gene {self.name!r}: must have at least one choice")
+        if len(set(map(repr, self.choices))) != len(self.choices):
+            raise SpaceError(f"gene {self.name!r}: choices must differ, but are {self.choices}")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A block of a network with the shape of its input, so that costs can be memoised and added up.
+
+    Attributes:
+        kind: everything that tells parts apart but their widths, e.g. ``("conv", kernel, stride, resolution)``.
+        widths: channel numbers in each of which every count of the part is linear (a convolution's FLOPs are
+            linear in its input channels and in its output channels); empty if there are none. The counter
+            measures a kind at two values of each width and interpolates exactly.
+        make: ``make(*widths) → (module, input_shape)``, input_shape without the batch, e.g. ``(C, H, W)``.
+    """
+
+    kind: Hashable
+    widths: tuple[int, ...]
+    make: Callable[..., tuple[nn.Module, tuple[int, ...]]] = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a network costs at the recipe's input, batch size 1.
+
+    Attributes:
+        flops: as ``fvcore.nn.FlopCountAnalysis(model.eval(), x).total()`` counts (one multiply-add = 1).
+        macs: multiply-adds of convolutions and linear layers alone.
+        parameters: trainable scalars.
+        layers: depth as the search space defines it (``SearchSpace.layers``).
+        tensors: trainable parameter tensors.
+        modules: leaf modules that own at least one trainable parameter.
+    """
+
+    flops: int
+    macs: int
+    parameters: int
+    layers: int
+    tensors: int
+    modules: int
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A proxy's verdict on one network: higher is better.
+
+    Attributes:
+        value: the fitness.
+        standard_error: of ``value`` as an estimate of its mean over initializations; NaN where unknown.
+        terms: named numbers the value is made of, for reports and for aggregation by rank.
+    """
+
+    value: float
+    standard_error: float = math.nan
+    terms: Mapping[str, float] = field(default_factory=dict)
+
+
+Status = Literal["scored", "infeasible", "bounded", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One visited candidate.
+
+    Attributes:
+        number: position in the order of asking, from 0.
+        generation: the ask it came from, from 0.
+        violation: sum over limits of the share by which each is exceeded; 0 when feasible.
+        status: ``scored``; ``infeasible`` (a limit is violated, never scored); ``bounded`` (its upper bound
+            cannot enter the surviving population, ``score.value`` is that bound); ``failed`` (no usable score).
+        reason: why it is not ``scored``, in words; empty otherwise.
+    """
+
+    number: int
+    generation: int
+    genome: Genome
+    key: str
+    cost: Cost
+    violation: float
+    status: Status
+    reason: str = ""
+    score: Score | None = None
+
+    def __post_init__(self) -> None:
+        if self.status == "scored" and (self.score is None or not math.isfinite(self.score.value)):
+            raise ValueError(f"evaluation {self.number} ({self.key}): a scored candidate needs a finite score")
+        if (self.violation > 0) != (self.status == "infeasible"):
+            raise ValueError(f"evaluation {self.number} ({self.key}): violation {self.violation} with {self.status}")
