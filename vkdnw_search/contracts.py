@@ -134,12 +134,14 @@ class Probe:
         num_classes: number of logits, for proxies that need (random) labels.
         seed: all randomness of the score comes from it.
         device: where to compute.
+        cost: what the network costs, where it has been counted already, for proxies that use its size.
     """
 
     input_shape: tuple[int, ...]
     num_classes: int
     seed: int
     device: torch.device = torch.device("cpu")
+    cost: Cost | None = None
 
 
 class Proxy(Protocol):
@@ -150,6 +152,28 @@ class Proxy(Protocol):
 
     def __call__(self, model: nn.Module, probe: Probe) -> Score:
         """The score of ``model``, which has just been built."""
+        ...
+
+
+@runtime_checkable
+class HasCostScore(Protocol):
+    """A proxy that needs the cost of a network only, so that the network need not be built."""
+
+    def score_cost(self, cost: Cost) -> Score:
+        """The score of any network with this cost."""
+        ...
+
+
+@runtime_checkable
+class HasStages(Protocol):
+    """A network that names its stages, for proxies that compare successive features (AZ-NAS).
+
+    A stage is the stem, a cell or a residual unit. Networks without this method have their stages found by
+    :func:`vkdnw_search.proxies.stages.find_stages`.
+    """
+
+    def stages(self) -> Sequence[nn.Module]:
+        """Submodules whose outputs, (N, C, H, W), are the successive features. Each runs once in a forward pass."""
         ...
 
 

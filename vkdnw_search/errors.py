@@ -41,6 +41,10 @@ class DegenerateNetwork(VkdnwSearchError, ArithmeticError):
     """
 
 
+class RankingError(VkdnwSearchError, ValueError):
+    """Scores and accuracies that cannot be compared, or an accuracy table that cannot be read."""
+
+
 class RunFolderError(VkdnwSearchError, FileExistsError):
     """The run folder cannot be used: it holds something else, another recipe, or another process."""
 
