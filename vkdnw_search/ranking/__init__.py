@@ -1,0 +1,1 @@
+"""How well a proxy ranks networks whose accuracy is known."""
