@@ -19,7 +19,9 @@ PUBLISHED = [
 ]
 
 small = st.integers(0, 5)  # few values, so that ties are common
-rankings = st.lists(st.tuples(small, st.integers(0, 100)), min_size=2, max_size=6).map(lambda rows: tuple(zip(*rows, strict=True)))
+rankings = st.lists(st.tuples(small, st.integers(0, 100)), min_size=2, max_size=6).map(
+    lambda rows: tuple(zip(*rows, strict=True))
+)
 METRICS = {
     "kendall": kendall,
     "spearman": spearman,
