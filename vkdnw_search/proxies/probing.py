@@ -1,0 +1,126 @@
+"""What every baseline does first and last: initialise, draw inputs and labels, differentiate, check the result."""
+
+# No `from __future__ import annotations` here: the options of ImageProxy are inherited by classes in other modules,
+# and whoever reads a signature there must find the annotations themselves, not text to be resolved in this module.
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Annotated, get_args, get_type_hints
+
+import torch
+from annotated_types import Interval
+from torch import nn
+from torch.nn import functional as F
+
+from vkdnw_search.contracts import Probe
+from vkdnw_search.errors import DegenerateNetwork, ScoreError
+from vkdnw_search.initialization import Initialization, initialize
+from vkdnw_search.records import Score
+from vkdnw_search.seeding import seed_from
+
+__all__ = ["Batch", "ImageProxy", "Resolution", "Weights", "gradients", "layer_weights", "prepared", "scored"]
+
+Batch = Annotated[int, Interval(ge=2, le=4096), "number of random images"]
+Resolution = Annotated[int, Interval(ge=0, le=1024), "side of the random images in pixels; 0: that of the recipe"]
+Weights = Annotated[Initialization, "how the weights are drawn"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageProxy:
+    """The options that proxies of a batch of random images share. The published batch is 64."""
+
+    batch: Batch = 64
+    resolution: Resolution = 0
+    initialization: Weights = "kaiming_normal"
+
+    def __post_init__(self) -> None:
+        for name, hint in get_type_hints(type(self), include_extras=True).items():
+            for bound in get_args(hint)[1:]:
+                value = getattr(self, name)
+                if isinstance(bound, Interval) and not (bound.ge <= value <= bound.le):
+                    raise ScoreError(
+                        f"{type(self).__name__}, {name}: must be in {bound.ge} … {bound.le}, but is {value}"
+                    )
+
+    def images(self, probe: Probe, *, index: int = 0) -> torch.Tensor:
+        """Batch number ``index`` of inputs ~ N(0, I). Shape (batch, *probe.input_shape), or with our resolution."""
+        return random_images(probe, self.batch, resolution=self.resolution, index=index)
+
+    def loss(self, model: nn.Module, probe: Probe, *, index: int = 0) -> torch.Tensor:
+        """Mean cross-entropy of a batch of random images with random labels."""
+        return F.cross_entropy(model(self.images(probe, index=index)), random_labels(probe, self.batch, index=index))
+
+
+def random_images(probe: Probe, batch: int, *, resolution: int = 0, index: int = 0) -> torch.Tensor:
+    """Inputs ~ N(0, I) that depend on the probe's seed and ``index`` alone."""
+    shape = probe.input_shape
+    if resolution:
+        shape = (shape[0], *(resolution for _ in shape[1:]))
+    generator = torch.Generator().manual_seed(seed_from(probe.seed, "images", index))
+    return torch.randn(batch, *shape, generator=generator).to(probe.device)
+
+
+def random_labels(probe: Probe, batch: int, *, index: int = 0) -> torch.Tensor:
+    """Uniform labels, shape (batch,), in place of those of a data set.
+
+    Raises:
+        ScoreError: if there is a single class: its cross-entropy is 0 for every network.
+    """
+    if probe.num_classes < 2:
+        raise ScoreError(
+            f"score: a proxy of the cross-entropy needs at least 2 classes, but the space has {probe.num_classes}; "
+            "choose a proxy without labels, such as vkdnw_single, jacov, naswot or synflow"
+        )
+    generator = torch.Generator().manual_seed(seed_from(probe.seed, "labels", index))
+    return torch.randint(probe.num_classes, (batch,), generator=generator).to(probe.device)
+
+
+@contextmanager
+def prepared(model: nn.Module, probe: Probe, scheme: Initialization) -> Iterator[None]:
+    """Freshly initialised, on the probe's device, in training mode; what the network draws itself is seeded too."""
+    initialize(model, seed=seed_from(probe.seed, "initialization"), scheme=scheme)
+    model.to(probe.device).train()
+    with torch.random.fork_rng(devices=[probe.device] if probe.device.type == "cuda" else []):
+        torch.manual_seed(seed_from(probe.seed, "network"))  # dropout and the like
+        yield
+
+
+def layer_weights(model: nn.Module) -> list[torch.Tensor]:
+    """Weights of convolutions and linear layers, without biases and normalisations: what pruning scores are about."""
+    layers = (m for m in model.modules() if isinstance(m, nn.modules.conv._ConvNd | nn.Linear))
+    weights = [m.weight for m in layers if m.weight.requires_grad]
+    if not weights:
+        raise DegenerateNetwork("the network has no trainable convolution or linear layer")
+    return weights
+
+
+def gradients(
+    value: torch.Tensor, inputs: Sequence[torch.Tensor], *, create_graph: bool = False, retain_graph: bool = False
+) -> tuple[torch.Tensor, ...]:
+    """∂value/∂input for each input, zeros where ``value`` does not depend on it.
+
+    Raises:
+        DegenerateNetwork: if ``value`` depends on nothing, so that all gradients are zero.
+    """
+    if not value.requires_grad:
+        raise DegenerateNetwork("the output of the network depends neither on its weights nor on its input")
+    keep = retain_graph or create_graph
+    grads = torch.autograd.grad(
+        value, list(inputs), create_graph=create_graph, retain_graph=keep, allow_unused=True, materialize_grads=True
+    )
+    if not any(bool(g.any()) for g in grads):
+        raise DegenerateNetwork("all gradients are exactly zero: nothing that could be trained reaches the output")
+    return grads
+
+
+def scored(**terms: float) -> Score:
+    """A Score of these terms, the first of which is its value.
+
+    Raises:
+        DegenerateNetwork: naming a term that is not finite.
+    """
+    for name, value in terms.items():
+        if not torch.isfinite(torch.tensor(value, dtype=torch.float64)):
+            raise DegenerateNetwork(f"{name} is {value}: activations or gradients vanish or overflow in this network")
+    return Score(value=next(iter(terms.values())), terms=terms)
