@@ -7,6 +7,9 @@ A plug-in is found by an entry point (group ``vkdnw_search.spaces``, ``.proxies`
 ``.executors``) that names a class or function. Its keyword-only parameters, with their type annotations and
 defaults, are its options in a recipe: ``space: {use: mobilenet, resolution: 224}`` calls
 ``MobileNet(resolution=224)``. Frozen dataclasses (``kw_only=True``) fit well. Spaces and proxies must be picklable.
+An option's type is bool, int, float, str, ``Literal``, a list or tuple of these, or a union, and ``Annotated`` adds its
+bounds and its meaning: ``images: Annotated[int, Interval(ge=1, le=4096), "images in the random batch"] = 64``. Recipes
+are checked against them, and the table of options is made from them.
 """
 
 from __future__ import annotations

@@ -1,0 +1,63 @@
+"""Whole numbers as people write them: ``600M``, ``6e8``, ``1.5k``."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+
+UNITS = {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+
+LARGEST = 2**63 - 1
+"""Of a whole number in a recipe: what SQLite and NumPy can hold."""
+
+_WITH_UNIT = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,18})?)([kMGT])", re.ASCII)
+_NEARLY = re.compile(r"\s*([0-9][0-9_]{0,17}(?:\.[0-9]{1,18})?)\s*(?:([kmgtb])[a-z/ ]*)?", re.ASCII | re.IGNORECASE)
+
+
+def whole(value: object) -> object:
+    """``value`` as an int if it is a whole number written as 6e8 or with a unit; anything else as it came.
+
+    A text without a unit, such as ``"64"``, is left alone: quotes say that it is not meant as a number.
+
+    Raises:
+        ValueError: an int beyond ±:data:`LARGEST`.
+
+    >>> whole("600M"), whole(6e8), whole("1.5k"), whole("64"), whole("1.0001k")
+    (600000000, 600000000, 1500, '64', '1.0001k')
+    """
+    if isinstance(value, int) and abs(value) > LARGEST:
+        raise ValueError("must be a whole number of less than 19 digits")
+    if isinstance(value, float) and value.is_integer() and abs(value) <= LARGEST:
+        return int(value)
+    match = _WITH_UNIT.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        return value
+    number = Decimal(match[1]) * UNITS[match[2]]
+    return int(number) if number == int(number) and number <= LARGEST else value
+
+
+def compact(number: float) -> str:
+    """``number`` with a unit where that is exact and shorter; :func:`whole` reads it back.
+
+    >>> compact(600_000_000), compact(1_050_000_000), compact(4096), compact(0.5)
+    ('600M', '1.05G', '4096', '0.5')
+    """
+    if number != int(number):
+        return str(number)
+    for unit, size in reversed(UNITS.items()):
+        if abs(number) >= max(size, 10**4) and number * 100 % size == 0:
+            return f"{Decimal(int(number)) / size:f}{unit}"
+    return str(int(number))
+
+
+def suggestion(text: str) -> str:
+    """The number that ``text`` nearly is, or an empty string.
+
+    >>> suggestion("600MB"), suggestion("600 m"), suggestion("1_000"), suggestion("soon")
+    ('600M', '600M', '1000', '')
+    """
+    match = _NEARLY.fullmatch(text)
+    if match is None:
+        return ""
+    unit = {"k": "k", "m": "M", "g": "G", "b": "G", "t": "T", "": ""}[(match[2] or "").lower()]
+    return match[1].replace("_", "") + unit

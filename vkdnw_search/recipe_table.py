@@ -1,0 +1,73 @@
+"""Every key of a recipe in one Markdown table, made from the models that check them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+from vkdnw_search.options import Checked, annotation_of
+from vkdnw_search.plugins import options_of, shipped
+from vkdnw_search.recipe import DEFAULT_PLUGINS, SECTIONS, Recipe
+from vkdnw_search.safe_yaml import plain, write_yaml
+from vkdnw_search.sections import Bounds
+from vkdnw_search.wording import describe, meaning, present, split
+
+_HEADER = "| key | meaning | value | default |\n|---|---|---|---|\n"
+
+Row = tuple[str, str, str, str]
+
+
+def recipe_table() -> str:
+    """A Markdown table of all keys with meaning, value and default, the options of shipped plug-ins included."""
+    return _HEADER + "".join(f"| {' | '.join(map(_escaped, row))} |\n" for row in _rows())
+
+
+def _rows() -> Iterator[Row]:
+    for name in Recipe.model_fields:
+        model = _model(Recipe, name)
+        if name in SECTIONS:
+            yield from _section(name)
+        elif model is not None:
+            yield from (_row(model, key, f"`{name}.{key}`") for key in model.model_fields)
+        else:
+            yield _row(Recipe, name, f"`{name}`")
+
+
+def _section(section: str) -> Iterator[Row]:
+    """The row of ``use``, then one for each option of each shipped plug-in."""
+    kind = SECTIONS[section]
+    plugins = shipped(kind)
+    default = f"`{DEFAULT_PLUGINS[section]}`" if section in DEFAULT_PLUGINS else ""
+    values = ", ".join(f"`{name}`" for name in plugins) + " or another that is installed"
+    yield f"`{section}.use`", meaning(annotation_of(Recipe, section)), values, default
+    for name in plugins:
+        model = options_of(kind, name)
+        yield from (_row(model, key, f"`{section}.{key}` ({name})") for key in model.model_fields)
+
+
+def _row(model: type[Checked], field: str, key: str) -> Row:
+    annotation, info = annotation_of(model, field), model.model_fields[field]
+    if info.is_required():
+        default = "required"
+    else:
+        value = write_yaml(plain(info.default, source=key)).removesuffix("...\n").strip()
+        default = "" if value == "null" else f"`{value}`"
+    return key, meaning(annotation), _values(model, field), default
+
+
+def _values(model: type[Checked], field: str) -> str:
+    inner = _model(model, field)
+    if inner is not None and issubclass(inner, Bounds):
+        return f"{_values(inner, 'max')}, or `{{min: …, max: …}}`"
+    return describe(annotation_of(model, field))
+
+
+def _model(model: type[Checked], field: str) -> type[Checked] | None:
+    """The model that a field holds, if it holds one."""
+    base: Any = present(split(annotation_of(model, field))[0])
+    return base if inspect.isclass(base) and issubclass(base, Checked) else None
+
+
+def _escaped(cell: str) -> str:
+    return cell.replace("|", r"\|").replace("\n", " ")

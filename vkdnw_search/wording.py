@@ -1,0 +1,144 @@
+"""Type annotations in words: what a value must be, what came instead, and what was probably meant."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Iterator
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import annotated_types as at
+from pydantic.fields import FieldInfo
+
+from vkdnw_search.errors import nearest
+from vkdnw_search.quantities import compact, suggestion
+
+MANY = 10**9
+"""Numbers that may reach this are FLOPs and the like, and are explained by an example instead of their bound."""
+
+_BOUNDS: dict[type, tuple[str, str]] = {
+    at.Ge: ("ge", " of at least"),
+    at.Gt: ("gt", " above"),
+    at.Lt: ("lt", ", below"),
+    at.Le: ("le", ", at most"),
+    at.MultipleOf: ("multiple_of", ", a multiple of"),
+    at.MinLen: ("min_length", ", of a length of at least"),
+    at.MaxLen: ("max_length", ", of a length of at most"),
+}
+"""Kinds of metadata that bound a value, each with its attribute and its words."""
+
+_NOUNS = {bool: "true or false", int: "a whole number", float: "a number", str: "a line of text", NoneType: "null"}
+
+_YES_AND_NO = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
+
+_shortened = reprlib.Repr()
+_shortened.maxstring = _shortened.maxother = _shortened.maxlong = 60
+_shortened.maxlevel = 2
+
+
+def shown(value: object) -> str:
+    """``value`` in one short line, as YAML spells it where Python differs."""
+    if value is None or isinstance(value, bool):
+        return {None: "empty (null)", True: "true", False: "false"}[value]
+    if isinstance(value, int) and value.bit_length() > 512:  # Python refuses to write integers of many digits
+        return "a number of more than 150 digits"
+    return _shortened.repr(value)
+
+
+def mismatch(annotation: Any, value: object) -> str:
+    """The sentence about a ``value`` that is no ``annotation``.
+
+    >>> mismatch(Annotated[int, at.Interval(ge=1, le=10**15)], "600MB")
+    "must be a positive number such as 600M or 6e8, but is '600MB'. Did you mean '600M'?"
+    """
+    base, notes = split(present(annotation))
+    most = _bounds(notes).get(at.Le)
+    words = describe(annotation)
+    if most is not None and isinstance(value, int | float) and value > most >= MANY:
+        words += f", at most {compact(most)}"
+    hint = _hint(base, value) if isinstance(value, str) else ""
+    return f"must be {words}, but is {shown(value)}" + (f".{hint}" if hint else "")
+
+
+def describe(annotation: Any) -> str:
+    """What a value of this type must be.
+
+    >>> describe(Annotated[int, at.Interval(ge=1, le=4096), "images in the batch"])
+    'a whole number from 1 to 4096'
+    >>> describe(Literal["auto"] | Annotated[int, at.Ge(1)])
+    "'auto' or a positive whole number"
+    >>> describe(tuple[Literal[3, 5], ...])
+    'a list, each of it one of 3, 5'
+    """
+    base, notes = split(annotation)
+    bounds = _bounds(notes)
+    if base is int and bounds.get(at.Ge) == 1 and bounds.get(at.Le, MANY) >= MANY:
+        return "a positive number such as 600M or 6e8" if at.Le in bounds else "a positive whole number"
+    words = _noun(base)
+    if at.Ge in bounds and bounds.get(at.Le, MANY) < MANY:
+        words += f" from {compact(bounds.pop(at.Ge))} to {compact(bounds.pop(at.Le))}"
+    elif bounds.get(at.Le, 0) >= MANY:
+        del bounds[at.Le]
+    return words + "".join(f"{_BOUNDS[kind][1]} {compact(bound)}" for kind, bound in bounds.items())
+
+
+def present(annotation: Any) -> Any:
+    """``int`` for ``int | None``; other types as they are."""
+    parts = [part for part in get_args(annotation) if part is not NoneType]
+    return parts[0] if get_origin(annotation) in (Union, UnionType) and len(parts) == 1 else annotation
+
+
+def meaning(annotation: Any) -> str:
+    """The text among the metadata of an ``Annotated`` type, or an empty string."""
+    return next((note for note in split(annotation)[1] if isinstance(note, str)), "")
+
+
+def split(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
+    """``Annotated[int, Ge(1), "words"]`` → ``(int, (Ge(1), "words"))``, groups of metadata unpacked."""
+    if get_origin(annotation) is not Annotated:
+        return annotation, ()
+    base, *notes = get_args(annotation)
+    return base, tuple(_flat(notes))
+
+
+def _flat(notes: list[Any]) -> Iterator[Any]:
+    for note in notes:
+        if isinstance(note, FieldInfo):  # pydantic's Field(ge=1, description="…")
+            yield from _flat(note.metadata)
+            yield from filter(None, [note.description])
+        elif isinstance(note, at.GroupedMetadata):
+            yield from _flat(list(note))
+        else:
+            yield note
+
+
+def _bounds(notes: tuple[Any, ...]) -> dict[type, Any]:
+    """The bounds among metadata: ``{Ge: 1, Le: 4096}``."""
+    return {type(note): getattr(note, _BOUNDS[type(note)][0]) for note in notes if type(note) in _BOUNDS}
+
+
+def _noun(base: Any) -> str:
+    origin, arguments = get_origin(base), get_args(base)
+    if origin is Literal:
+        return f"one of {', '.join(map(repr, arguments))}" if len(arguments) > 1 else repr(arguments[0])
+    if origin in (Union, UnionType):
+        return " or ".join(describe(part) for part in arguments if part is not NoneType)
+    if origin in (list, tuple):
+        items = [describe(part) for part in arguments if part is not Ellipsis]
+        each = origin is list or Ellipsis in arguments
+        return f"a list, each of it {items[0]}" if each else f"a list of {len(items)}: {', '.join(items)}"
+    return _NOUNS.get(base, str(base))
+
+
+def _hint(base: Any, value: str) -> str:
+    """`` Did you mean …?`` where something close to ``value`` would do."""
+    origin, arguments = get_origin(base), get_args(base)
+    if base is bool and value.lower() in _YES_AND_NO:
+        return f" Did you mean {_YES_AND_NO[value.lower()]}?"
+    if base in (int, float) and (number := suggestion(value)):
+        return f" Did you mean {number if number.isdigit() else repr(number)}?"
+    if origin is Literal:
+        return nearest(value, [choice for choice in arguments if isinstance(choice, str)])
+    if origin in (Union, UnionType):
+        return next(filter(None, (_hint(split(part)[0], value) for part in arguments)), "")
+    return ""
