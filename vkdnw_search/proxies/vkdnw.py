@@ -1,0 +1,141 @@
+"""VKDNW and VKDNW_single: how evenly a network's Fisher information spreads over its weights."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import torch
+from annotated_types import Interval
+from torch import Tensor, nn
+
+from vkdnw_search.contracts import Probe
+from vkdnw_search.errors import DegenerateNetwork, ScoreError
+from vkdnw_search.fisher import FisherPass, Positions, Selection, choose_scalars, spectrum, trainable
+from vkdnw_search.initialization import Initialization, initialize
+from vkdnw_search.records import Cost, Score
+from vkdnw_search.seeding import seed_from
+
+DECILES = tuple(k / 10 for k in range(1, 10))
+"""Levels 0.1 … 0.9 (arXiv 2502.04975, section 3); adding the maximum costs 0.04 in Kendall's τ on NAS-Bench-201."""
+
+
+def decile_entropy(eigenvalues: Tensor) -> Tensor:
+    """VKDNW(f) = − Σ_k λ̃_k ln λ̃_k, λ̃ the deciles of the spectrum divided by their sum (arXiv 2502.04975).
+
+    Args:
+        eigenvalues: (…, K), not negative.
+
+    Returns:
+        (…), in [0, ln 9]: 0 for one dominant decile, ln 9 for an even spectrum. NaN where all deciles are 0.
+    """
+    q = deciles(eigenvalues)  # (…, 9)
+    terms: Tensor = torch.special.entr(q / q.sum(dim=-1, keepdim=True))
+    return terms.sum(dim=-1)
+
+
+def deciles(eigenvalues: Tensor) -> Tensor:
+    """(…, K) → (…, 9), linearly interpolated."""
+    levels = torch.tensor(DECILES, dtype=eigenvalues.dtype, device=eigenvalues.device)
+    return torch.quantile(eigenvalues, levels, dim=-1).movedim(0, -1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VkdnwSingle:
+    """ℵ + entropy of the deciles of the Fisher spectrum (VKDNW_single, arXiv 2502.04975). Higher is better.
+
+    ℵ is the number of trainable layers. Labels and data are not needed: inputs are N(0, I). The published estimator
+    is ``batch_norm: initial, positions: first, draws: 1, directions: all, smoothing: 0.05``, but for its transposed
+    Cholesky factor: this is the Fisher information of the theory.
+    """
+
+    images: Annotated[int, Interval(ge=1, le=4096), "images in the random batch"] = 64
+    resolution: Annotated[int | None, Interval(ge=1, le=4096), "their height and width; none: the space's own"] = None
+    parameters: Annotated[int, Interval(ge=2, le=65536), "trainable tensors a scalar is taken of, at most"] = 128
+    selection: Annotated[Selection, "which tensors, where there are more"] = "first"
+    directions: Annotated[
+        int | Literal["all"], Interval(ge=1, le=100_000), "random directions in class space; all: exact"
+    ] = 2
+    draws: Annotated[int, Interval(ge=1, le=1024), "choices of the scalars, averaged"] = 8
+    positions: Annotated[Positions, "which scalar of each tensor"] = "aligned"
+    batch_norm: Annotated[Literal["calibrated", "initial"], "statistics of the batch, or mean 0 and variance 1"] = (
+        "calibrated"
+    )
+    smoothing: Annotated[float, Interval(ge=0, lt=1), "share of the uniform distribution mixed into softmax"] = 0.0
+    layers: Annotated[Literal["tensors", "modules"], "what ℵ counts: parameter tensors or modules that own any"] = (
+        "tensors"
+    )
+    initializations: Annotated[int, Interval(ge=1, le=1024), "random initializations, averaged"] = 1
+    initialization: Annotated[Initialization, "how weights are drawn"] = "kaiming_normal"
+    memory: Annotated[int | None, Interval(ge=1), "bytes one pass may keep; the batch is split to fit"] = None
+
+    def __call__(self, model: nn.Module, probe: Probe) -> Score:
+        """The score, with ``layers``, ``entropy`` and the deciles ``decile_1`` … ``decile_9`` as terms.
+
+        The standard error is that of the mean over initializations, or with one initialization over draws.
+
+        Raises:
+            ScoreError: images × directions < parameters: deciles would be exactly zero.
+            DegenerateNetwork: the spectrum is zero or not finite.
+        """
+        model = model.to(probe.device).eval()
+        spectra = torch.stack([self._spectrum(model, probe, i) for i in range(self.initializations)])  # (I, D, K)
+        entropies = decile_entropy(spectra)  # (I, D)
+        if not bool(entropies.isfinite().all()):
+            raise DegenerateNetwork("the deciles of the Fisher spectrum are all zero, or not finite")
+        independent = entropies.mean(dim=1) if self.initializations > 1 else entropies[0]
+        error = float(independent.std() / math.sqrt(len(independent))) if len(independent) > 1 else math.nan
+        layers, entropy = count_layers(model, self.layers), float(entropies.mean())
+        levels = {f"decile_{k}": float(q) for k, q in enumerate(deciles(spectra).mean(dim=(0, 1)), start=1)}
+        return Score(layers + entropy, error, {"layers": layers, "entropy": entropy, **levels})
+
+    def upper_bound(self, cost: Cost) -> float:
+        """ℵ + ln 9: the entropy of nine numbers is at most ln 9."""
+        return (cost.tensors if self.layers == "tensors" else cost.modules) + math.log(len(DECILES))
+
+    def _spectrum(self, model: nn.Module, probe: Probe, number: int) -> Tensor:
+        """Eigenvalues (D, K) for one initialization."""
+        initialize(model, seed=seed_from(probe.seed, "weights", number), scheme=self.initialization)
+        generator = torch.Generator().manual_seed(seed_from(probe.seed, "probe", number))
+        channels, *size = probe.input_shape
+        if self.resolution is not None:
+            size = [self.resolution] * len(size)
+        dtype = next((p.dtype for p in model.parameters()), torch.float32)
+        images = torch.randn(self.images, channels, *size, generator=generator, dtype=dtype).to(probe.device)
+        chosen = choose_scalars(
+            model,
+            parameters=self.parameters,
+            draws=self.draws,
+            positions=self.positions,
+            selection=self.selection,
+            generator=generator,
+        )
+        if not chosen:
+            raise DegenerateNetwork("there are no trainable parameters")
+        directions = None if self.directions == "all" else self.directions
+        self._check(len(chosen), probe.num_classes, directions)
+        fisher = FisherPass(
+            directions=directions,
+            calibrate=self.batch_norm == "calibrated",
+            smoothing=self.smoothing,
+            memory=self.memory,
+        )
+        return spectrum(fisher.rows(model, images, chosen, generator=generator), samples=self.images)
+
+    def _check(self, parameters: int, classes: int, directions: int | None) -> None:
+        """At least as many rows as weights, or the lower eigenvalues are zero whatever the network."""
+        used = classes - 1 if directions is None else min(directions, classes - 1)
+        if self.images * used < parameters:
+            raise ScoreError(
+                f"score: images × directions must be at least the number of parameters ({parameters} here), but is "
+                f"{self.images} × {used} ({classes} classes leave at most {classes - 1} directions). Raise images or "
+                "directions, or lower parameters."
+            )
+
+
+def count_layers(model: nn.Module, what: Literal["tensors", "modules"]) -> int:
+    """ℵ: trainable parameter tensors (as the published code counts), or modules that own at least one."""
+    if what == "tensors":
+        return len(trainable(model))
+    return sum(any(p.requires_grad for p in module.parameters(recurse=False)) for module in model.modules())
