@@ -105,7 +105,8 @@ def _progress(entropies: list[float]) -> float:
 
 def _trainability(features: list[torch.Tensor], *, seed: int) -> float:
     generator = torch.Generator().manual_seed(seed)
-    norms = [_jacobian_norm(f_in, f_out, l, generator) for l, (f_in, f_out) in enumerate(pairwise(features), start=1)]
+    pairs = enumerate(pairwise(features), start=1)
+    norms = [_jacobian_norm(f_in, f_out, number, generator) for number, (f_in, f_out) in pairs]
     return sum(2 - norm - 1 / (norm + NORM_EPSILON) for norm in norms) / len(norms)
 
 

@@ -1,8 +1,9 @@
 """What every baseline does first and last: initialise, draw inputs and labels, differentiate, check the result."""
 
-# No `from __future__ import annotations` here: the options of ImageProxy are inherited by classes in other modules,
+# No `from __future__ import annotations` here: the options of these classes are inherited by classes in other modules,
 # and whoever reads a signature there must find the annotations themselves, not text to be resolved in this module.
 
+import operator
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +20,19 @@ from vkdnw_search.initialization import Initialization, initialize
 from vkdnw_search.records import Score
 from vkdnw_search.seeding import seed_from
 
-__all__ = ["Batch", "ImageProxy", "Resolution", "Weights", "gradients", "layer_weights", "prepared", "scored"]
+__all__ = [
+    "Batch",
+    "ImageBatch",
+    "ImageProxy",
+    "Resolution",
+    "Weights",
+    "gradients",
+    "layer_weights",
+    "prepared",
+    "random_images",
+    "random_labels",
+    "scored",
+]
 
 Batch = Annotated[int, Interval(ge=2, le=4096), "number of random images"]
 Resolution = Annotated[int, Interval(ge=0, le=1024), "side of the random images in pixels; 0: that of the recipe"]
@@ -27,25 +40,30 @@ Weights = Annotated[Initialization, "how the weights are drawn"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageProxy:
-    """The options that proxies of a batch of random images share. The published batch is 64."""
+class ImageBatch:
+    """A batch of random images; 64 are published."""
 
     batch: Batch = 64
     resolution: Resolution = 0
-    initialization: Weights = "kaiming_normal"
 
     def __post_init__(self) -> None:
         for name, hint in get_type_hints(type(self), include_extras=True).items():
             for bound in get_args(hint)[1:]:
-                value = getattr(self, name)
-                if isinstance(bound, Interval) and not (bound.ge <= value <= bound.le):
+                if isinstance(bound, Interval) and not _within(getattr(self, name), bound):
                     raise ScoreError(
-                        f"{type(self).__name__}, {name}: must be in {bound.ge} … {bound.le}, but is {value}"
+                        f"{type(self).__name__}, {name}: must satisfy {bound}, but is {getattr(self, name)}"
                     )
 
     def images(self, probe: Probe, *, index: int = 0) -> torch.Tensor:
         """Batch number ``index`` of inputs ~ N(0, I). Shape (batch, *probe.input_shape), or with our resolution."""
         return random_images(probe, self.batch, resolution=self.resolution, index=index)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageProxy(ImageBatch):
+    """The options shared by proxies of a batch of random images in a freshly initialised network."""
+
+    initialization: Weights = "kaiming_normal"
 
     def loss(self, model: nn.Module, probe: Probe, *, index: int = 0) -> torch.Tensor:
         """Mean cross-entropy of a batch of random images with random labels."""
@@ -124,3 +142,8 @@ def scored(**terms: float) -> Score:
         if not torch.isfinite(torch.tensor(value, dtype=torch.float64)):
             raise DegenerateNetwork(f"{name} is {value}: activations or gradients vanish or overflow in this network")
     return Score(value=next(iter(terms.values())), terms=terms)
+
+
+def _within(value: float, bound: Interval) -> bool:
+    sides = ((bound.ge, operator.ge), (bound.gt, operator.gt), (bound.le, operator.le), (bound.lt, operator.lt))
+    return all(limit is None or holds(value, limit) for limit, holds in sides)

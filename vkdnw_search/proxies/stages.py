@@ -52,7 +52,8 @@ def find_stages(model: nn.Module, *, unwrap: int = 0) -> Iterator[nn.Module]:
 
     So activations, normalisations and poolings between stages are none. In NAS-Bench-201 this gives the stem, the
     cells and the reductions, in the MobileNetV2 space the stem, every unit, and the last convolution: the features
-    that AZ-NAS compares, and the classifier, which :func:`stage_features` leaves out. ``unwrap`` opens that many levels of classes of their own as well.
+    that AZ-NAS compares; and the classifier, which :func:`stage_features` leaves out. ``unwrap`` opens that many
+    levels of classes of their own as well.
     """
     for child in model.children():
         inside = list(child.children())

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import math
+import pickle
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from vkdnw_search.contracts import HasRelativeFitness, Probe
+from vkdnw_search.errors import DegenerateNetwork, ScoreError
+from vkdnw_search.proxies.aggregate import LogRankSum, RankSum, az_nas, te_nas, vkdnw_agg
+from vkdnw_search.proxies.az_nas import AzNasTerms
+from vkdnw_search.proxies.jacov import Jacov
+from vkdnw_search.proxies.saliency import SynFlow
+from vkdnw_search.proxies.size import Flops, Parameters
+from vkdnw_search.records import Cost, Score
+
+PROBE = Probe(input_shape=(3, 8, 8), num_classes=4, seed=0)
+
+
+class Unit(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x):
+        return torch.relu(self.conv(x)) + x
+
+
+def network(width: int = 6) -> nn.Module:
+    stem = nn.Sequential(nn.Conv2d(3, width, 3), nn.BatchNorm2d(width))
+    return nn.Sequential(stem, Unit(width), Unit(width), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 4))
+
+
+def scores(**columns: list[float]) -> list[Score]:
+    return [Score(value=0.0, terms=dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)]
+
+
+def test_the_sums_of_a_hand_worked_example():
+    """Ranks by a: 3, 1, 2; by b: 1.5, 1.5, 3 (a tie)."""
+    proxies = {"a": Flops(), "b": Parameters()}
+    seen = scores(a=[9.0, 1.0, 5.0], b=[2.0, 2.0, 7.0])
+    log = [math.log(3 * 1.5 / 9), math.log(1 * 1.5 / 9), math.log(2 * 3 / 9)]
+    assert LogRankSum(proxies=proxies).fitness(seen) == pytest.approx(log, rel=1e-15)
+    assert RankSum(proxies=proxies).fitness(seen) == pytest.approx([1.5, 2.5 / 3, 5 / 3], rel=1e-15)
+    assert RankSum(proxies=proxies, terms=("a",)).fitness(seen) == pytest.approx([1, 1 / 3, 2 / 3], rel=1e-15)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(-3, 3), st.integers(-3, 3)), min_size=1, max_size=12))
+def test_the_fitness_agrees_with_ranks_counted_pair_by_pair(rows):
+    a, b = (list(map(float, column)) for column in zip(*rows, strict=True))
+    n = len(rows)
+
+    def rank(values, i):
+        return sum(v < values[i] for v in values) + (sum(v == values[i] for v in values) + 1) / 2
+
+    fitness = LogRankSum(proxies={"a": Flops(), "b": Flops()}).fitness(scores(a=a, b=b))
+    assert fitness.dtype == np.float64
+    assert fitness == pytest.approx([math.log(rank(a, i) / n) + math.log(rank(b, i) / n) for i in range(n)], rel=1e-12)
+
+
+def test_nobody_seen_gives_no_fitness():
+    assert LogRankSum(proxies={"flops": Flops()}).fitness([]).shape == (0,)
+
+
+def test_a_missing_term_is_named():
+    with pytest.raises(ScoreError, match=r"'flosp'.*only flops.*mean 'flops'"):
+        LogRankSum(proxies={"flops": Flops()}, terms=("flosp",)).fitness(scores(flops=[1.0]))
+
+
+def test_without_proxies_there_is_nothing_to_sum():
+    with pytest.raises(ScoreError, match="at least one"):
+        LogRankSum(proxies={})
+
+
+def test_every_proxy_sees_the_network_as_it_came():
+    """SynFlow takes the batch norms away and makes weights positive; what comes after it must not notice."""
+    model = network()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    both = LogRankSum(proxies={"synflow": SynFlow(), "jacov": Jacov(batch=4)})(model, PROBE).terms
+    assert both == {"synflow": SynFlow()(network(), PROBE).value, "jacov": Jacov(batch=4)(network(), PROBE).value}
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_each_proxy_is_computed_once_and_gives_all_its_terms():
+    calls = []
+
+    @dataclass(frozen=True)
+    class Twice:
+        def __call__(self, model, probe):
+            calls.append(model)
+            return Score(value=1.0, terms={"x": 1.0, "y": 2.0})
+
+    score = LogRankSum(proxies={"twice": Twice()}, terms=("x", "y"))(network(), PROBE)
+    assert score.terms == {"twice": 1.0, "x": 1.0, "y": 2.0} and len(calls) == 1
+
+
+def test_two_values_under_one_name_are_refused():
+    @dataclass(frozen=True)
+    class Other:
+        def __call__(self, model, probe):
+            return Score(value=1.0, terms={"flops": 1.0})
+
+    with pytest.raises(ScoreError, match="'flops' has two values"):
+        LogRankSum(proxies={"flops": Flops(), "other": Other()})(network(), PROBE)
+
+
+def test_flops_come_from_the_cost_where_it_is_known():
+    cost = Cost(flops=123, macs=1, parameters=1, layers=1, tensors=1, modules=1)
+    probe = Probe(input_shape=(3, 8, 8), num_classes=4, seed=0, cost=cost)
+    assert az_nas(batch=4)(network(), probe).terms["flops"] == 123
+
+
+def test_a_degenerate_term_makes_the_network_degenerate():
+    dead = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Sequential(nn.Conv2d(4, 4, 1), nn.Threshold(1e9, 0)), nn.Flatten())
+    with pytest.raises(DegenerateNetwork):
+        az_nas(batch=4)(dead, PROBE)
+
+
+@pytest.mark.parametrize(
+    ("make", "terms"),
+    [
+        (az_nas, {"expressivity", "progressivity", "trainability", "flops"}),
+        (te_nas, {"ntk_condition", "linear_regions"}),
+        (vkdnw_agg, {"vkdnw_single", "jacov", "expressivity", "trainability", "flops"}),
+    ],
+)
+def test_the_published_sums_rank_their_published_terms(make, terms):
+    if make is vkdnw_agg:
+        pytest.importorskip("vkdnw_search.proxies.vkdnw")
+    proxy = make(batch=8)
+    assert set(proxy.terms) == terms
+    assert isinstance(proxy, HasRelativeFitness)
+    assert pickle.loads(pickle.dumps(proxy)) == proxy
+
+
+@pytest.mark.parametrize("make", [az_nas, te_nas])
+def test_the_published_sums_tell_networks_apart(make):
+    proxy = make(batch=8)
+    seen = [proxy(network(width), PROBE) for width in (4, 6, 12)]
+    assert all(score.value == 0 for score in seen)
+    assert len(set(proxy.fitness(seen))) > 1
+    if make is az_nas:
+        assert seen[1].terms["expressivity"] == AzNasTerms(batch=8)(network(6), PROBE).value

@@ -1,0 +1,139 @@
+"""Several proxies in one: sums of their ranks, or of the logarithms of their ranks, among all candidates seen."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+from torch import nn
+
+from vkdnw_search.contracts import HasCostScore, Probe, Proxy
+from vkdnw_search.errors import ScoreError, nearest
+from vkdnw_search.proxies.az_nas import AzNasTerms
+from vkdnw_search.proxies.jacov import Jacov
+from vkdnw_search.proxies.probing import Batch, Resolution
+from vkdnw_search.proxies.size import Flops
+from vkdnw_search.proxies.te_nas import TeNasTerms
+from vkdnw_search.records import Score
+
+__all__ = ["LogRankSum", "RankSum", "az_nas", "te_nas", "vkdnw_agg"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankSum:
+    """Σ_j rank_j / n over terms j, more is better.
+
+    rank_j is the rank of a candidate by term j among the n candidates seen: n for the best, 1 for the worst, average
+    ranks for ties. So the fitness of a candidate depends on the others and may change as they come, which is what
+    ``HasRelativeFitness`` is for. Scored by itself a candidate is the best of one; the value of its score is 0.
+
+    Attributes:
+        proxies: name → proxy. Each is computed once per network, on a fresh copy of it. Its value becomes the term
+            ``name``; its own terms keep their names.
+        terms: which of all these terms are ranked; empty: the names in ``proxies``.
+    """
+
+    proxies: Mapping[str, Proxy]
+    terms: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.proxies:
+            raise ScoreError(f"{type(self).__name__}, proxies: there must be at least one")
+
+    def __call__(self, model: nn.Module, probe: Probe) -> Score:
+        """All terms of all proxies; ``fitness`` decides which count. Leaves ``model`` as it was.
+
+        Raises:
+            ScoreError: if two proxies give different values under one name.
+        """
+        terms: dict[str, float] = {}
+        for name, proxy in self.proxies.items():
+            score = _score(proxy, model, probe)
+            for term, value in {name: score.value, **score.terms}.items():
+                if terms.setdefault(term, value) != value:
+                    raise ScoreError(f"{type(self).__name__}: the term {term!r} has two values; rename proxy {name!r}")
+        return Score(value=0.0, terms=terms)
+
+    def fitness(self, scores: Sequence[Score]) -> NDArray[np.float64]:
+        """Σ_j rank_j / n for each of ``scores``. Shape (n,); O(n log n) for each term.
+
+        Raises:
+            ScoreError: if a score lacks a term.
+        """
+        return sum(self._shares(scores), start=np.zeros(len(scores)))
+
+    def _shares(self, scores: Sequence[Score]) -> Iterator[NDArray[np.float64]]:
+        """rank / n by each term. Shapes (n,), in (0, 1]."""
+        for name in self.terms or self.proxies:
+            values = [_term(score, name) for score in scores]
+            yield rankdata(values, method="average") / max(len(values), 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogRankSum(RankSum):
+    """Σ_j ln(rank_j / n) ≤ 0 over terms j, more is better (AZ-NAS, arXiv 2403.19232; VKDNW, arXiv 2502.04975).
+
+    Unlike the sum of ranks it punishes a low rank by one term more than it rewards a high rank by another. Otherwise
+    as :class:`RankSum`.
+    """
+
+    def fitness(self, scores: Sequence[Score]) -> NDArray[np.float64]:
+        """Σ_j ln(rank_j / n) for each of ``scores``. Shape (n,); O(n log n) for each term.
+
+        Raises:
+            ScoreError: if a score lacks a term.
+        """
+        return sum((np.log(share) for share in self._shares(scores)), start=np.zeros(len(scores)))
+
+
+def az_nas(*, batch: Batch = 64, resolution: Resolution = 0) -> LogRankSum:
+    """AZ-NAS: log-ranks of expressivity, progressivity, trainability and FLOPs. No labels."""
+    return LogRankSum(
+        proxies={"flops": Flops(), "features": AzNasTerms(batch=batch, resolution=resolution)},
+        terms=("expressivity", "progressivity", "trainability", "flops"),
+    )
+
+
+def te_nas(*, batch: Batch = 64, resolution: Resolution = 0) -> RankSum:
+    """TE-NAS: ranks (not their logarithms) of −condition number of the NTK and number of linear regions. No labels."""
+    return RankSum(
+        proxies={"te_nas": TeNasTerms(batch=batch, resolution=resolution)},
+        terms=("ntk_condition", "linear_regions"),
+    )
+
+
+def vkdnw_agg(*, batch: Batch = 64, resolution: Resolution = 0) -> LogRankSum:
+    """VKDNW_agg as published: log-ranks of VKDNW_single, Jacov, expressivity, trainability and FLOPs. No labels.
+
+    ``batch`` and ``resolution`` are those of Jacov and of the features; VKDNW_single keeps its defaults.
+    """
+    from vkdnw_search.proxies.vkdnw import VkdnwSingle
+
+    return LogRankSum(
+        proxies={
+            "vkdnw_single": VkdnwSingle(),
+            "jacov": Jacov(batch=batch, resolution=resolution),
+            "features": AzNasTerms(batch=batch, resolution=resolution),
+            "flops": Flops(),
+        },
+        terms=("vkdnw_single", "jacov", "expressivity", "trainability", "flops"),
+    )
+
+
+def _score(proxy: Proxy, model: nn.Module, probe: Probe) -> Score:
+    if probe.cost and isinstance(proxy, HasCostScore):
+        return proxy.score_cost(probe.cost)
+    return proxy(copy.deepcopy(model), probe)
+
+
+def _term(score: Score, name: str) -> float:
+    if name not in score.terms:
+        raise ScoreError(
+            f"sum of ranks: every score must have the term {name!r}, but one has only "
+            f"{', '.join(sorted(score.terms)) or 'none'}.{nearest(name, score.terms)}"
+        )
+    return score.terms[name]
