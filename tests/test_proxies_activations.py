@@ -47,8 +47,8 @@ def test_codes_are_seen_however_an_activation_is_called():
 
 
 def test_the_kernel_of_naswot_counts_units_less_hamming_distances():
-    proxy, model = Naswot(batch=6, initialization="as_built"), network()
-    x = proxy.images(PROBE)
+    proxy, model = Naswot(images=6, initialization="as_built"), network()
+    x = proxy.inputs(PROBE)
     first = model[0](x)
     second = model[2](F.relu(first))
     codes = [torch.cat([first[n].flatten(), second[n].flatten()]).gt(0).tolist() for n in range(6)]
@@ -59,10 +59,10 @@ def test_the_kernel_of_naswot_counts_units_less_hamming_distances():
 def test_naswot_of_a_network_that_cannot_tell_images_apart_is_degenerate():
     model = nn.Sequential(nn.Flatten(), nn.Linear(32, 1), nn.ReLU(), nn.Linear(1, 3))
     with pytest.raises(DegenerateNetwork, match="look alike"):
-        Naswot(batch=8)(model, PROBE)
+        Naswot(images=8)(model, PROBE)
 
 
-@pytest.mark.parametrize("proxy", [Naswot(batch=4), LinearRegions(region_images=4)])
+@pytest.mark.parametrize("proxy", [Naswot(images=4), LinearRegions(region_images=4)])
 def test_a_network_without_activations_is_degenerate(proxy):
     with pytest.raises(DegenerateNetwork, match="no ReLU"):
         proxy(nn.Sequential(nn.Conv2d(2, 3, 3), nn.Flatten()), Probe(input_shape=(2, 3, 3), num_classes=3, seed=0))
@@ -103,9 +103,9 @@ def test_images_that_are_too_small_for_the_network_are_an_error_that_names_the_o
 
 def test_the_condition_of_the_kernel_agrees_with_explicit_jacobians():
     """Batch norm in training mode included: row n is the gradient of image n's logits within the batch."""
-    proxy = NtkCondition(batch=5, initialization="as_built")
+    proxy = NtkCondition(images=5, initialization="as_built")
     model = nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(16, 3)).train()
-    x = proxy.images(PROBE)
+    x = proxy.inputs(PROBE)
     names, weights = zip(*model.named_parameters(), strict=True)
 
     def outputs(*values):
@@ -119,8 +119,8 @@ def test_the_condition_of_the_kernel_agrees_with_explicit_jacobians():
 
 def test_the_kernel_of_a_linear_network_is_that_of_its_inputs():
     """z = W x + b: Θ_ij = C (x_i·x_j + 1)."""
-    proxy = NtkCondition(batch=6)
-    x = proxy.images(PROBE).flatten(1).double().numpy()
+    proxy = NtkCondition(images=6)
+    x = proxy.inputs(PROBE).flatten(1).double().numpy()
     values = np.linalg.eigvalsh(x @ x.T + 1)
     model = nn.Sequential(nn.Flatten(), nn.Linear(32, 3))
     assert proxy(model, PROBE).value == pytest.approx(-values[-1] / values[0], rel=1e-5)
@@ -129,19 +129,19 @@ def test_the_kernel_of_a_linear_network_is_that_of_its_inputs():
 def test_a_kernel_of_more_images_than_dimensions_is_degenerate():
     model = nn.Sequential(nn.Flatten(), nn.Linear(32, 3))
     with pytest.raises(DegenerateNetwork, match="singular"):
-        NtkCondition(batch=40)(model, PROBE)
+        NtkCondition(images=40)(model, PROBE)
 
 
 def test_both_terms_of_te_nas_are_those_of_its_parts():
-    terms = TeNasTerms(batch=4, region_images=30)(network(), PROBE).terms
+    terms = TeNasTerms(images=4, region_images=30)(network(), PROBE).terms
     assert terms == {
-        "ntk_condition": pytest.approx(NtkCondition(batch=4)(network(), PROBE).value, rel=1e-4),
+        "ntk_condition": pytest.approx(NtkCondition(images=4)(network(), PROBE).value, rel=1e-4),
         "linear_regions": LinearRegions(region_images=30)(network(), PROBE).value,
     }
 
 
 def test_all_work_for_one_class_and_for_smooth_activations():
     probe = Probe(input_shape=(2, 4, 4), num_classes=1, seed=0)
-    proxies = (Naswot(batch=8), NtkCondition(batch=4), LinearRegions(region_images=20))
+    proxies = (Naswot(images=8), NtkCondition(images=4), LinearRegions(region_images=20))
     for proxy, activation in itertools.product(proxies, (nn.ReLU, nn.Hardswish)):
         assert math.isfinite(proxy(network(1, activation), probe).value)

@@ -83,8 +83,8 @@ def test_every_proxy_sees_the_network_as_it_came():
     """SynFlow takes the batch norms away and makes weights positive; what comes after it must not notice."""
     model = network()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    both = LogRankSum(proxies={"synflow": SynFlow(), "jacov": Jacov(batch=4)})(model, PROBE).terms
-    assert both == {"synflow": SynFlow()(network(), PROBE).value, "jacov": Jacov(batch=4)(network(), PROBE).value}
+    both = LogRankSum(proxies={"synflow": SynFlow(), "jacov": Jacov(images=4)})(model, PROBE).terms
+    assert both == {"synflow": SynFlow()(network(), PROBE).value, "jacov": Jacov(images=4)(network(), PROBE).value}
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
@@ -114,13 +114,13 @@ def test_two_values_under_one_name_are_refused():
 def test_flops_come_from_the_cost_where_it_is_known():
     cost = Cost(flops=123, macs=1, parameters=1, layers=1, tensors=1, modules=1)
     probe = Probe(input_shape=(3, 8, 8), num_classes=4, seed=0, cost=cost)
-    assert az_nas(batch=4)(network(), probe).terms["flops"] == 123
+    assert az_nas(images=4)(network(), probe).terms["flops"] == 123
 
 
 def test_a_degenerate_term_makes_the_network_degenerate():
     dead = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Sequential(nn.Conv2d(4, 4, 1), nn.Threshold(1e9, 0)), nn.Flatten())
     with pytest.raises(DegenerateNetwork):
-        az_nas(batch=4)(dead, PROBE)
+        az_nas(images=4)(dead, PROBE)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_a_degenerate_term_makes_the_network_degenerate():
 def test_the_published_sums_rank_their_published_terms(make, terms):
     if make is vkdnw_agg:
         pytest.importorskip("vkdnw_search.proxies.vkdnw")
-    proxy = make(batch=8)
+    proxy = make(images=8)
     assert set(proxy.terms) == terms
     assert isinstance(proxy, HasRelativeFitness)
     assert pickle.loads(pickle.dumps(proxy)) == proxy
@@ -142,9 +142,9 @@ def test_the_published_sums_rank_their_published_terms(make, terms):
 
 @pytest.mark.parametrize("make", [az_nas, te_nas])
 def test_the_published_sums_tell_networks_apart(make):
-    proxy = make(batch=8)
+    proxy = make(images=8)
     seen = [proxy(network(width), PROBE) for width in (4, 6, 12)]
     assert all(score.value == 0 for score in seen)
     assert len(set(proxy.fitness(seen))) > 1
     if make is az_nas:
-        assert seen[1].terms["expressivity"] == AzNasTerms(batch=8)(network(6), PROBE).value
+        assert seen[1].terms["expressivity"] == AzNasTerms(images=8)(network(6), PROBE).value

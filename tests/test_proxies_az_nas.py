@@ -93,16 +93,16 @@ def test_the_features_are_not_changed_by_what_works_in_place_after_them():
 
 def test_a_network_with_one_stage_is_refused_in_words():
     with pytest.raises(ScoreError, match="at least 2 are needed, but 1 were found"):
-        Expressivity(batch=2)(nn.Sequential(nn.Conv2d(3, 6, 8), nn.Flatten(), nn.Linear(6, 5)), PROBE)
+        Expressivity(images=2)(nn.Sequential(nn.Conv2d(3, 6, 8), nn.Flatten(), nn.Linear(6, 5)), PROBE)
 
 
 def test_the_entropies_agree_with_numpy_when_positions_are_many_and_when_they_are_few():
     """Eigenvalues of np.cov of the features; with 2 images of 1 × 1 the covariance has rank 1."""
-    for batch, size in ((4, 8), (2, 1)):
-        proxy = Expressivity(batch=batch, resolution=size, initialization="as_built")
+    for images, size in ((4, 8), (2, 1)):
+        proxy = Expressivity(images=images, resolution=size, initialization="as_built")
         torch.manual_seed(0)
         model = nn.Sequential(nn.Conv2d(3, 7, 1), nn.ReLU(), nn.Conv2d(7, 9, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        x = proxy.images(PROBE)
+        x = proxy.inputs(PROBE)
         features = [model[0](x), model[2](torch.relu(model[0](x)))]
         expected = []
         for f in features:
@@ -118,7 +118,7 @@ def test_the_entropies_agree_with_numpy_when_positions_are_many_and_when_they_ar
 def test_features_that_fill_all_channels_evenly_reach_the_logarithm_of_their_number():
     eye = torch.eye(3)
     model = chain(Linear1x1(eye), Linear1x1(eye * 2), channels=3)
-    score = Expressivity(batch=512, resolution=16, initialization="as_built")(model, PROBE)
+    score = Expressivity(images=512, resolution=16, initialization="as_built")(model, PROBE)
     assert score.value == pytest.approx(2 * np.log(3), abs=1e-3)
     assert score.terms["progressivity"] == pytest.approx(0, abs=1e-6)
 
@@ -130,7 +130,7 @@ def test_trainability_of_a_linear_map_is_that_of_its_largest_singular_value(stri
     M = torch.tensor(rng.normal(size=(6, 4)), dtype=torch.float32)
     model = chain(Linear1x1(torch.ones(4, 3)), Linear1x1(M, stride=stride), channels=6)
     sigma = stride * np.linalg.norm(M.numpy(), 2)
-    value = Trainability(batch=256, resolution=16, initialization="as_built")(model, PROBE).value
+    value = Trainability(images=256, resolution=16, initialization="as_built")(model, PROBE).value
     assert value == pytest.approx(2 - sigma - 1 / sigma, rel=0.02)
 
 
@@ -138,17 +138,17 @@ def test_trainability_does_not_need_a_size_that_the_stride_divides():
     model = nn.Sequential(
         nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, stride=2, padding=1), nn.Flatten(), nn.Linear(4 * 16, 5)
     )
-    assert np.isfinite(Trainability(batch=4, resolution=7)(model, PROBE).value)
+    assert np.isfinite(Trainability(images=4, resolution=7)(model, PROBE).value)
 
 
 def test_one_pass_gives_the_three_terms_of_the_three_proxies():
-    together = AzNasTerms(batch=8)(Net(), PROBE).terms
+    together = AzNasTerms(images=8)(Net(), PROBE).terms
     for name, proxy in (
         ("expressivity", Expressivity),
         ("progressivity", Progressivity),
         ("trainability", Trainability),
     ):
-        assert proxy(batch=8)(Net(), PROBE).value == pytest.approx(together[name], rel=1e-5)
+        assert proxy(images=8)(Net(), PROBE).value == pytest.approx(together[name], rel=1e-5)
 
 
 def test_a_stage_that_hands_its_input_on_is_degenerate():
@@ -161,7 +161,7 @@ def test_a_stage_that_hands_its_input_on_is_degenerate():
             return self.nothing(x)
 
     with pytest.raises(DegenerateNetwork, match=r"stage 1 .* unchanged"):
-        Trainability(batch=2)(chain(nn.Conv2d(3, 4, 1), Same(), channels=4), PROBE)
+        Trainability(images=2)(chain(nn.Conv2d(3, 4, 1), Same(), channels=4), PROBE)
 
 
 def test_a_stage_without_features_is_degenerate():
@@ -173,7 +173,7 @@ def test_a_stage_without_features_is_degenerate():
         def forward(self, x):
             return torch.zeros_like(x)
 
-    for proxy in (Expressivity(batch=2), Trainability(batch=2), AzNasTerms(batch=2)):
+    for proxy in (Expressivity(images=2), Trainability(images=2), AzNasTerms(images=2)):
         with pytest.raises(DegenerateNetwork, match="stage 1"):
             proxy(chain(nn.Conv2d(3, 4, 1), Zero(), channels=4), PROBE)
 
@@ -183,4 +183,4 @@ def test_multilayer_perceptrons_have_stages_too():
     probe = Probe(input_shape=(20,), num_classes=5, seed=0)
     features = stage_features(model, torch.randn(4, 20))
     assert [f.shape for f in features] == [(4, 30), (4, 30)]
-    assert np.isfinite(AzNasTerms(batch=16)(model, probe).value)
+    assert np.isfinite(AzNasTerms(images=16)(model, probe).value)

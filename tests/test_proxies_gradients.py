@@ -17,7 +17,7 @@ from vkdnw_search.proxies.saliency import GradNorm, Grasp, Snip, SynFlow
 from vkdnw_search.proxies.zen import Zen
 
 PROBE = Probe(input_shape=(2, 4, 4), num_classes=3, seed=7)
-OF_LABELS = [GradNorm(batch=6), Snip(batch=6), Grasp(batch=6), GradSign(batch=6), Zico(batch=6)]
+OF_LABELS = [GradNorm(images=6), Snip(images=6), Grasp(images=6), GradSign(images=6), Zico(images=6)]
 
 
 def linear() -> nn.Sequential:
@@ -32,7 +32,7 @@ def convolutional(classes: int = 3) -> nn.Sequential:
 
 
 def batch(proxy, index: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    return proxy.images(PROBE, index=index), random_labels(PROBE, proxy.batch, index=index)
+    return proxy.inputs(PROBE, index=index), random_labels(PROBE, proxy.images, index=index)
 
 
 def softmax_regression(model, x, y):
@@ -45,7 +45,7 @@ def softmax_regression(model, x, y):
 
 
 def test_grad_norm_and_snip_of_a_softmax_regression_have_their_closed_forms():
-    for proxy in (GradNorm(batch=9), Snip(batch=9)):
+    for proxy in (GradNorm(images=9), Snip(images=9)):
         model = linear()
         value = proxy(model, PROBE).value
         W, g, gb = softmax_regression(model, *batch(proxy))
@@ -55,7 +55,7 @@ def test_grad_norm_and_snip_of_a_softmax_regression_have_their_closed_forms():
 
 
 def test_grasp_agrees_with_the_explicit_hessian():
-    proxy = Grasp(batch=8)
+    proxy = Grasp(images=8)
     model = nn.Sequential(nn.Flatten(), nn.Linear(32, 4), nn.Tanh(), nn.Linear(4, 3))
     value = proxy(model, PROBE).value
     x, y = batch(proxy)
@@ -99,7 +99,7 @@ def test_synflow_takes_no_notice_of_the_signs_of_the_weights():
 
 
 def test_gradsign_of_a_softmax_regression_by_loops_over_images_and_weights():
-    proxy, model = GradSign(batch=6), linear()
+    proxy, model = GradSign(images=6), linear()
     value = proxy(model, PROBE).value
     _, g, _ = softmax_regression(model, *batch(proxy))
     expected = sum(abs(sum(np.sign(g[n, c, d]) for n in range(6))) for c in range(3) for d in range(32))
@@ -107,7 +107,7 @@ def test_gradsign_of_a_softmax_regression_by_loops_over_images_and_weights():
 
 
 def test_zico_by_loops_over_layers_and_weights():
-    proxy, model = Zico(batch=6, batches=3, initialization="as_built"), convolutional().train()
+    proxy, model = Zico(images=6, batches=3, initialization="as_built"), convolutional().train()
     layers = [model[0], model[3], model[6]]
     grads = []
     for index in range(3):
@@ -125,10 +125,10 @@ def test_zico_by_loops_over_layers_and_weights():
 
 def test_zen_of_a_linear_network_is_the_size_of_what_it_makes_of_the_perturbation():
     """f(x) − f(x + αε) = −α W ε, whatever x; the pooling and the classifier do not matter."""
-    proxy = Zen(batch=5, alpha=0.01)
+    proxy = Zen(images=5, alpha=0.01)
     model = nn.Sequential(nn.Conv2d(2, 3, 1, bias=False), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 3))
     value = proxy(model, PROBE).value
-    epsilon = proxy.images(PROBE, index=1).double().numpy()
+    epsilon = proxy.inputs(PROBE, index=1).double().numpy()
     W = model[0].weight.detach().double().numpy()[:, :, 0, 0]
     moved = np.abs(0.01 * np.einsum("oc,nchw->nohw", W, epsilon)).sum(axis=(1, 2, 3)).mean()
     assert value == pytest.approx(math.log(moved), rel=1e-4)
@@ -147,7 +147,7 @@ def test_zen_gives_back_what_batch_norm_takes_away():
             return self.classifier(torch.relu(self.norm(self.factor * self.conv(x))).mean(dim=(2, 3)))
 
     for norm in (True, False):
-        small, large = (Zen(batch=32)(Scaled(factor, norm), PROBE).value for factor in (1, 1000))
+        small, large = (Zen(images=32)(Scaled(factor, norm), PROBE).value for factor in (1, 1000))
         assert large - small == pytest.approx(math.log(1000), abs=1e-3)
 
 
@@ -162,7 +162,7 @@ def test_zen_sees_the_features_before_a_pooling_however_it_is_written():
 
     poolings = [nn.AdaptiveAvgPool2d(1), lambda f: f.mean((2, 3)), lambda f: torch.mean(f, dim=(2, 3)),
                 lambda f: F.adaptive_avg_pool2d(f, 1)]  # fmt: skip
-    values = {Zen(batch=4)(Net(pooling), PROBE).value for pooling in poolings}
+    values = {Zen(images=4)(Net(pooling), PROBE).value for pooling in poolings}
     assert len(values) == 1
 
 
@@ -172,12 +172,12 @@ def test_what_needs_labels_refuses_a_single_class(proxy):
         proxy(convolutional(1), Probe(input_shape=(2, 4, 4), num_classes=1, seed=0))
 
 
-@pytest.mark.parametrize("proxy", [SynFlow(), Zen(batch=6)], ids=lambda p: type(p).__name__)
+@pytest.mark.parametrize("proxy", [SynFlow(), Zen(images=6)], ids=lambda p: type(p).__name__)
 def test_what_needs_no_labels_takes_a_single_class(proxy):
     assert math.isfinite(proxy(convolutional(1), Probe(input_shape=(2, 4, 4), num_classes=1, seed=0)).value)
 
 
-@pytest.mark.parametrize("proxy", [*OF_LABELS, SynFlow(), Zen(batch=6)], ids=lambda p: type(p).__name__)
+@pytest.mark.parametrize("proxy", [*OF_LABELS, SynFlow(), Zen(images=6)], ids=lambda p: type(p).__name__)
 def test_a_score_is_a_function_of_the_seed(proxy):
     def score(seed: int) -> float:
         return proxy(convolutional(), Probe(input_shape=(2, 4, 4), num_classes=3, seed=seed)).value
@@ -185,7 +185,7 @@ def test_a_score_is_a_function_of_the_seed(proxy):
     assert score(1) == score(1) != score(2)
 
 
-@pytest.mark.parametrize("proxy", [*OF_LABELS, SynFlow(), Zen(batch=6)], ids=lambda p: type(p).__name__)
+@pytest.mark.parametrize("proxy", [*OF_LABELS, SynFlow(), Zen(images=6)], ids=lambda p: type(p).__name__)
 def test_a_network_through_which_nothing_flows_is_degenerate(proxy):
     class Zero(nn.Module):
         def forward(self, x):
@@ -206,7 +206,7 @@ def test_a_network_through_which_nothing_flows_is_degenerate(proxy):
 def test_a_single_image_that_batch_norm_cannot_take_is_an_error_that_says_so():
     model = nn.Sequential(nn.Conv2d(2, 5, 4), nn.BatchNorm2d(5), nn.Flatten(), nn.Linear(5, 3))
     with pytest.raises(ScoreError, match="must accept a single image"):
-        GradSign(batch=4)(model, PROBE)
+        GradSign(images=4)(model, PROBE)
 
 
 def test_open_bounds_are_checked_too():

@@ -17,7 +17,7 @@ PROBE = Probe(input_shape=(3, 6, 6), num_classes=4, seed=1)
 def test_a_linear_network_pulls_every_image_the_same_way():
     """All correlations are 1, so the eigenvalues are N and N − 1 zeros."""
     N, k = 5, 1e-5
-    value = Jacov(batch=N)(nn.Sequential(nn.Flatten(), nn.Linear(108, 4)), PROBE).value
+    value = Jacov(images=N)(nn.Sequential(nn.Flatten(), nn.Linear(108, 4)), PROBE).value
     expected = -(math.log(N + k) + 1 / (N + k)) - (N - 1) * (math.log(k) + 1 / k)
     assert value == pytest.approx(expected, rel=1e-6)
 
@@ -27,8 +27,8 @@ def test_the_score_agrees_with_numpy_on_gradients_taken_image_by_image():
         def forward(self, x):
             return (x**3).flatten(1).sum(1, keepdim=True) + x.flatten(1)[:, :4]
 
-    proxy = Jacov(batch=7)
-    x = proxy.images(PROBE).double().numpy()
+    proxy = Jacov(images=7)
+    x = proxy.inputs(PROBE).double().numpy()
     J = (3 * x**2).reshape(7, -1)
     J[:, :] *= 4  # the sum over four logits, each of which holds the sum of cubes
     J[:, :4] += 1
@@ -42,7 +42,7 @@ def test_it_works_for_one_class_and_is_a_function_of_the_seed():
         model = nn.Sequential(
             nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(), nn.Flatten(), nn.Linear(128, 1)
         )
-        return Jacov(batch=8)(model, Probe(input_shape=(3, 6, 6), num_classes=1, seed=seed)).value
+        return Jacov(images=8)(model, Probe(input_shape=(3, 6, 6), num_classes=1, seed=seed)).value
 
     first = score(3)
     assert score(3) == first != score(4)  # although dropout and the building of networks draw from a global stream
@@ -58,9 +58,9 @@ def test_a_network_that_ignores_its_input_is_degenerate():
             return self.logits.expand(len(x), 4) + 0 * x.sum()
 
     with pytest.raises(DegenerateNetwork, match="exactly zero"):
-        Jacov(batch=4)(Constant(), PROBE)
+        Jacov(images=4)(Constant(), PROBE)
 
 
 def test_an_option_out_of_bounds_is_named():
-    with pytest.raises(ScoreError, match=r"Jacov, batch: must satisfy .*ge=2.*, but is 1"):
-        Jacov(batch=1)
+    with pytest.raises(ScoreError, match=r"Jacov, images: must satisfy .*ge=2.*, but is 1"):
+        Jacov(images=1)

@@ -15,7 +15,7 @@ from vkdnw_search.contracts import HasCostScore, Probe, Proxy
 from vkdnw_search.errors import ScoreError, nearest
 from vkdnw_search.proxies.az_nas import AzNasTerms
 from vkdnw_search.proxies.jacov import Jacov
-from vkdnw_search.proxies.probing import Batch, Resolution
+from vkdnw_search.proxies.probing import Images, Resolution
 from vkdnw_search.proxies.size import Flops
 from vkdnw_search.proxies.te_nas import TeNasTerms
 from vkdnw_search.records import Score
@@ -90,34 +90,34 @@ class LogRankSum(RankSum):
         return sum((np.log(share) for share in self._shares(scores)), start=np.zeros(len(scores)))
 
 
-def az_nas(*, batch: Batch = 64, resolution: Resolution = 0) -> LogRankSum:
+def az_nas(*, images: Images = 64, resolution: Resolution = None) -> LogRankSum:
     """AZ-NAS: log-ranks of expressivity, progressivity, trainability and FLOPs. No labels."""
     return LogRankSum(
-        proxies={"flops": Flops(), "features": AzNasTerms(batch=batch, resolution=resolution)},
+        proxies={"flops": Flops(), "features": AzNasTerms(images=images, resolution=resolution)},
         terms=("expressivity", "progressivity", "trainability", "flops"),
     )
 
 
-def te_nas(*, batch: Batch = 64, resolution: Resolution = 0) -> RankSum:
+def te_nas(*, images: Images = 64, resolution: Resolution = None) -> RankSum:
     """TE-NAS: ranks (not their logarithms) of −condition number of the NTK and number of linear regions. No labels."""
     return RankSum(
-        proxies={"te_nas": TeNasTerms(batch=batch, resolution=resolution)},
+        proxies={"te_nas": TeNasTerms(images=images, resolution=resolution)},
         terms=("ntk_condition", "linear_regions"),
     )
 
 
-def vkdnw_agg(*, batch: Batch = 64, resolution: Resolution = 0) -> LogRankSum:
+def vkdnw_agg(*, images: Images = 64, resolution: Resolution = None) -> LogRankSum:
     """VKDNW_agg as published: log-ranks of VKDNW_single, Jacov, expressivity, trainability and FLOPs. No labels.
 
-    ``batch`` and ``resolution`` are those of Jacov and of the features; VKDNW_single keeps its defaults.
+    VKDNW_single is taken with its defaults (calibrated batch norm, 64 images); ``images`` is for the other terms.
     """
     from vkdnw_search.proxies.vkdnw import VkdnwSingle
 
     return LogRankSum(
         proxies={
-            "vkdnw_single": VkdnwSingle(),
-            "jacov": Jacov(batch=batch, resolution=resolution),
-            "features": AzNasTerms(batch=batch, resolution=resolution),
+            "vkdnw_single": VkdnwSingle(resolution=resolution),
+            "jacov": Jacov(images=images, resolution=resolution),
+            "features": AzNasTerms(images=images, resolution=resolution),
             "flops": Flops(),
         },
         terms=("vkdnw_single", "jacov", "expressivity", "trainability", "flops"),

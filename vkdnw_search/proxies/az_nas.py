@@ -34,7 +34,7 @@ class AzNasTerms(ImageProxy):
     def __call__(self, model: nn.Module, probe: Probe) -> Score:
         """The score of ``model``, which is initialised anew."""
         with prepared(model, probe, self.initialization):
-            features = stage_features(model, self.images(probe).requires_grad_())
+            features = stage_features(model, self.inputs(probe).requires_grad_())
             entropies = _entropies(features)
             trainability = _trainability(features, seed=seed_from(probe.seed, "rademacher"))
         return scored(expressivity=sum(entropies), progressivity=_progress(entropies), trainability=trainability)
@@ -51,7 +51,7 @@ class Expressivity(ImageProxy):
     def __call__(self, model: nn.Module, probe: Probe) -> Score:
         """The score of ``model``, which is initialised anew."""
         with torch.no_grad(), prepared(model, probe, self.initialization):
-            entropies = _entropies(stage_features(model, self.images(probe)))
+            entropies = _entropies(stage_features(model, self.inputs(probe)))
         return scored(expressivity=sum(entropies), progressivity=_progress(entropies))
 
 
@@ -62,7 +62,7 @@ class Progressivity(ImageProxy):
     def __call__(self, model: nn.Module, probe: Probe) -> Score:
         """The score of ``model``, which is initialised anew."""
         with torch.no_grad(), prepared(model, probe, self.initialization):
-            entropies = _entropies(stage_features(model, self.images(probe)))
+            entropies = _entropies(stage_features(model, self.inputs(probe)))
         return scored(progressivity=_progress(entropies), expressivity=sum(entropies))
 
 
@@ -78,7 +78,7 @@ class Trainability(ImageProxy):
     def __call__(self, model: nn.Module, probe: Probe) -> Score:
         """The score of ``model``, which is initialised anew."""
         with prepared(model, probe, self.initialization):
-            features = stage_features(model, self.images(probe).requires_grad_())
+            features = stage_features(model, self.inputs(probe).requires_grad_())
             return scored(trainability=_trainability(features, seed=seed_from(probe.seed, "rademacher")))
 
 

@@ -38,7 +38,7 @@ class GradSign(ImageProxy):
         with prepared(model, probe, self.initialization):
             weights = layer_weights(model)
             signs = [torch.zeros_like(w) for w in weights]
-            for x, y in zip(self.images(probe), random_labels(probe, self.batch), strict=True):
+            for x, y in zip(self.inputs(probe), random_labels(probe, self.images), strict=True):
                 for total, g in zip(signs, _image_gradients(model, x[None], y[None], weights), strict=True):
                     total += g.sign()
         value = sum(float(total.abs().sum(dtype=torch.float64)) for total in signs)

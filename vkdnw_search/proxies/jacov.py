@@ -29,7 +29,7 @@ class Jacov(ImageProxy):
     def __call__(self, model: nn.Module, probe: Probe) -> Score:
         """The score of ``model``, which is initialised anew."""
         with prepared(model, probe, self.initialization):
-            x = self.images(probe).requires_grad_()
+            x = self.inputs(probe).requires_grad_()
             (J,) = gradients(model(x).sum(), [x])
         J = J.flatten(1).double()  # (N, D)
         J = J - J.mean(dim=1, keepdim=True)

@@ -27,7 +27,7 @@ class Naswot(ImageProxy):
     def __call__(self, model: nn.Module, probe: Probe) -> Score:
         """The score of ``model``, which is initialised anew."""
         with prepared(model, probe, self.initialization):
-            K = sum(_agreements(code) for code in activation_codes(model, self.images(probe)))
+            K = sum(_agreements(code) for code in activation_codes(model, self.inputs(probe)))
         sign, logarithm = torch.linalg.slogdet(torch.as_tensor(K))
         if sign <= 0:
             raise DegenerateNetwork("naswot: the kernel of the activation codes is singular; some images look alike")

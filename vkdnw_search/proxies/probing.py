@@ -21,7 +21,7 @@ from vkdnw_search.records import Score
 from vkdnw_search.seeding import seed_from
 
 __all__ = [
-    "Batch",
+    "Images",
     "ImageBatch",
     "ImageProxy",
     "Resolution",
@@ -34,8 +34,8 @@ __all__ = [
     "scored",
 ]
 
-Batch = Annotated[int, Interval(ge=2, le=4096), "number of random images"]
-Resolution = Annotated[int, Interval(ge=0, le=1024), "side of the random images in pixels; 0: that of the recipe"]
+Images = Annotated[int, Interval(ge=2, le=4096), "number of random images"]
+Resolution = Annotated[int | None, Interval(ge=1, le=4096), "height and width of the images; none: the space's own"]
 Weights = Annotated[Initialization, "how the weights are drawn"]
 
 
@@ -43,8 +43,8 @@ Weights = Annotated[Initialization, "how the weights are drawn"]
 class ImageBatch:
     """A batch of random images; 64 are published."""
 
-    batch: Batch = 64
-    resolution: Resolution = 0
+    images: Images = 64
+    resolution: Resolution = None
 
     def __post_init__(self) -> None:
         for name, hint in get_type_hints(type(self), include_extras=True).items():
@@ -54,9 +54,9 @@ class ImageBatch:
                         f"{type(self).__name__}, {name}: must satisfy {bound}, but is {getattr(self, name)}"
                     )
 
-    def images(self, probe: Probe, *, index: int = 0) -> torch.Tensor:
-        """Batch number ``index`` of inputs ~ N(0, I). Shape (batch, *probe.input_shape), or with our resolution."""
-        return random_images(probe, self.batch, resolution=self.resolution, index=index)
+    def inputs(self, probe: Probe, *, index: int = 0) -> torch.Tensor:
+        """Batch number ``index`` of inputs ~ N(0, I). Shape (images, *probe.input_shape), or with our resolution."""
+        return random_images(probe, self.images, resolution=self.resolution, index=index)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,20 +67,20 @@ class ImageProxy(ImageBatch):
 
     def loss(self, model: nn.Module, probe: Probe, *, index: int = 0) -> torch.Tensor:
         """Mean cross-entropy of a batch of random images with random labels."""
-        return F.cross_entropy(model(self.images(probe, index=index)), random_labels(probe, self.batch, index=index))
+        return F.cross_entropy(model(self.inputs(probe, index=index)), random_labels(probe, self.images, index=index))
 
 
-def random_images(probe: Probe, batch: int, *, resolution: int = 0, index: int = 0) -> torch.Tensor:
+def random_images(probe: Probe, count: int, *, resolution: int | None = None, index: int = 0) -> torch.Tensor:
     """Inputs ~ N(0, I) that depend on the probe's seed and ``index`` alone."""
     shape = probe.input_shape
     if resolution:
         shape = (shape[0], *(resolution for _ in shape[1:]))
     generator = torch.Generator().manual_seed(seed_from(probe.seed, "images", index))
-    return torch.randn(batch, *shape, generator=generator).to(probe.device)
+    return torch.randn(count, *shape, generator=generator).to(probe.device)
 
 
-def random_labels(probe: Probe, batch: int, *, index: int = 0) -> torch.Tensor:
-    """Uniform labels, shape (batch,), in place of those of a data set.
+def random_labels(probe: Probe, count: int, *, index: int = 0) -> torch.Tensor:
+    """Uniform labels, shape (count,), in place of those of a data set.
 
     Raises:
         ScoreError: if there is a single class: its cross-entropy is 0 for every network.
@@ -91,7 +91,7 @@ def random_labels(probe: Probe, batch: int, *, index: int = 0) -> torch.Tensor:
             "choose a proxy without labels, such as vkdnw_single, jacov, naswot or synflow"
         )
     generator = torch.Generator().manual_seed(seed_from(probe.seed, "labels", index))
-    return torch.randint(probe.num_classes, (batch,), generator=generator).to(probe.device)
+    return torch.randint(probe.num_classes, (count,), generator=generator).to(probe.device)
 
 
 @contextmanager
@@ -144,6 +144,8 @@ def scored(**terms: float) -> Score:
     return Score(value=next(iter(terms.values())), terms=terms)
 
 
-def _within(value: float, bound: Interval) -> bool:
+def _within(value: float | None, bound: Interval) -> bool:
+    if value is None:
+        return True
     sides = ((bound.ge, operator.ge), (bound.gt, operator.gt), (bound.le, operator.le), (bound.lt, operator.lt))
     return all(limit is None or holds(value, limit) for limit, holds in sides)

@@ -28,13 +28,13 @@ class NtkCondition(ImageProxy):
 
     κ = λ_max / λ_min of Θ = J Jᵀ (N, N), with the rows of J the gradients of Σ_c z_c of each image with respect to
     all weights, in training mode, where the images of a batch act on one another. No labels; published with real
-    images, here they are Gaussian. Costs ``batch`` backward passes of the whole batch: the slowest of all baselines.
+    images, here they are Gaussian. Costs ``images`` backward passes of the whole batch: the slowest of all baselines.
     """
 
     def __call__(self, model: nn.Module, probe: Probe) -> Score:
         """The score of ``model``, which is initialised anew."""
         with prepared(model, probe, self.initialization):
-            return scored(ntk_condition=-_condition(model, self.images(probe)))
+            return scored(ntk_condition=-_condition(model, self.inputs(probe)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,7 @@ class TeNasTerms(ImageProxy):
         """The score of ``model``, which is initialised anew."""
         with prepared(model, probe, self.initialization):
             regions = _regions(model, probe, self.region_images, self.region_side)
-            condition = _condition(model, self.images(probe))
+            condition = _condition(model, self.inputs(probe))
         return scored(ntk_condition=-condition, linear_regions=float(regions))
 
 

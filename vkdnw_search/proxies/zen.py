@@ -48,8 +48,8 @@ class Zen(ImageBatch):
             for norm in norms:
                 norm.momentum = self.momentum
             _draw_gaussian(model, seed=seed_from(probe.seed, "gaussian"))
-            x = self.images(probe)
-            epsilon = random_images(probe, self.batch, resolution=self.resolution, index=1)
+            x = self.inputs(probe)
+            epsilon = random_images(probe, self.images, resolution=self.resolution, index=1)
             moved = _features(model, x + self.alpha * epsilon)
             difference = float((moved - _features(model, x)).flatten(1).abs().double().sum(dim=1).mean())
             variances = [float(m.running_var.double().mean()) for m in norms if m.running_var is not None]
