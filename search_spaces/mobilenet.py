@@ -1,0 +1,253 @@
+"""The MobileNetV2 space published with ZenNAS (arXiv 2102.01063) and searched by ZiCo, AZ-NAS and VKDNW.
+
+Four stages, each halving the resolution at its first super-block, with up to three super-blocks each, as genes of
+fixed length. Beside this file, ``mobilenet_structure`` has the published text form, ``mobilenet_network`` the PyTorch
+modules, ``mobilenet_parts`` what is counted, ``mobilenet_mutation`` the published mutation.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, replace
+from functools import cached_property
+from typing import Annotated, Literal
+
+import annotated_types as at
+import numpy as np
+from torch import nn
+
+from search_spaces import mobilenet_network as network
+from search_spaces.mobilenet_mutation import PUBLISHED_TYPES, mutated
+from search_spaces.mobilenet_parts import parts_of
+from search_spaces.mobilenet_structure import TYPES, Structure, SuperBlock, parse
+from search_spaces.options import check_options
+from vkdnw_search.errors import SpaceError
+from vkdnw_search.records import Gene, GeneValue, Genome, Part
+
+STAGES, SLOTS = 4, 3
+"""Stages, and super-blocks a stage has at most. No published network has more than two in a stage."""
+
+MAX_DEPTH = 5
+"""Of a super-block: published ones are split in two at 6."""
+
+STEM_WIDTH = 64
+"""The widest stem. The cap doubles with every stage, up to ``max_width``: since the resolution halves, a residual unit
+at the cap costs the same, 100M multiply-adds at 224 px, in every stage. The published networks of up to 600M FLOPs that
+``tests/golden`` lists use at most half of it."""
+
+TYPE_NAMES = tuple(f"E{expansion}K{kernel}" for expansion, kernel in TYPES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MobileNet:
+    """Networks of inverted residual super-blocks; the defaults are the published ones for ImageNet.
+
+    Raises:
+        SpaceError: an option is out of bounds.
+    """
+
+    resolution: Annotated[int, at.Interval(ge=8, le=1024), "input height and width, at which FLOPs are counted"] = 224
+    num_classes: Annotated[int, at.Interval(ge=2, le=100_000), "classes"] = 1000
+    last_width: Annotated[int, at.Interval(ge=8, le=16_384), "channels of the last convolution, never searched"] = 2048
+    max_width: Annotated[
+        int, at.Interval(ge=64, le=4096), at.MultipleOf(8), "most channels of any super-block; early stages have less"
+    ] = 512
+    type_bias: Annotated[
+        Literal["uniform", "published"], "how a mutation draws types: alike, or as the published code does"
+    ] = "uniform"
+    replacements: Annotated[int, at.Interval(ge=1, le=14), "blocks that one mutation draws anew"] = 2
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+    @property
+    def name(self) -> str:
+        """The name it is installed under."""
+        return "mobilenet"
+
+    @cached_property
+    def genes(self) -> tuple[Gene, ...]:
+        """The stem's channels, then type, out, btn and depth of each super-block; depth 0 leaves it out."""
+        genes = [Gene("stem.out", self._widths(0), ordered=True)]
+        for stage in range(1, STAGES + 1):
+            for slot in range(1, SLOTS + 1):
+                block = f"stage{stage}.block{slot}"
+                genes += [
+                    Gene(f"{block}.type", TYPE_NAMES),
+                    Gene(f"{block}.out", self._widths(stage), ordered=True),
+                    Gene(f"{block}.btn", self._widths(stage), ordered=True),
+                    Gene(f"{block}.depth", tuple(range(1 if slot == 1 else 0, MAX_DEPTH + 1)), ordered=True),
+                ]
+        return tuple(genes)
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        return (3, self.resolution, self.resolution)
+
+    @property
+    def free_operators(self) -> frozenset[str]:
+        """The addition of shortcuts, which fvcore does not count."""
+        return frozenset({"aten::add"})
+
+    def decode(self, genome: Genome) -> Structure:
+        """The canonical structure of ``genome``."""
+        return self._structure(*self._read(genome))
+
+    def encode(self, architecture: Structure) -> Genome:
+        """A genome of ``architecture``.
+
+        Raises:
+            SpaceError: the genes cannot express it; the message names the first that cannot.
+        """
+        if architecture.last != self.last_width:
+            raise SpaceError(f"{self.name}, last_width: is {self.last_width}, but the network has {architecture.last}")
+        stages: list[list[SuperBlock]] = []
+        for block in architecture.blocks:
+            if block.stride == 2:
+                stages.append([])
+            if not stages:
+                raise SpaceError(
+                    f"{self.name}: the first super-block must have stride 2, but has 1: {architecture.key}"
+                )
+            stages[-1] += _pieces(block)
+        if len(stages) != STAGES or any(len(stage) > SLOTS for stage in stages):
+            raise SpaceError(
+                f"{self.name}: must have {STAGES} stages (a stage begins at a stride of 2) of at most {SLOTS} "
+                f"super-blocks of depth {MAX_DEPTH}, but has {[len(stage) for stage in stages]}: {architecture.key}"
+            )
+        return self._write(architecture.stem, stages)
+
+    def parse(self, text: str) -> Structure:
+        """The structure in its published text form; it need not be one that the genes can express.
+
+        Raises:
+            SpaceError: naming the position, what was expected there and what stands there.
+        """
+        return parse(text)
+
+    def layers(self, architecture: Structure) -> int:
+        """Published depth: the sum of depths, stem and last convolution being 1 each; a depth is two residual units."""
+        return 2 + sum(block.depth for block in architecture.blocks)
+
+    def mutate(self, genome: Genome, rng: np.random.Generator) -> Genome:
+        """The published mutation (:mod:`search_spaces.mobilenet_mutation`), drawn again until the network differs."""
+        stem, stages = self._read(genome)
+        before = self._structure(stem, stages)
+        while True:
+            changed = mutated(
+                stem,
+                stages,
+                caps=[self._cap(stage) for stage in range(STAGES + 1)],
+                replacements=self.replacements,
+                types=TYPES if self.type_bias == "uniform" else PUBLISHED_TYPES,
+                slots=SLOTS,
+                max_depth=MAX_DEPTH,
+                rng=rng,
+            )
+            if self._structure(*changed) != before:
+                return self._write(*changed)
+
+    def build(self, architecture: Structure) -> nn.Module:
+        """The network: (N, 3, H, W) → logits (N, num_classes)."""
+        return network.SuperBlockNetwork(
+            stem=architecture.stem,
+            blocks=tuple(astuple(block) for block in architecture.blocks),
+            last=architecture.last,
+            num_classes=self.num_classes,
+        )
+
+    def parts(self, architecture: Structure) -> Sequence[Part]:
+        """Convolutions with their batch norms, and the classifier."""
+        return parts_of(architecture, resolution=self.resolution, num_classes=self.num_classes)
+
+    def source(self, architecture: Structure) -> str:
+        """The blocks this module builds from, verbatim, then the structure as constants and the class ``Network``."""
+        return _SOURCE.format(
+            blocks=inspect.getsource(network).rstrip(),
+            resolution=self.resolution,
+            stem=architecture.stem,
+            rows="".join(f"    {astuple(block)},\n" for block in architecture.blocks),
+            last=architecture.last,
+            num_classes=self.num_classes,
+        )
+
+    def _structure(self, stem: int, stages: Sequence[Sequence[SuperBlock]]) -> Structure:
+        return Structure(stem, tuple(block for stage in stages for block in stage), self.last_width)
+
+    def _widths(self, stage: int) -> tuple[int, ...]:
+        return tuple(range(8, self._cap(stage) + 1, 8))
+
+    def _cap(self, stage: int) -> int:
+        """The most channels of a stage; stage 0 is the stem."""
+        return min(self.max_width, STEM_WIDTH << stage)
+
+    def _read(self, genome: Genome) -> tuple[int, list[list[SuperBlock]]]:
+        """The stem's channels and each stage's super-blocks, as the genes have them: not merged."""
+        values = self._values(genome)
+        stages: list[list[SuperBlock]] = []
+        for start in range(1, len(values), 4 * SLOTS):
+            rows = (values[i : i + 4] for i in range(start, start + 4 * SLOTS, 4))
+            stages.append([_block(*row, stride=2 if slot == 0 else 1) for slot, row in enumerate(rows) if row[3]])
+        return int(values[0]), stages
+
+    def _values(self, genome: Genome) -> list[GeneValue]:
+        genes = self.genes
+        if len(genome) != len(genes):
+            raise SpaceError(f"{self.name} genome: must have {len(genes)} indices, but has {len(genome)}: {genome}")
+        for gene, index in zip(genes, genome, strict=True):
+            if not 0 <= index < len(gene.choices):
+                raise SpaceError(
+                    f"{self.name}, gene {gene.name}: must be in 0 … {len(gene.choices) - 1}, but is {index}"
+                )
+        return [gene.choices[index] for gene, index in zip(genes, genome, strict=True)]
+
+    def _write(self, stem: int, stages: Sequence[Sequence[SuperBlock]]) -> Genome:
+        """The genome of these blocks. A slot without a block repeats the one before: one step of its depth adds it."""
+        values: list[GeneValue] = [stem]
+        for stage in stages:
+            absent = [replace(stage[-1], depth=0)] * (SLOTS - len(stage))
+            for block in [*stage, *absent]:
+                values += [f"E{block.expansion}K{block.kernel}", block.out, block.btn, block.depth]
+        return tuple(self._index(gene, value) for gene, value in zip(self.genes, values, strict=True))
+
+    def _index(self, gene: Gene, value: GeneValue) -> int:
+        try:
+            return gene.choices.index(value)
+        except ValueError:
+            known = ", ".join(map(str, gene.choices)) if len(gene.choices) <= 12 else f"8, 16, 24 … {gene.choices[-1]}"
+            raise SpaceError(f"{self.name}, gene {gene.name}: must be one of {known}, but is {value}") from None
+
+
+_SOURCE = '''{blocks}
+
+
+# For inputs of 3 × {resolution} × {resolution}, though any resolution works.
+STEM_CHANNELS = {stem}
+BLOCKS: tuple[Block, ...] = (
+    # expansion, kernel, out, stride, btn, depth
+{rows})
+LAST_CHANNELS = {last}
+
+
+class Network(SuperBlockNetwork):
+    """The architecture above, for any number of classes."""
+
+    def __init__(self, num_classes: int = {num_classes}) -> None:
+        super().__init__(stem=STEM_CHANNELS, blocks=BLOCKS, last=LAST_CHANNELS, num_classes=num_classes)
+'''
+
+
+def _block(name: GeneValue, out: GeneValue, btn: GeneValue, depth: GeneValue, *, stride: int) -> SuperBlock:
+    """The super-block of four gene values."""
+    expansion, kernel = TYPES[TYPE_NAMES.index(str(name))]
+    return SuperBlock(expansion, kernel, int(out), stride, int(btn), int(depth))
+
+
+def _pieces(block: SuperBlock) -> list[SuperBlock]:
+    """``block``, which may be a merger of several, in pieces no deeper than a gene can say."""
+    if block.btn == block.out:  # pieces of such a block are another network: they begin with a projection
+        return [block]
+    depths = [min(MAX_DEPTH, block.depth - start) for start in range(0, block.depth, MAX_DEPTH)]
+    return [replace(block, depth=depth, stride=1 if number else block.stride) for number, depth in enumerate(depths)]

@@ -1,0 +1,105 @@
+"""The parts of a network of super-blocks: convolutions with their batch norms, in a form whose costs add up.
+
+ReLU and the addition of shortcuts cost nothing, and are in no part. Parts are remembered, since the blocks of
+different candidates are mostly alike.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from search_spaces.mobilenet_network import Classifier, ConvBN, round8
+from search_spaces.mobilenet_structure import Structure
+from vkdnw_search.records import Part
+
+MEMO = 2**14
+"""Parts of each shape that are remembered, 10 MB at most."""
+
+
+def parts_of(structure: Structure, *, resolution: int, num_classes: int) -> list[Part]:
+    """Parts that together hold every parameter and every counted operation once."""
+    parts = [_stem(structure.stem, resolution)]
+    width, resolution = structure.stem, _divided(resolution, 2)
+    for block in structure.blocks:
+        parts += _super_block(
+            width, block.expansion, block.kernel, block.out, block.stride, block.btn, block.depth, resolution
+        )
+        width, resolution = block.out, _divided(resolution, block.stride)
+    parts.append(_pointwise(width, structure.last, resolution))
+    parts.append(_classifier(structure.last, resolution, num_classes))
+    return parts
+
+
+@lru_cache(maxsize=MEMO)
+def _super_block(
+    inputs: int, expansion: int, kernel: int, out: int, stride: int, btn: int, depth: int, resolution: int
+) -> tuple[Part, ...]:
+    """The units of one super-block; all its pairs of units after the first are alike."""
+    inner, outer = round8(btn * expansion), round8(out * expansion)
+    after, resized = _divided(resolution, stride), btn != out
+    first = _unit(inputs, inner, btn, kernel, stride, True, resolution)
+    narrow = _unit(out, inner, btn, kernel, 1, resized, after)
+    widen = _unit(btn, outer, out, kernel, 1, resized, after)
+    return first + widen + (narrow + widen) * (depth - 1)
+
+
+def _unit(
+    inputs: int, width: int, outputs: int, kernel: int, stride: int, project: bool, resolution: int
+) -> tuple[Part, ...]:
+    after = _divided(resolution, stride)
+    main = (
+        _pointwise(inputs, width, resolution),
+        _depthwise(width, kernel, stride, resolution),
+        _pointwise(width, outputs, after),
+    )
+    return (*main, _projection(inputs, outputs, stride, resolution)) if project else main
+
+
+@lru_cache(maxsize=MEMO)
+def _pointwise(inputs: int, outputs: int, resolution: int) -> Part:
+    return Part(
+        kind=("pointwise", resolution),
+        widths=(inputs, outputs),
+        make=lambda i, o: (ConvBN(i, o), (i, resolution, resolution)),
+    )
+
+
+@lru_cache(maxsize=MEMO)
+def _projection(inputs: int, outputs: int, stride: int, resolution: int) -> Part:
+    return Part(
+        kind=("projection", stride, resolution),
+        widths=(inputs, outputs),
+        make=lambda i, o: (ConvBN(i, o, stride=stride, bias=True), (i, resolution, resolution)),
+    )
+
+
+@lru_cache(maxsize=MEMO)
+def _depthwise(channels: int, kernel: int, stride: int, resolution: int) -> Part:
+    return Part(
+        kind=("depthwise", kernel, stride, resolution),
+        widths=(channels,),
+        make=lambda c: (ConvBN(c, c, kernel=kernel, stride=stride, groups=c), (c, resolution, resolution)),
+    )
+
+
+@lru_cache(maxsize=MEMO)
+def _stem(channels: int, resolution: int) -> Part:
+    return Part(
+        kind=("stem", resolution),
+        widths=(channels,),
+        make=lambda c: (ConvBN(3, c, kernel=3, stride=2), (3, resolution, resolution)),
+    )
+
+
+@lru_cache(maxsize=MEMO)
+def _classifier(inputs: int, resolution: int, num_classes: int) -> Part:
+    return Part(
+        kind=("classifier", resolution),
+        widths=(inputs, num_classes),
+        make=lambda i, n: (Classifier(i, n), (i, resolution, resolution)),
+    )
+
+
+def _divided(resolution: int, stride: int) -> int:
+    """The resolution after a stride, with padding of half the kernel: rounded up."""
+    return -(-resolution // stride)

@@ -1,0 +1,230 @@
+"""The topology space of NAS-Bench-201 (arXiv 2001.00326, NATS-Bench arXiv 2009.00437): five operations on six edges.
+
+A cell has four nodes and an edge from every node to every later one. Its text is the benchmark's own::
+
+    |nor_conv_3x3~0|+|nor_conv_3x3~0|avg_pool_3x3~1|+|skip_connect~0|nor_conv_3x3~1|skip_connect~2|
+
+one group for each of the nodes 1, 2, 3, with the operation and source of each of its edges. An edge is dead when its
+source cannot be reached from the input or its target does not reach the output; dead edges are not built, and read
+``none`` in the canonical text, which leaves 9,445 different cells of 15,625.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Annotated
+
+import annotated_types as at
+from torch import nn
+
+from search_spaces import nasbench201_network as network
+from search_spaces.options import check_options
+from search_spaces.scanner import Scanner
+from vkdnw_search.errors import SpaceError, nearest
+from vkdnw_search.records import Gene, Genome, Part
+
+OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+"""In the benchmark's order."""
+
+EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
+"""(source, target) in the order of the text."""
+
+_KERNELS = {"nor_conv_1x1": 1, "nor_conv_3x3": 3}
+_WORD = re.compile(r"\w+")
+
+
+@dataclass(frozen=True, slots=True)
+class CellArchitecture:
+    """A canonical cell: one operation for each of ``EDGES``, ``none`` on dead ones."""
+
+    operations: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "operations", _without_dead_edges(self.operations))
+
+    @property
+    def key(self) -> str:
+        """The benchmark's text of the canonical cell."""
+        tokens = [f"{name}~{source}" for name, (source, _) in zip(self.operations, EDGES, strict=True)]
+        return "+".join(f"|{'|'.join(tokens[start:stop])}|" for start, stop in ((0, 1), (1, 3), (3, 6)))
+
+    @property
+    def edges(self) -> tuple[network.Edge, ...]:
+        """The live edges, ordered by target."""
+        named = zip(EDGES, self.operations, strict=True)
+        return tuple((source, target, name) for (source, target), name in named if name != "none")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NasBench201:
+    """The 15,625 networks of NAS-Bench-201; the defaults are the benchmark's for CIFAR-10.
+
+    Raises:
+        SpaceError: an option is out of bounds.
+    """
+
+    num_classes: Annotated[int, at.Interval(ge=2, le=100_000), "classes: 10, 100 (CIFAR), 120 (ImageNet16-120)"] = 10
+    resolution: Annotated[
+        int, at.Interval(ge=4, le=1024), at.MultipleOf(4), "input height and width: 32, or 16 for ImageNet16-120"
+    ] = 32
+    channels: Annotated[int, at.Interval(ge=1, le=1024), "channels of the first stage, doubled by each later one"] = 16
+    cells: Annotated[int, at.Interval(ge=1, le=64), "cells in each of the three stages"] = 5
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+    @property
+    def name(self) -> str:
+        """The name it is installed under."""
+        return "nasbench201"
+
+    @cached_property
+    def genes(self) -> tuple[Gene, ...]:
+        """One unordered gene for each edge, in the benchmark's order."""
+        return tuple(Gene(f"node{target}.from{source}", OPERATIONS) for source, target in EDGES)
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        return (3, self.resolution, self.resolution)
+
+    @property
+    def free_operators(self) -> frozenset[str]:
+        """Sums at nodes, and pooling: fvcore counts neither, and both are small beside a convolution."""
+        return frozenset({"aten::add", "aten::avg_pool2d"})
+
+    def decode(self, genome: Genome) -> CellArchitecture:
+        """The canonical cell of ``genome``, six indices into ``OPERATIONS``."""
+        if len(genome) != len(EDGES) or not all(0 <= index < len(OPERATIONS) for index in genome):
+            raise SpaceError(f"{self.name} genome: must be six indices in 0 … 4, one for each edge, but is {genome}")
+        return CellArchitecture(tuple(OPERATIONS[index] for index in genome))
+
+    def encode(self, architecture: CellArchitecture) -> Genome:
+        """The genome of the canonical cell."""
+        return tuple(OPERATIONS.index(name) for name in architecture.operations)
+
+    def parse(self, text: str) -> CellArchitecture:
+        """The cell written in the benchmark's form, canonical or not.
+
+        Raises:
+            SpaceError: naming the position, what was expected there and what stands there.
+        """
+        scanner = Scanner(text.strip(), f"{self.name} cell")
+        operations = []
+        for source, target in EDGES:
+            if source == 0:
+                scanner.literal("|" if target == 1 else "+|")
+            start = scanner.position
+            name = scanner.pattern(_WORD, f"an operation for edge {source} → {target}")
+            if name not in OPERATIONS:
+                raise scanner.error(f"one of {', '.join(OPERATIONS)}", hint=nearest(name, OPERATIONS), at=start)
+            scanner.literal(f"~{source}|")
+            operations.append(name)
+        scanner.end()
+        return CellArchitecture(tuple(operations))
+
+    def layers(self, architecture: CellArchitecture) -> int:
+        """Convolutions and linear layers of the whole network: 8 + 15 for each convolution of the cell, by default."""
+        fixed = 1 + 2 * 3 + 1  # stem, two reductions of three convolutions, classifier
+        return fixed + 3 * self.cells * sum(name in _KERNELS for name in architecture.operations)
+
+    def build(self, architecture: CellArchitecture) -> nn.Module:
+        """The network of live edges: (N, 3, H, W) → logits (N, num_classes)."""
+        return network.CellNetwork(
+            architecture.edges, channels=self.channels, cells=self.cells, num_classes=self.num_classes
+        )
+
+    def parts(self, architecture: CellArchitecture) -> Sequence[Part]:
+        """Stem, reductions, classifier, and the cells' convolutions (other operations cost nothing)."""
+        kernels = [_KERNELS[name] for name in architecture.operations if name in _KERNELS]
+        return [
+            *_frame(self.channels, self.resolution, self.num_classes),
+            *(
+                part
+                for stage in range(3)
+                for kernel in kernels
+                for part in [_convolution(kernel, self.channels << stage, self.resolution >> stage)] * self.cells
+            ),
+        ]
+
+    def source(self, architecture: CellArchitecture) -> str:
+        """The blocks this module builds from, verbatim, then the cell as constants and the class ``Network``."""
+        edges = "".join(f'    ({source}, {target}, "{name}"),\n' for source, target, name in architecture.edges)
+        return _SOURCE.format(
+            blocks=inspect.getsource(network).rstrip(),
+            key=architecture.key,
+            edges=f"(\n{edges})" if edges else "()",
+            channels=self.channels,
+            cells=self.cells,
+            num_classes=self.num_classes,
+        )
+
+
+_SOURCE = '''{blocks}
+
+
+# {key}
+EDGES: tuple[Edge, ...] = {edges}
+CHANNELS = {channels}  # of the first stage; each of the two later ones doubles them
+CELLS = {cells}  # in each stage
+
+
+class Network(CellNetwork):
+    """The architecture above, for any number of classes."""
+
+    def __init__(self, num_classes: int = {num_classes}) -> None:
+        super().__init__(EDGES, channels=CHANNELS, cells=CELLS, num_classes=num_classes)
+'''
+
+
+def _without_dead_edges(operations: tuple[str, ...]) -> tuple[str, ...]:
+    """``operations`` with ``none`` on every edge that is on no path from node 0 to node 3."""
+    present = [edge for edge, name in zip(EDGES, operations, strict=True) if name != "none"]
+    reached = {0}
+    for source, target in present:  # ordered by target: sources are settled first
+        if source in reached:
+            reached.add(target)
+    useful = {3}
+    for source, target in sorted(present, reverse=True):  # from the last source: targets are settled first
+        if target in useful:
+            useful.add(source)
+    return tuple(
+        name if source in reached and target in useful else "none"
+        for (source, target), name in zip(EDGES, operations, strict=True)
+    )
+
+
+@lru_cache(maxsize=256)
+def _convolution(kernel: int, channels: int, resolution: int) -> Part:
+    """A convolution of a cell."""
+    return Part(
+        kind=("relu_conv_bn", kernel, channels, resolution),
+        widths=(),
+        make=lambda: (
+            network.ReLUConvBN(channels, channels, kernel=kernel),
+            (channels, resolution, resolution),
+        ),
+    )
+
+
+@lru_cache(maxsize=256)
+def _frame(channels: int, resolution: int, num_classes: int) -> tuple[Part, ...]:
+    """What all networks have around their cells. Widths are fixed in this space, so they are part of the kind."""
+    blocks = (
+        (lambda: network.Stem(channels), (3, resolution, resolution)),
+        (lambda: network.Reduction(channels, 2 * channels), (channels, resolution, resolution)),
+        (lambda: network.Reduction(2 * channels, 4 * channels), (2 * channels, resolution // 2, resolution // 2)),
+        (lambda: network.Classifier(4 * channels, num_classes), (4 * channels, resolution // 4, resolution // 4)),
+    )
+    return tuple(
+        Part(
+            kind=("frame", number, channels, resolution, num_classes),
+            widths=(),
+            make=lambda block=block, shape=shape: (block(), shape),
+        )
+        for number, (block, shape) in enumerate(blocks)
+    )
