@@ -45,6 +45,10 @@ class RankingError(VkdnwSearchError, ValueError):
     """Scores and accuracies that cannot be compared, or an accuracy table that cannot be read."""
 
 
+class OptimizerError(VkdnwSearchError, RuntimeError):
+    """Ask and tell were not called in turn, or what is told is not what was asked."""
+
+
 class RunFolderError(VkdnwSearchError, FileExistsError):
     """The run folder cannot be used: it holds something else, another recipe, or another process."""
 

@@ -1,0 +1,96 @@
+"""Take turns with a search: ask what was never asked, be told what came of it. What all optimizers share.
+
+The option types are what a recipe checks its numbers against, and their text is what the documentation says.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Annotated
+
+from annotated_types import Interval
+
+from vkdnw_search.contracts import Problem
+from vkdnw_search.errors import OptimizerError
+from vkdnw_search.operators import Unseen
+from vkdnw_search.records import Evaluation, Genome
+
+Survivors = Annotated[int, Interval(ge=2, le=100_000), "candidates that survive a generation"]
+Children = Annotated[int, Interval(ge=1, le=100_000), "candidates asked per generation, whatever the number of workers"]
+CrossoverShare = Annotated[float, Interval(ge=0, le=1), "probability that two parents are mixed gene by gene"]
+Moves = Annotated[float, Interval(gt=0, le=1000), "genes a mutation changes on average, unless the space mutates"]
+RepairTries = Annotated[int, Interval(ge=0, le=100_000), "changes tried to bring a genome within the limits; 0: none"]
+Keep = Annotated[int, Interval(ge=1, le=100_000), "best candidates that matter in the end, such as finalists"]
+
+
+class TakesTurns(ABC):
+    """ask, tell, ask, tell, …, the same key never twice."""
+
+    def __init__(self, problem: Problem, *, repair_tries: int) -> None:
+        self._unseen = Unseen(problem, repair_tries=repair_tries)
+        self._asked: list[Genome] = []
+        self._ended = False
+
+    def ask(self) -> list[Genome]:
+        """The next generation: genomes whose keys were never asked before. Empty when the space is exhausted.
+
+        Raises:
+            OptimizerError: the last generation was not told, or not to its end.
+        """
+        if self._asked or self._ended:
+            raise OptimizerError(
+                f"{type(self).__name__}.ask: all of the last generation must be told first, but "
+                f"{'only a part' if self._ended else 'nothing'} was. Tell the outcome of every genome asked."
+            )
+        self._asked = self._propose()
+        self._unseen.mark(self._asked)
+        return list(self._asked)
+
+    def tell(self, evaluations: Sequence[Evaluation]) -> None:
+        """The outcome of the last ask, in its order. Fewer than asked are the end: no other ask may follow.
+
+        Raises:
+            OptimizerError: these are not evaluations of the genomes asked, in that order.
+        """
+        for position, evaluation in enumerate(evaluations):
+            asked = self._asked[position] if position < len(self._asked) else "nothing"
+            if evaluation.genome != asked:
+                raise OptimizerError(
+                    f"{type(self).__name__}.tell, position {position}: must be the outcome of {asked} as asked, but is "
+                    f"of {evaluation.genome}. A stored run replays only with the seed and options it was made with."
+                )
+        self._ended = len(evaluations) < len(self._asked)
+        self._asked = []
+        if evaluations:
+            self._learn(evaluations)
+
+    @abstractmethod
+    def _propose(self) -> list[Genome]:
+        """New genomes, of different keys; none if there are no more."""
+
+    @abstractmethod
+    def _learn(self, evaluations: Sequence[Evaluation]) -> None:
+        """At least one outcome of what was proposed, in its order."""
+
+
+class Best:
+    """The ``keep`` highest scores so far."""
+
+    def __init__(self, keep: int) -> None:
+        self._keep = keep
+        self._heap: list[float] = []
+
+    def add(self, evaluations: Sequence[Evaluation]) -> None:
+        """Take in those of ``evaluations`` that are scored."""
+        for evaluation in evaluations:
+            if evaluation.status == "scored" and evaluation.score is not None:
+                heapq.heappush(self._heap, evaluation.score.value)
+                if len(self._heap) > self._keep:
+                    heapq.heappop(self._heap)
+
+    def least(self) -> float:
+        """A score below it is not among the best ``keep``; −inf while there are fewer than ``keep``."""
+        return self._heap[0] if len(self._heap) == self._keep else -math.inf
