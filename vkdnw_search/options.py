@@ -13,6 +13,7 @@ from functools import cache
 from types import NoneType, SimpleNamespace, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from annotated_types import Interval
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -29,8 +30,8 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from pydantic_core.core_schema import ValidationInfo, ValidatorFunctionWrapHandler
 
 from vkdnw_search.errors import PluginError, nearest
-from vkdnw_search.quantities import whole
-from vkdnw_search.wording import describe, mismatch, shown, split
+from vkdnw_search.quantities import LARGEST, whole
+from vkdnw_search.wording import LONGEST, describe, mismatch, shown, split
 
 Factory = Callable[..., Any]
 """A class or function that makes a space, proxy, optimizer or executor."""
@@ -42,7 +43,7 @@ def _printable(text: str) -> str:
     return text
 
 
-Whole = Annotated[int, BeforeValidator(whole)]
+Whole = Annotated[int, BeforeValidator(whole), Interval(ge=-LARGEST, le=LARGEST)]
 Text = Annotated[str, AfterValidator(_printable)]
 
 MISSING = "is missing"
@@ -60,7 +61,7 @@ class Checked(BaseModel):
         frozen=True,
         strict=True,
         allow_inf_nan=False,
-        str_max_length=1000,
+        str_max_length=LONGEST,
         validate_default=True,
         protected_namespaces=(),
     )
@@ -117,7 +118,7 @@ def worded(message: str) -> PydanticCustomError:
 def unknown_key(key: str, known: list[str]) -> str:
     """The sentence about a key that is none of ``known``."""
     choices = f"must be one of {', '.join(known)}" if known else "there are none to set"
-    return f"is not a known key: {choices}.{nearest(key, known)}".removesuffix(".")
+    return f"is not a known key: {choices}.{nearest(key, known) or nearest(key.lower(), known)}".removesuffix(".")
 
 
 def annotation_of(model: type[BaseModel], name: str) -> Any:

@@ -19,14 +19,9 @@ def whole(value: object) -> object:
 
     A text without a unit, such as ``"64"``, is left alone: quotes say that it is not meant as a number.
 
-    Raises:
-        ValueError: an int beyond ±:data:`LARGEST`.
-
     >>> whole("600M"), whole(6e8), whole("1.5k"), whole("64"), whole("1.0001k")
     (600000000, 600000000, 1500, '64', '1.0001k')
     """
-    if isinstance(value, int) and abs(value) > LARGEST:
-        raise ValueError("must be a whole number of less than 19 digits")
     if isinstance(value, float) and value.is_integer() and abs(value) <= LARGEST:
         return int(value)
     match = _WITH_UNIT.fullmatch(value) if isinstance(value, str) else None
@@ -60,4 +55,4 @@ def suggestion(text: str) -> str:
     if match is None:
         return ""
     unit = {"k": "k", "m": "M", "g": "G", "b": "G", "t": "T", "": ""}[(match[2] or "").lower()]
-    return match[1].replace("_", "") + unit
+    return re.sub(r"^0+(?=[0-9])", "", match[1].replace("_", "")) + unit

@@ -115,13 +115,7 @@ class Recipe(Checked):
 
     def difference(self, other: Recipe) -> list[Change]:
         """The values in which ``other`` is not this recipe, in the order of the keys."""
-        ours, theirs = (dict(_leaves(recipe.resolved(), ())) for recipe in (self, other))
-        keys = [*ours, *(key for key in theirs if key not in ours)]
-        return [
-            Change(key, ours.get(key), theirs.get(key))
-            for key in keys
-            if ours.get(key) != theirs.get(key) or (key in ours) != (key in theirs)
-        ]
+        return list(_changes(self.resolved(), other.resolved(), ()))
 
 
 def load_recipe(
@@ -199,17 +193,21 @@ def _checked(
     """The recipe that ``tree`` becomes by the overrides ``texts``, or one RecipeError with all faults."""
     if not isinstance(tree, dict):
         raise RecipeError(f"{source}: must be a mapping of keys such as `space: mobilenet`, but is {shown(tree)}")
-    tree = {**dict.fromkeys(SECTIONS), **DEFAULT_PLUGINS, **tree}
-    tree, overrides, faults = _overridden(tree, texts)
+    tree, overrides, told = _overridden({**dict.fromkeys(SECTIONS), **DEFAULT_PLUGINS, **tree}, texts)
     tree |= dict.fromkeys(supplied)
-    for keys, message in _faults(tree, supplied):
+    faults = list(_absences(tree, supplied))
+    try:
+        recipe = Recipe.model_validate(tree)
+    except ValidationError as error:
+        faults += _faults(tree, error)
+    for keys, message in faults:
         override = next((override for override in reversed(overrides) if override.concerns(keys)), None)
         line = None if override else next((lines[keys[:n]] for n in range(len(keys), 0, -1) if keys[:n] in lines), None)
         where = ", ".join(filter(None, [override.label if override else source, dotted(keys)]))
-        faults.append(f"{where}: {message}" + (f" (line {line})" if line else ""))
-    if faults:
-        raise RecipeError("\n".join(faults))
-    return Recipe.model_validate(tree)
+        told.append(f"{where}: {message}" + (f" (line {line})" if line else ""))
+    if told:
+        raise RecipeError("\n".join(told))
+    return recipe
 
 
 def _overridden(tree: dict[str, Plain], texts: Sequence[str]) -> tuple[dict[str, Plain], list[Override], list[str]]:
@@ -225,19 +223,20 @@ def _overridden(tree: dict[str, Plain], texts: Sequence[str]) -> tuple[dict[str,
     return tree, applied, faults
 
 
-def _faults(tree: dict[str, Plain], supplied: Collection[SectionName]) -> Iterator[tuple[Keys, str]]:
-    """What is wrong with ``tree``: the keys to the value as the user wrote it, and a sentence."""
-    for section in SECTIONS:
+def _absences(tree: dict[str, Plain], supplied: Collection[SectionName]) -> Iterator[tuple[Keys, str]]:
+    """The sections that are neither in ``tree`` nor supplied by Python, each with a sentence."""
+    for section, kind in SECTIONS.items():
         if tree[section] is None and section not in supplied:
-            yield (section,), f"{MISSING}: must name one of {', '.join(names(SECTIONS[section]))}"
-    try:
-        Recipe.model_validate(tree)
-    except ValidationError as error:
-        for fault in error.errors(include_url=False):
-            keys, message = fault["loc"], str(fault["msg"])
-            if keys[0] in SECTIONS and keys[1:2] == ("options",):
-                keys = (keys[0], *keys[2:])
-            yield (keys if message.startswith(MISSING) else _as_written(tree, keys)), message
+            yield (section,), f"{MISSING}: must name one of {', '.join(names(kind))}"
+
+
+def _faults(tree: dict[str, Plain], error: ValidationError) -> Iterator[tuple[Keys, str]]:
+    """What is wrong with ``tree``: the keys to the value as the user wrote it, and a sentence."""
+    for fault in error.errors(include_url=False):
+        keys, message = fault["loc"], str(fault["msg"])
+        if keys[0] in SECTIONS and keys[1:2] == ("options",):
+            keys = (keys[0], *keys[2:])
+        yield (keys if message.startswith(MISSING) else _as_written(tree, keys)), message
 
 
 def _as_written(tree: Plain, keys: Keys) -> Keys:
@@ -249,9 +248,10 @@ def _as_written(tree: Plain, keys: Keys) -> Keys:
     return keys
 
 
-def _leaves(value: Plain, keys: Keys) -> Iterator[tuple[str, Plain]]:
-    if isinstance(value, dict):
-        for key, item in value.items():
-            yield from _leaves(item, (*keys, key))
-    else:
-        yield dotted(keys), value
+def _changes(ours: Plain, theirs: Plain, keys: Keys) -> Iterator[Change]:
+    if isinstance(ours, dict) or isinstance(theirs, dict):
+        mine, other = (tree if isinstance(tree, dict) else {} for tree in (ours, theirs))
+        for key in {**mine, **other}:
+            yield from _changes(mine.get(key), other.get(key), (*keys, key))
+    elif ours != theirs:
+        yield Change(dotted(keys), ours, theirs)

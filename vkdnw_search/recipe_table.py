@@ -65,7 +65,7 @@ def _values(model: type[Checked], field: str) -> str:
 
 def _model(model: type[Checked], field: str) -> type[Checked] | None:
     """The model that a field holds, if it holds one."""
-    base: Any = present(split(annotation_of(model, field))[0])
+    base: Any = split(present(annotation_of(model, field)))[0]
     return base if inspect.isclass(base) and issubclass(base, Checked) else None
 
 

@@ -8,6 +8,7 @@ and long files are errors: six lines of aliases can stand for millions of values
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -30,7 +31,8 @@ Path: TypeAlias = tuple[str | int, ...]
 
 _KEY = re.compile(r"[\w-]{1,60}")
 _INT = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
-_FLOAT = re.compile(r"(?=[^.eE]*[.eE])[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.inf|\.nan")
+_FLOAT = re.compile(r"(?=[^.eE]*[.eE])[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+_NOT_FINITE = {".inf": math.inf, "+.inf": math.inf, "-.inf": -math.inf, ".nan": math.nan}
 _LONGEST_NUMBER = 40
 _WORDS: dict[str, bool | None] = {"": None, "~": None, "null": None, "true": True, "false": False}
 
@@ -137,23 +139,25 @@ class _Builder:
         return tree
 
     def _value(self, event: events.Event, stream: Iterator[events.Event], path: Path) -> Plain:
-        line = _line(event)
-        self.lines.setdefault(path, line + 1)
-        if isinstance(event, events.AliasEvent) or not isinstance(
-            event, events.ScalarEvent | events.CollectionStartEvent
-        ):
-            raise self.fault("aliases (*) are not allowed: write the value out", line)
-        if event.anchor is not None:
-            raise self.fault("anchors (&) are not allowed: write the value out wherever it is wanted", line)
-        if event.tag is not None:
-            raise self.fault(f"tags such as {shown(event.tag)} are not allowed: a recipe is plain data", line)
+        self._refuse(event)
+        self.lines.setdefault(path, _line(event) + 1)
         if len(path) > MAX_DEPTH:
-            raise self.fault(f"must not be nested deeper than {MAX_DEPTH} levels", line)
+            raise self.fault(f"must not be nested deeper than {MAX_DEPTH} levels", _line(event))
         if isinstance(event, events.ScalarEvent):
             return event.value if event.style else scalar(event.value)
         if isinstance(event, events.SequenceStartEvent):
             return self._list(stream, path)
         return self._mapping(stream, path)
+
+    def _refuse(self, event: events.Event) -> None:
+        """Raise for what no value and no key may be."""
+        if not isinstance(event, events.ScalarEvent | events.CollectionStartEvent):
+            raise self.fault("aliases (*) are not allowed: write the value out", _line(event))
+        if event.anchor is not None:
+            raise self.fault("anchors (&) are not allowed: write the value out wherever it is wanted", _line(event))
+        if event.tag is not None:
+            tag = shown(event.tag)
+            raise self.fault(f"tags such as {tag} are not allowed: a recipe is plain data", _line(event))
 
     def _list(self, stream: Iterator[events.Event], path: Path) -> list[Plain]:
         values: list[Plain] = []
@@ -165,14 +169,21 @@ class _Builder:
         values: dict[str, Plain] = {}
         while not isinstance(event := next(stream), events.MappingEndEvent):
             line = _line(event)
-            key = self._value(event, stream, path)
-            if not isinstance(key, str):
-                raise self.fault(f"a key must be text, but is {shown(key)}", line)
+            key = self._key(event)
             if key in values:
                 raise self.fault(f"the key {shown(key)} is given twice, first in line {self.lines[*path, key]}", line)
             self.lines[*path, key] = line + 1
             values[key] = self._value(next(stream), stream, (*path, key))
         return values
+
+    def _key(self, event: events.Event) -> str:
+        self._refuse(event)
+        if not isinstance(event, events.ScalarEvent):
+            raise self.fault("a key must be text, but is a list or a mapping", _line(event))
+        key = event.value if event.style else scalar(event.value)
+        if not isinstance(key, str):
+            raise self.fault(f"a key must be text, but is {shown(key)}", _line(event))
+        return key
 
 
 def _line(event: events.Event) -> int:
@@ -185,14 +196,16 @@ def scalar(text: str) -> Plain:
     >>> [scalar(text) for text in ("12", "6e8", "600M", "true", "yes", "~", "017", "1:30", "1_000", "2024-01-01")]
     [12, 600000000.0, '600M', True, 'yes', None, '017', '1:30', '1_000', '2024-01-01']
     """
-    word = text if text in _WORDS else text.lower() if text in (text.title(), text.upper()) else text
+    word = text.lower() if text in (text.lower(), text.title(), text.upper(), ".NaN") else text
     if word in _WORDS:
         return _WORDS[word]
+    if word in _NOT_FINITE:
+        return _NOT_FINITE[word]
     if len(text) > _LONGEST_NUMBER:
         return text
     if _INT.fullmatch(text):
         return int(text)
-    return float(text.replace(".inf", "inf").replace(".nan", "nan")) if _FLOAT.fullmatch(text) else text
+    return float(text) if _FLOAT.fullmatch(text) else text
 
 
 class _Dumper(yaml.SafeDumper):

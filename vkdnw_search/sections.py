@@ -11,6 +11,7 @@ from pydantic import ValidationInfo, field_validator, model_validator
 from vkdnw_search.errors import PluginError
 from vkdnw_search.options import Checked, Text, Whole, worded
 from vkdnw_search.plugins import Kind, find, options_of
+from vkdnw_search.quantities import compact
 from vkdnw_search.wording import shown
 
 Count = Annotated[Whole, Interval(ge=1, le=10**15)]
@@ -101,7 +102,7 @@ class Bounds(Checked):
         if self.min is None and self.max is None:
             raise worded("must have min, max or both")
         if self.min is not None and self.max is not None and self.min > self.max:
-            raise worded(f"min must not exceed max, but {self.min} > {self.max}")
+            raise worded(f"min must not exceed max, but {compact(self.min)} > {compact(self.max)}")
         return self
 
 

@@ -11,7 +11,7 @@ import annotated_types as at
 from pydantic.fields import FieldInfo
 
 from vkdnw_search.errors import nearest
-from vkdnw_search.quantities import compact, suggestion
+from vkdnw_search.quantities import LARGEST, compact, suggestion, whole
 
 MANY = 10**9
 """Numbers that may reach this are FLOPs and the like, and are explained by an example instead of their bound."""
@@ -27,7 +27,12 @@ _BOUNDS: dict[type, tuple[str, str]] = {
 }
 """Kinds of metadata that bound a value, each with its attribute and its words."""
 
+_EXAMPLE = "a positive number such as 600M or 6e8"
+
 _NOUNS = {bool: "true or false", int: "a whole number", float: "a number", str: "a line of text", NoneType: "null"}
+
+LONGEST = 1000
+"""Characters of a text."""
 
 _YES_AND_NO = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
 
@@ -52,10 +57,12 @@ def mismatch(annotation: Any, value: object) -> str:
     "must be a positive number such as 600M or 6e8, but is '600MB'. Did you mean '600M'?"
     """
     base, notes = split(present(annotation))
-    most = _bounds(notes).get(at.Le)
     words = describe(annotation)
-    if most is not None and isinstance(value, int | float) and value > most >= MANY:
+    most, number = _bounds(notes).get(at.Le), whole(value)
+    if most is not None and isinstance(number, int | float) and number > most >= MANY:
         words += f", at most {compact(most)}"
+    if base is str and isinstance(value, str):
+        words += f" of at most {LONGEST} printable characters"
     hint = _hint(base, value) if isinstance(value, str) else ""
     return f"must be {words}, but is {shown(value)}" + (f".{hint}" if hint else "")
 
@@ -73,19 +80,19 @@ def describe(annotation: Any) -> str:
     base, notes = split(annotation)
     bounds = _bounds(notes)
     if base is int and bounds.get(at.Ge) == 1 and bounds.get(at.Le, MANY) >= MANY:
-        return "a positive number such as 600M or 6e8" if at.Le in bounds else "a positive whole number"
+        return "a positive whole number" if bounds.get(at.Le, LARGEST) >= LARGEST else _EXAMPLE
     words = _noun(base)
     if at.Ge in bounds and bounds.get(at.Le, MANY) < MANY:
         words += f" from {compact(bounds.pop(at.Ge))} to {compact(bounds.pop(at.Le))}"
-    elif bounds.get(at.Le, 0) >= MANY:
-        del bounds[at.Le]
-    return words + "".join(f"{_BOUNDS[kind][1]} {compact(bound)}" for kind, bound in bounds.items())
+    told = {kind: bound for kind, bound in bounds.items() if abs(bound) < MANY}
+    return words + "".join(f"{_BOUNDS[kind][1]} {compact(bound)}" for kind, bound in told.items())
 
 
 def present(annotation: Any) -> Any:
-    """``int`` for ``int | None``; other types as they are."""
-    parts = [part for part in get_args(annotation) if part is not NoneType]
-    return parts[0] if get_origin(annotation) in (Union, UnionType) and len(parts) == 1 else annotation
+    """The type of a value that may be absent: ``int`` for ``int | None``; other types as they are."""
+    base, _ = split(annotation)
+    parts = [part for part in get_args(base) if part is not NoneType]
+    return parts[0] if get_origin(base) in (Union, UnionType) and len(parts) == 1 else annotation
 
 
 def meaning(annotation: Any) -> str:
@@ -136,7 +143,8 @@ def _hint(base: Any, value: str) -> str:
     if base is bool and value.lower() in _YES_AND_NO:
         return f" Did you mean {_YES_AND_NO[value.lower()]}?"
     if base in (int, float) and (number := suggestion(value)):
-        return f" Did you mean {number if number.isdigit() else repr(number)}?"
+        plain = number[-1].isdigit()  # then the quotes were wrong
+        return f" Did you mean {number if plain else repr(number)}?" if plain or number != value else ""
     if origin is Literal:
         return nearest(value, [choice for choice in arguments if isinstance(choice, str)])
     if origin in (Union, UnionType):
