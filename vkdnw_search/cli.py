@@ -1,0 +1,144 @@
+"""The command line: arguments, progress, exit codes; no logic.
+
+Exit codes: 0 done, 1 error in the run, 2 usage, recipe or run folder, 3 nothing feasible, 130 and 143 after a clean
+stop on SIGINT (Ctrl-C) and SIGTERM.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from types import FrameType
+
+from vkdnw_search.errors import PluginError, RecipeError, RunFolderError, SpaceError, VkdnwSearchError, nearest
+from vkdnw_search.plugins import KINDS, available, load_plugin
+from vkdnw_search.recipe import load_recipe, shipped_recipes
+
+DONE, FAILED, USAGE, NOTHING_FEASIBLE = 0, 1, 2, 3
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command. Returns the exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    verb: Callable[[list[str]], int] = _search
+    if words and words[0] in VERBS:
+        verb = VERBS[words.pop(0)]
+    try:
+        return verb(words)
+    except (RecipeError, PluginError, RunFolderError, SpaceError) as error:
+        sys.stderr.write(f"{error}\n")
+        return USAGE
+    except VkdnwSearchError as error:
+        sys.stderr.write(f"{error}\n")
+        return FAILED
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped at once\n")
+        return 128 + signal.SIGINT
+
+
+def _parser() -> argparse.ArgumentParser:
+    names = ", ".join(shipped_recipes())
+    parser = argparse.ArgumentParser(
+        prog="vkdnw-search",
+        description="Training-free neural architecture search by VKDNW: recipe in, trainable PyTorch module out.",
+        epilog=f"shipped recipes: {names}. Other commands: {', '.join(VERBS)} (vkdnw-search COMMAND --help).",
+    )
+    parser.add_argument("recipe", metavar="RECIPE", help="a YAML file, or the name of a shipped recipe")
+    parser.add_argument("overrides", metavar="key=value", nargs="*", help="changes, e.g. limits.flops=450M seed=1")
+    parser.add_argument(
+        "--out", metavar="DIR", type=Path, help="run folder (default: runs/NAME); continued if it is there"
+    )
+    _add_plugin(parser)
+    volume = parser.add_mutually_exclusive_group()
+    volume.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
+    volume.add_argument("-v", "--verbose", action="store_true", help="log to the terminal too")
+    parser.add_argument("--version", action="version", version=f"vkdnw-search {version('vkdnw-search')}")
+    return parser
+
+
+def _add_plugin(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--plugin", metavar="FILE.py|MODULE", action="append", default=[], help="let a space, proxy, … of yours join"
+    )
+
+
+def _search(words: list[str]) -> int:
+    options = _parser().parse_args(words)
+    _must_be_a_recipe(options.recipe)
+    for source in options.plugin:
+        load_plugin(source)
+    recipe = load_recipe(options.recipe, options.overrides)
+    out = options.out or Path("runs") / (recipe.name or Path(options.recipe).stem)
+
+    from vkdnw_search.progress import Progress, closing_table  # torch is imported only when there is work
+    from vkdnw_search.search import search
+
+    logging.getLogger("vkdnw_search").setLevel(logging.INFO)
+    if options.verbose:
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    with _Signals() as signals, Progress(recipe.stop.evaluations, shown=not options.quiet) as progress:
+        result = search(recipe, out=out, listener=progress.update, stopped=signals.received)
+    print(closing_table(result))
+    if signals.number:
+        return 128 + signals.number
+    return DONE if result.best is not None else NOTHING_FEASIBLE
+
+
+def _must_be_a_recipe(word: str) -> None:
+    if Path(word).exists() or word in shipped_recipes() or word.endswith((".yaml", ".yml")):
+        return
+    raise RecipeError(
+        f"{word!r}: must be a recipe file, a shipped recipe ({', '.join(shipped_recipes())}) or a command "
+        f"({', '.join(VERBS)}).{nearest(word, [*shipped_recipes(), *VERBS])}"
+    )
+
+
+class _Signals:
+    """The first Ctrl-C or SIGTERM asks for a clean end; a second Ctrl-C ends at once."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self._before: dict[int, object] = {}
+
+    def received(self) -> bool:
+        return bool(self.number)
+
+    def __enter__(self) -> _Signals:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]  # what signal.signal returned
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.number and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.number = number
+        sys.stderr.write("\nfinishing the candidates under way; Ctrl-C again stops at once\n")
+
+
+def _list(words: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="vkdnw-search list", description="What is installed, and the shipped recipes."
+    )
+    _add_plugin(parser)
+    for source in parser.parse_args(words).plugin:
+        load_plugin(source)
+    for kind in KINDS:
+        print(kind)
+        for name, line in available(kind).items():
+            print(f"  {name:16} {line}")
+    print("recipes")
+    for name, path in shipped_recipes().items():
+        print(f"  {name:16} {load_recipe(path).description or ''}")
+    return DONE
+
+
+VERBS: dict[str, Callable[[list[str]], int]] = {"list": _list}

@@ -1,0 +1,184 @@
+"""Genome → Evaluation: what it costs, whether that fits the limits, and how it scores. Each architecture once."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import torch
+
+from vkdnw_search import sections
+from vkdnw_search.budget import CostCounter, Limits, Range
+from vkdnw_search.contracts import Architecture, HasCostScore, HasUpperBound, Probe, Proxy, SearchSpace
+from vkdnw_search.errors import DegenerateNetwork, ExecutionError, VkdnwSearchError
+from vkdnw_search.initialization import construct
+from vkdnw_search.records import Cost, Evaluation, Genome, Score
+from vkdnw_search.seeding import seed_from
+
+MEMO = 2**16
+"""Genomes whose cost is remembered between proposing and evaluating them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """All that a worker needs to score one candidate: the score is a function of this record alone."""
+
+    space: SearchSpace[Architecture]
+    proxy: Proxy
+    genome: Genome
+    key: str
+    cost: Cost
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a task: a score, or why there is none."""
+
+    score: Score | None
+    reason: str
+    seconds: float
+
+
+def score_candidate(task: Task) -> Outcome:
+    """Build the network of ``task`` and score it, on one thread. Runs in a worker.
+
+    Raises:
+        ExecutionError: anything but a degenerate network; the message names the architecture.
+    """
+    started = time.perf_counter()
+    score: Score | None = None
+    try:
+        score, reason = _score(task), ""
+        if not math.isfinite(score.value):
+            reason, score = f"the score is {score.value}", None
+    except DegenerateNetwork as error:
+        score, reason = None, str(error)
+    except VkdnwSearchError:
+        raise
+    except Exception as error:
+        raise ExecutionError(
+            f"scoring {task.key} with {type(task.proxy).__name__}: {type(error).__name__}: {error}"
+        ) from error
+    return Outcome(score, reason, time.perf_counter() - started)
+
+
+def _score(task: Task) -> Score:
+    space = task.space
+    if isinstance(task.proxy, HasCostScore):
+        return task.proxy.score_cost(task.cost)
+    probe = Probe(space.input_shape, space.num_classes, task.seed, device_of(task.proxy), task.cost)
+    with one_thread(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_from(task.seed, "construction"))
+        architecture = space.decode(task.genome)
+        model = construct(lambda: space.build(architecture), drawn_again=bool(getattr(task.proxy, "draws_weights", 0)))
+        return task.proxy(model, probe)
+
+
+def device_of(proxy: object) -> torch.device:
+    """The device a proxy asks for: ``auto`` takes CUDA or MPS where there is one."""
+    wanted = str(getattr(proxy, "device", "cpu"))
+    if wanted != "auto":
+        return torch.device(wanted)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Sums depend on how many threads share them: with one, every worker computes the same bytes."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+class Evaluator:
+    """Evaluates the candidates of one run.
+
+    Args:
+        space: the search space.
+        limits: a candidate outside is recorded, never scored.
+        proxy: the score.
+        seed: of the run; a candidate's own seed follows from it and the candidate's key.
+    """
+
+    def __init__(self, space: SearchSpace[Architecture], *, limits: Limits, proxy: Proxy, seed: int) -> None:
+        self.space, self.limits, self.proxy, self.seed = space, limits, proxy, seed
+        self._counter = CostCounter(space)
+        self._seen = lru_cache(MEMO)(self._see)
+
+    def key(self, genome: Genome) -> str:
+        """Canonical key of the architecture of ``genome``."""
+        return self._seen(genome)[0]
+
+    def violation(self, genome: Genome) -> float:
+        """By how much ``genome`` is outside the limits; 0 if it is within."""
+        return self._seen(genome)[2]
+
+    def prepare(
+        self, genome: Genome, *, number: int, generation: int, threshold: float = -math.inf
+    ) -> Evaluation | None:
+        """The evaluation of a candidate that needs no score, or None for one that does.
+
+        Args:
+            threshold: a candidate whose upper bound is below need not be scored (see HasThreshold).
+        """
+        key, cost, violation = self._seen(genome)
+        if violation > 0:
+            reason = self.limits.reason(cost)
+            return Evaluation(number, generation, genome, key, cost, violation, "infeasible", reason)
+        if threshold > -math.inf and isinstance(self.proxy, HasUpperBound):
+            bound = self.proxy.upper_bound(cost)
+            if bound < threshold:
+                reason = f"scores at most {bound:.4f}, below the {threshold:.4f} it takes to survive"
+                return Evaluation(number, generation, genome, key, cost, 0.0, "bounded", reason, Score(bound))
+        return None
+
+    def task(self, genome: Genome) -> Task:
+        """The order to score ``genome``."""
+        key, cost, _ = self._seen(genome)
+        return Task(self.space, self.proxy, genome, key, cost, seed_from(self.seed, key))
+
+    def conclude(self, outcome: Outcome, genome: Genome, *, number: int, generation: int) -> Evaluation:
+        """The evaluation of a candidate that was scored."""
+        key, cost, _ = self._seen(genome)
+        plain = Evaluation(number, generation, genome, key, cost, 0.0, "failed", outcome.reason)
+        return plain if outcome.score is None else replace(plain, status="scored", score=outcome.score)
+
+    def _see(self, genome: Genome) -> tuple[str, Cost, float]:
+        architecture = self.space.decode(genome)
+        cost = self._counter.cost(architecture)
+        return architecture.key, cost, self.limits.violation(cost)
+
+
+def limits_of(section: sections.Limits) -> Limits:
+    """The limits that a recipe states."""
+    ranges = {name: getattr(section, name) for name in type(section).model_fields}
+    return Limits(**{name: Range(r.min, r.max) for name, r in ranges.items() if r is not None})
+
+
+def run_tasks(
+    tasks: Sequence[tuple[int, Task]], executor: Executor, *, stopped: Callable[[], bool]
+) -> Iterator[tuple[int, Outcome]]:
+    """Score ``tasks``, (number, task), and yield each (number, outcome) as it comes.
+
+    Once ``stopped()`` no further task is handed over, and those under way are waited for.
+    """
+    capacity = int(getattr(executor, "capacity", max(len(tasks), 1)))
+    waiting, running = list(reversed(tasks)), dict[Future[Outcome], int]()
+    while running or (waiting and not stopped()):
+        while waiting and len(running) < capacity and not stopped():
+            number, task = waiting.pop()
+            running[executor.submit(score_candidate, task)] = number
+        done, _ = wait(running, return_when=FIRST_COMPLETED)
+        for future in done:
+            yield running.pop(future), future.result()

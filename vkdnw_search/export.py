@@ -1,0 +1,136 @@
+"""The winner → model.py: one readable file that needs torch alone, checked against the network that was searched."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vkdnw_search.errors import ExportError
+from vkdnw_search.evaluate import one_thread
+from vkdnw_search.initialization import initialize
+from vkdnw_search.recipe import Recipe
+from vkdnw_search.result import Found, build
+
+CHECK_BATCH = 2
+CHECK_SEED = 0
+
+
+def export(found: Found, path: str | Path, *, recipe: Recipe | None = None) -> Path:
+    """Write ``found`` as a Python module, with ``architecture.json`` beside it.
+
+    The module imports torch alone and defines ``Network(num_classes=…)``. Before it is kept it is imported in another
+    interpreter and must equal the searched network: parameter names and shapes, outputs on the same weights, FLOPs.
+
+    Args:
+        found: from a search.
+        path: of the module; its folder is made if needed.
+        recipe: named in the header.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        ExportError: the module differs from the searched network. Nothing is written then.
+    """
+    path = Path(path)
+    source = f"{_header(found, recipe)}\n{found.space.source(found.architecture)}"
+    _must_import_torch_alone(source, found)
+    _must_equal(source, found)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for target, text in ((path, source), (path.with_name("architecture.json"), _description(found, recipe))):
+        draft = target.with_name(target.name + ".part")
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(target)
+    return path
+
+
+def _header(found: Found, recipe: Recipe | None) -> str:
+    """Comment lines; text that comes from outside stands in JSON form, so that it cannot leave its line."""
+    shape = "×".join(map(str, found.space.input_shape))
+    score = found.score
+    lines = [
+        f"Found by vkdnw-search {version('vkdnw-search')} in the search space {json.dumps(found.space.name)}.",
+        f"architecture  {json.dumps(found.key)}",
+        f"FLOPs         {found.cost.flops:,} at {shape}, as fvcore counts them in eval() (a multiply-add is 1)",
+        f"multiply-adds {found.cost.macs:,} in convolutions and linear layers",
+        f"parameters    {found.cost.parameters:,} in {found.cost.tensors} tensors",
+        f"score         {score.value!r} ± {score.standard_error:.2g}",
+    ]
+    if recipe is not None:
+        lines.append(f"recipe        {json.dumps(recipe.name)}, seed {recipe.seed}")
+    return "".join(f"# {line}\n" for line in lines)
+
+
+def _description(found: Found, recipe: Recipe | None) -> str:
+    genes = {g.name: g.choices[i] for g, i in zip(found.space.genes, found.evaluation.genome, strict=True)}
+    cost, score = found.cost, found.score
+    content: dict[str, Any] = {
+        "architecture": found.key,
+        "space": found.space.name,
+        "input_shape": list(found.space.input_shape),
+        "num_classes": found.space.num_classes,
+        "score": {"value": score.value, "standard_error": score.standard_error, **score.terms},
+        "cost": {name: getattr(cost, name) for name in cost.__dataclass_fields__},
+        "evaluation": found.evaluation.number,
+        "genome": list(found.evaluation.genome),
+        "genes": genes,
+        "recipe": None if recipe is None else {"name": recipe.name, "seed": recipe.seed},
+        "version": version("vkdnw-search"),
+    }
+    return json.dumps(_finite(content), indent=2) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN: null in its place."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return None if isinstance(value, float) and value != value else value
+
+
+def _must_import_torch_alone(source: str, found: Found) -> None:
+    try:
+        tree = ast.parse(source)
+    except SyntaxError as error:
+        raise ExportError(f"{found.space.name}.source({found.key}): must be Python, but: {error}") from error
+    for node in ast.walk(tree):
+        names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        foreign = [name for name in names if name.partition(".")[0] not in ("torch", "__future__")]
+        if foreign:
+            raise ExportError(
+                f"{found.space.name}.source({found.key}): must import torch alone, but imports {', '.join(foreign)}"
+            )
+
+
+def _must_equal(source: str, found: Found) -> None:
+    """Compare the module, in an interpreter of its own, with what was searched."""
+    with one_thread(), torch.random.fork_rng(devices=[]), tempfile.TemporaryDirectory() as folder:
+        torch.manual_seed(CHECK_SEED)
+        model = build(found).eval()
+        initialize(model, seed=CHECK_SEED)
+        images = torch.randn(CHECK_BATCH, *found.space.input_shape)
+        with torch.no_grad():
+            logits = model(images)
+        module, expected = Path(folder) / "model.py", Path(folder) / "expected.pt"
+        module.write_text(source, encoding="utf-8")
+        torch.save(
+            {"state": model.state_dict(), "images": images, "logits": logits, "flops": found.cost.flops}, expected
+        )
+        free = sorted(getattr(found.space, "free_operators", ()))
+        check = subprocess.run(
+            [sys.executable, "-m", "vkdnw_search.export_check", str(module), str(expected), *free],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if check.returncode != 0:
+        why = check.stdout.strip() or check.stderr.strip()
+        raise ExportError(f"the module made of {found.key} ({found.space.name}) is not the network searched: {why}")

@@ -1,0 +1,94 @@
+"""What a person sees of a search: a bar while it runs, a table when it has ended."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from tqdm import tqdm
+
+from vkdnw_search.records import Evaluation
+from vkdnw_search.result import Found, Result
+
+
+class Progress:
+    """A bar on stderr: candidates of how many, best score, its FLOPs, share feasible, time left.
+
+    Nothing is shown where stderr is not a terminal.
+    """
+
+    def __init__(self, total: int, *, shown: bool) -> None:
+        self._bar: tqdm[Any] = tqdm(total=total, unit="net", disable=None if shown else True, dynamic_ncols=True)
+        self._visited = self._feasible = 0
+        self._best: Evaluation | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def update(self, evaluation: Evaluation) -> None:
+        """Take one more candidate into account."""
+        self._visited += 1
+        self._feasible += evaluation.status != "infeasible"
+        if evaluation.status == "scored" and _value(evaluation) > _value(self._best):
+            self._best = evaluation
+        self._bar.set_postfix_str(self._summary(), refresh=False)
+        self._bar.update()
+
+    def _summary(self) -> str:
+        feasible = f"feasible {self._feasible / self._visited:.0%}"
+        if self._best is None:
+            return feasible
+        return f"best {_value(self._best):.3f} at {quantity(self._best.cost.flops)}FLOPs, {feasible}"
+
+
+def _value(evaluation: Evaluation | None) -> float:
+    return float("-inf") if evaluation is None or evaluation.score is None else evaluation.score.value
+
+
+def quantity(value: float) -> str:
+    """Three to four digits and a unit: ``"598.2 M"``."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= size:
+            return f"{value / size:.4g} {unit}"
+    return f"{value:g} "
+
+
+def closing_table(result: Result) -> str:
+    """Best architecture, score with its terms, cost, and where the files are."""
+    counts = ", ".join(f"{number} {status}" for status, number in result.counts.items())
+    rows = [("ended", result.ended), ("candidates", f"{result.visited} in {result.seconds:.0f} s: {counts}")]
+    if result.best is None:
+        rows += _nothing(result)
+    else:
+        rows += _winner(result.best)
+    if result.folder is not None:
+        rows.append(("table", str(result.folder / "results.csv")))
+        if result.best is not None:
+            rows.append(("module", str(result.folder / "best" / "model.py")))
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name:{width}}  {text}" for name, text in rows)
+
+
+def _winner(best: Found) -> list[tuple[str, str]]:
+    score, cost = best.score, best.cost
+    terms = ", ".join(f"{name} {value:.4g}" for name, value in score.terms.items() if not name.startswith("decile"))
+    return [
+        ("best", best.key),
+        ("score", f"{score.value:.4f} ± {score.standard_error:.2g} ({terms})"),
+        ("FLOPs", f"{cost.flops:,}"),
+        ("parameters", f"{cost.parameters:,}"),
+        ("layers", str(cost.layers)),
+    ]
+
+
+def _nothing(result: Result) -> list[tuple[str, str]]:
+    nearest = result.least_infeasible()
+    if nearest is None:
+        return [("best", "no candidate could be scored")]
+    return [
+        ("best", "no candidate is within the limits"),
+        ("nearest", nearest.key),
+        ("misses", nearest.evaluation.reason),
+    ]

@@ -1,0 +1,197 @@
+"""The folder of a run: what is in it, who may write to it, and whether a run may continue there.
+
+recipe.yaml        the recipe with every default written out: run it again and get the same
+environment.json   versions, processor, threads
+run.sqlite         every candidate (see store.py)
+run.log
+results.csv        every candidate, as a table
+best/model.py, best/architecture.json
+"""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import io
+import json
+import logging
+import os
+import platform
+import socket
+from collections.abc import Iterable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import IO, Self
+
+import torch
+
+from vkdnw_search.errors import RunFolderError
+from vkdnw_search.recipe import Change, Recipe, load_recipe
+from vkdnw_search.records import Evaluation
+from vkdnw_search.store import Store
+
+LOGGER = logging.getLogger("vkdnw_search")
+
+FREE_TO_CHANGE = ("executor.", "name", "description")
+"""Keys that do not change what is found, so that a continued run may differ in them."""
+
+
+class RunFolder:
+    """An open run folder, or with ``path=None`` a run that is kept in memory only.
+
+    Raises:
+        RunFolderError: the folder holds something else, another recipe's run, or is in use. Nothing is changed.
+    """
+
+    def __init__(self, path: Path | None, recipe: Recipe) -> None:
+        self.path = path
+        self._lock: IO[str] | None = None
+        self._handler: logging.Handler | None = None
+        if path is None:
+            self.store = Store()
+            return
+        continues = (path / "run.sqlite").exists()
+        _must_be_ours(path)
+        path.mkdir(parents=True, exist_ok=True)
+        self._lock = _locked(path / "run.lock")
+        try:
+            if continues:
+                _must_match(path / "recipe.yaml", recipe)
+            self.store = Store(path / "run.sqlite")
+            self.write("recipe.yaml", recipe.to_yaml())
+            if not continues:
+                self.write("environment.json", json.dumps(environment(), indent=2) + "\n")
+        except BaseException:
+            self._release()
+            raise
+        self._handler = logging.FileHandler(path / "run.log", encoding="utf-8")
+        self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        LOGGER.addHandler(self._handler)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._handler is not None:
+            LOGGER.removeHandler(self._handler)
+            self._handler.close()
+        self._release()
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+
+    def write(self, name: str, text: str) -> None:
+        """Write a file of the folder as a whole or not at all."""
+        if self.path is None:
+            return
+        target = self.path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft = target.with_name(target.name + ".part")
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(target)
+
+    def write_results(self, evaluations: Iterable[Evaluation]) -> None:
+        """results.csv: a row for each candidate; the same evaluations give the same bytes."""
+        if self.path is not None:
+            self.write("results.csv", results_csv(list(evaluations)))
+
+
+def results_csv(evaluations: Sequence[Evaluation]) -> str:
+    """The table of ``evaluations``, with a column for each term of their scores."""
+    terms = list(dict.fromkeys(term for e in evaluations if e.score is not None for term in e.score.terms))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    costs = ("flops", "macs", "parameters", "layers", "tensors", "modules")
+    writer.writerow(
+        [
+            "number",
+            "generation",
+            "status",
+            "score",
+            "standard_error",
+            *terms,
+            *costs,
+            "violation",
+            "reason",
+            "architecture",
+        ]
+    )
+    for e in evaluations:
+        score = ["", ""] if e.score is None else [repr(e.score.value), repr(e.score.standard_error)]
+        values = ["" if e.score is None or t not in e.score.terms else repr(e.score.terms[t]) for t in terms]
+        numbers = [getattr(e.cost, cost) for cost in costs]
+        writer.writerow(
+            [e.number, e.generation, e.status, *score, *values, *numbers, repr(e.violation), e.reason, e.key]
+        )
+    return text.getvalue()
+
+
+def environment() -> dict[str, object]:
+    """What a run depends on besides its recipe."""
+    packages = ("vkdnw-search", "torch", "numpy", "scipy", "pymoo", "fvcore")
+    return {
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in packages},
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "cuda": torch.version.cuda if torch.cuda.is_available() else None,
+    }
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _must_be_ours(path: Path) -> None:
+    if path.exists() and not path.is_dir():
+        raise RunFolderError(f"{path}: must be a folder, but is a file. Choose another with --out")
+    if path.is_dir() and not (path / "run.sqlite").exists() and any(path.iterdir()):
+        raise RunFolderError(
+            f"{path}: must be empty, or hold a run to continue, but holds other files. Nothing was written; "
+            "choose another folder with --out"
+        )
+
+
+def _must_match(file: Path, recipe: Recipe) -> None:
+    """Refuse another recipe than the one the run was started with, but for limits of `stop` that were raised."""
+    if not file.is_file():
+        raise RunFolderError(f"{file.parent}: holds a run without its recipe.yaml; choose another folder with --out")
+    changes = [change for change in load_recipe(file).difference(recipe) if not _harmless(change)]
+    if changes:
+        listed = "\n".join(f"  {change}" for change in changes)
+        raise RunFolderError(
+            f"{file.parent}: holds a run of another recipe. Only limits of `stop` may be raised to continue it; these "
+            f"differ (there → here):\n{listed}\nNothing was written; choose another folder with --out"
+        )
+
+
+def _harmless(change: Change) -> bool:
+    if change.key.startswith("stop.") and isinstance(change.ours, int | float):
+        return change.theirs is None or (isinstance(change.theirs, int | float) and change.theirs >= change.ours)
+    return change.key.startswith(FREE_TO_CHANGE)
+
+
+def _locked(file: Path) -> IO[str]:
+    """Hold ``file`` for this process until it ends, however it ends."""
+    handle = file.open("a+", encoding="utf-8")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        handle.seek(0)
+        owner = handle.read().strip() or "another process"
+        handle.close()
+        raise RunFolderError(
+            f"{file.parent}: is in use by {owner}. Wait for it, or choose another folder with --out"
+        ) from None
+    handle.truncate(0)
+    handle.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+    handle.flush()
+    return handle

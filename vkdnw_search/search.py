@@ -1,0 +1,75 @@
+"""The search: ask → evaluate → tell, until there is a reason to stop; then the winner is exported."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vkdnw_search.contracts import Optimizer, Problem, Proxy, SearchSpace
+from vkdnw_search.evaluate import Evaluator, limits_of
+from vkdnw_search.export import export
+from vkdnw_search.recipe import Recipe, SectionName, load_recipe
+from vkdnw_search.result import Found, Result, top
+from vkdnw_search.run_folder import RunFolder
+from vkdnw_search.session import Listener, Session
+
+LOGGER = logging.getLogger(__name__)
+
+
+def search(
+    recipe: str | Path | Mapping[str, Any] | Recipe,
+    overrides: Sequence[str] = (),
+    *,
+    out: str | Path | None = None,
+    space: SearchSpace[Any] | None = None,
+    proxy: Proxy | None = None,
+    listener: Listener = lambda evaluation: None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Result:
+    """Search as ``recipe`` says, and export the winner.
+
+    Args:
+        recipe: a file, the name of a shipped recipe such as ``"nb201"``, or the same as a mapping.
+        overrides: changes of it, such as ``"limits.flops=450M"``.
+        out: the run folder. A run of this recipe that is there is continued. None keeps everything in memory.
+        space: a search space in place of the one the recipe names.
+        proxy: a proxy in place of the one the recipe names.
+        listener: called with every evaluation as it is done.
+        stopped: asked between candidates; once it is True, those under way are finished and the search ends.
+
+    Raises:
+        RecipeError: the recipe is not valid.
+        RunFolderError: ``out`` holds something else, or is in use.
+        ExecutionError: scoring raised an unexpected exception.
+    """
+    given: dict[SectionName, object | None] = {"space": space, "score": proxy}
+    chosen = load_recipe(recipe, overrides, supplied=[name for name, value in given.items() if value is not None])
+    space, proxy = space or chosen.build_space(), proxy or chosen.build_proxy()
+    evaluator = Evaluator(space, limits=limits_of(chosen.limits), proxy=proxy, seed=chosen.seed)
+    optimizer = chosen.build_optimizer(Problem(space, evaluator.key, evaluator.violation, chosen.seed))
+    with RunFolder(None if out is None else Path(out), chosen) as folder:
+        with chosen.build_executor() as executor:
+            session = Session(evaluator, folder.store, executor, stop=chosen.stop, listener=listener, stopped=stopped)
+            ended = explore(optimizer, session)
+        LOGGER.info("ended after %d candidates: %s", session.number, ended)
+        best = [Found(space, evaluation) for evaluation in top(folder.store, proxy, 1)]
+        result = Result(chosen, space, best[0] if best else None, ended, session.seconds(), folder.path, folder.store)
+        folder.write_results(result.evaluations())
+        if result.best is not None and folder.path is not None:
+            export(result.best, folder.path / "best" / "model.py", recipe=chosen)
+    return result
+
+
+def explore(optimizer: Optimizer, session: Session) -> str:
+    """Take turns until the session is over or the optimizer has nothing left. Returns why it ended."""
+    while not (ended := session.over()):
+        genomes = optimizer.ask()
+        if not genomes:
+            return f"the space is exhausted: all of its {session.number} architectures were visited"
+        evaluations = session.evaluate(genomes, optimizer)
+        session.refit(optimizer, evaluations)
+        optimizer.tell(evaluations)
+        LOGGER.info("generation %d: %d candidates so far", session.generation, session.number)
+    return ended

@@ -1,0 +1,115 @@
+"""One sitting of a run: evaluates generation after generation, records everything, and knows when to stop."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+
+from vkdnw_search.contracts import HasRefit, HasRelativeFitness, HasThreshold, Optimizer
+from vkdnw_search.evaluate import Evaluator, Task, run_tasks
+from vkdnw_search.records import Evaluation, Genome, Score
+from vkdnw_search.sections import Stop
+from vkdnw_search.store import Store
+
+Listener = Callable[[Evaluation], None]
+
+
+class Session:
+    """Evaluates what an optimizer asks, each candidate once in the life of the run folder.
+
+    Args:
+        evaluator: of the run.
+        store: what earlier sittings found is taken from here; everything new goes there.
+        executor: where candidates are scored.
+        stop: the limits.
+        listener: called with every evaluation as it is done.
+        stopped: True once the user wants the run to end.
+    """
+
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        store: Store,
+        executor: Executor,
+        *,
+        stop: Stop,
+        listener: Listener,
+        stopped: Callable[[], bool],
+    ) -> None:
+        self._evaluator, self._store, self._executor = evaluator, store, executor
+        self._stop, self._listener, self._stopped = stop, listener, stopped
+        self._started = time.monotonic() - store.elapsed()
+        self._scores: dict[str, Score] = {}
+        self.number = self.generation = 0
+
+    def seconds(self) -> float:
+        """Of running so far, earlier sittings included."""
+        return time.monotonic() - self._started
+
+    def over(self) -> str:
+        """Why the run must end now, in words; empty while it may go on."""
+        if self._stopped():
+            return "interrupted"
+        if self.number >= self._stop.evaluations:
+            return f"the {self._stop.evaluations} evaluations asked for are done"
+        if self._stop.generations is not None and self.generation >= self._stop.generations:
+            return f"the {self._stop.generations} generations asked for are done"
+        if self._late():
+            return f"the {self._stop.seconds:g} seconds asked for are over"
+        return ""
+
+    def evaluate(self, genomes: Sequence[Genome], optimizer: Optimizer) -> list[Evaluation]:
+        """The outcomes of one generation, in order; fewer than asked where a limit ends the run."""
+        self._store.start_generation(self.generation, first=self.number, genomes=genomes)
+        threshold = optimizer.threshold() if isinstance(optimizer, HasThreshold) else -math.inf
+        genomes = genomes[: self._stop.evaluations - self.number]
+        known = {e.number: e for e in self._store.evaluations(first=self.number, count=len(genomes))}
+        prepared: list[Evaluation] = []
+        tasks: list[tuple[int, Task]] = []
+        for number, genome in enumerate(genomes, start=self.number):
+            if number in known:
+                self._listener(known[number])
+                continue
+            evaluation = self._evaluator.prepare(genome, number=number, generation=self.generation, threshold=threshold)
+            if evaluation is None:
+                tasks.append((number, self._evaluator.task(genome)))
+            else:
+                prepared.append(evaluation)
+        self._record(known, prepared, {})
+        for number, outcome in run_tasks(tasks, self._executor, stopped=lambda: self._stopped() or self._late()):
+            genome = genomes[number - self.number]
+            evaluation = self._evaluator.conclude(outcome, genome, number=number, generation=self.generation)
+            self._record(known, [evaluation], {number: outcome.seconds})
+        return self._ended(known, len(genomes))
+
+    def refit(self, optimizer: Optimizer, evaluations: Sequence[Evaluation]) -> None:
+        """Where fitness is relative, tell the optimizer what that of every candidate is now."""
+        proxy = self._evaluator.proxy
+        if isinstance(proxy, HasRelativeFitness) and isinstance(optimizer, HasRefit):
+            self._scores |= {e.key: e.score for e in evaluations if e.status == "scored" and e.score is not None}
+            fitness = proxy.fitness(list(self._scores.values())) if self._scores else ()
+            optimizer.refit(dict(zip(self._scores, map(float, fitness), strict=True)))
+
+    def _ended(self, known: dict[int, Evaluation], asked: int) -> list[Evaluation]:
+        """Evaluations in order up to the first that is missing; count the generation if none is."""
+        done: list[Evaluation] = []
+        while self.number + len(done) in known and len(done) < asked:
+            done.append(known[self.number + len(done)])
+        self.number += len(done)
+        self.generation += len(done) == asked
+        return done
+
+    def _record(
+        self, known: dict[int, Evaluation], evaluations: Sequence[Evaluation], seconds: dict[int, float]
+    ) -> None:
+        if not evaluations:
+            return
+        self._store.add(evaluations, seconds=seconds, now=self.seconds())
+        for evaluation in evaluations:
+            known[evaluation.number] = evaluation
+            self._listener(evaluation)
+
+    def _late(self) -> bool:
+        return self._stop.seconds is not None and self.seconds() >= self._stop.seconds

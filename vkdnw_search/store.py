@@ -1,0 +1,200 @@
+"""The memory of a run: one SQLite file, written by the coordinator alone, readable at any moment.
+
+Offspring are stored before they are evaluated, results as they arrive. Asking and telling are deterministic, so this
+is all it takes to continue a run: the optimizer is asked again, and what is stored already is not evaluated again.
+Floats are stored as REAL (exact), NaN as NULL; there is no pickle anywhere.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Self
+
+from vkdnw_search.errors import RunFolderError
+from vkdnw_search.records import Cost, Evaluation, Genome, Score
+
+APPLICATION_ID = 0x766B646E
+"""ASCII "vkdn": tells our databases from others' (see https://www.sqlite.org/pragma.html#pragma_application_id)."""
+SCHEMA_VERSION = 1
+
+_SCHEMA = """
+CREATE TABLE generation (number INTEGER PRIMARY KEY, first INTEGER NOT NULL, genomes TEXT NOT NULL) STRICT;
+CREATE TABLE evaluation (
+    number INTEGER PRIMARY KEY, generation INTEGER NOT NULL, genome TEXT NOT NULL, key TEXT NOT NULL,
+    flops INTEGER NOT NULL, macs INTEGER NOT NULL, parameters INTEGER NOT NULL, layers INTEGER NOT NULL,
+    tensors INTEGER NOT NULL, modules INTEGER NOT NULL,
+    violation REAL NOT NULL, status TEXT NOT NULL, reason TEXT NOT NULL,
+    value REAL, standard_error REAL, terms TEXT
+) STRICT;
+CREATE TABLE timing (number INTEGER PRIMARY KEY, finished REAL NOT NULL, seconds REAL NOT NULL) STRICT;
+CREATE TABLE note (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+"""
+
+
+class Store:
+    """Evaluations of one run, in the order of their numbers.
+
+    Args:
+        path: the database file, made if it is not there; None keeps everything in memory.
+
+    Raises:
+        RunFolderError: the file is not a run of this version, or is damaged. It is left as it is.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        fresh = path is None or not path.exists()
+        self.path = path
+        self._db = sqlite3.connect(":memory:" if path is None else path, isolation_level=None)
+        try:
+            if fresh:
+                self._create()
+            else:
+                self._check()
+        except sqlite3.DatabaseError as error:
+            self._db.close()
+            raise RunFolderError(
+                f"{path}: must be the database of a run, but cannot be read as one: {error}. "
+                "Nothing was changed; choose another folder with --out"
+            ) from error
+        except RunFolderError:
+            self._db.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the database."""
+        self._db.close()
+
+    def _create(self) -> None:
+        self._db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        self._pragmas()
+        self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+
+    def _check(self) -> None:
+        self._pragmas()
+        application, version = (
+            self._db.execute(f"PRAGMA {p}").fetchone()[0] for p in ("application_id", "user_version")
+        )
+        if application != APPLICATION_ID:
+            raise RunFolderError(f"{self.path}: must be the database of a run, but is some other database")
+        if version != SCHEMA_VERSION:
+            raise RunFolderError(
+                f"{self.path}: must have schema version {SCHEMA_VERSION}, but has {version}: it was written by another "
+                "version of vkdnw-search. Use that version, or choose another folder with --out"
+            )
+        verdict = self._db.execute("PRAGMA quick_check").fetchone()[0]
+        if verdict != "ok":
+            raise RunFolderError(f"{self.path}: the database is damaged ({verdict}). Nothing was changed")
+
+    def _pragmas(self) -> None:
+        for pragma in ("trusted_schema = OFF", "journal_mode = WAL", "synchronous = NORMAL"):
+            self._db.execute(f"PRAGMA {pragma}")
+
+    def start_generation(self, number: int, *, first: int, genomes: Sequence[Genome]) -> None:
+        """Store what was asked, before any of it is evaluated; on a resumed run check that it is the same.
+
+        Raises:
+            RunFolderError: the run in this folder asked something else here.
+        """
+        text = json.dumps(genomes, separators=(",", ":"))
+        row = self._db.execute("SELECT first, genomes FROM generation WHERE number = ?", (number,)).fetchone()
+        if row is None:
+            self._db.execute("INSERT INTO generation VALUES (?, ?, ?)", (number, first, text))
+        elif row != (first, text):
+            raise RunFolderError(
+                f"{self.path}: generation {number} must be as it was when the run was started, but the search now "
+                "proposes others: the installed version differs. Continue with the version in environment.json"
+            )
+
+    def add(self, evaluations: Sequence[Evaluation], *, seconds: Mapping[int, float], now: float) -> None:
+        """Store results in one transaction.
+
+        Args:
+            evaluations: not stored before.
+            seconds: number → how long scoring took.
+            now: seconds since the run started.
+        """
+        rows = [_row(evaluation) for evaluation in evaluations]
+        with self._transaction():
+            self._db.executemany(f"INSERT INTO evaluation VALUES ({','.join('?' * 16)})", rows)
+            self._db.executemany(
+                "INSERT INTO timing VALUES (?, ?, ?)",
+                [(e.number, now, seconds.get(e.number, 0.0)) for e in evaluations],
+            )
+
+    def _transaction(self) -> sqlite3.Connection:
+        self._db.execute("BEGIN")
+        return self._db  # commits on success and rolls back on an exception
+
+    def evaluations(self, *, first: int = 0, count: int | None = None) -> Iterator[Evaluation]:
+        """Stored evaluations from number ``first`` on, in order."""
+        last = math.inf if count is None else first + count
+        query = "SELECT * FROM evaluation WHERE number >= ? AND number < ? ORDER BY number"
+        for row in self._db.execute(query, (first, last if count is not None else 2**62)):
+            yield _evaluation(row)
+
+    def best(self, count: int) -> list[Evaluation]:
+        """The ``count`` highest scores; of equals the first found."""
+        query = "SELECT * FROM evaluation WHERE status = 'scored' ORDER BY value DESC, number LIMIT ?"
+        return [_evaluation(row) for row in self._db.execute(query, (count,))]
+
+    def least_infeasible(self) -> Evaluation | None:
+        """The candidate that misses the limits by least, if no candidate is feasible."""
+        row = self._db.execute("SELECT * FROM evaluation ORDER BY violation, number LIMIT 1").fetchone()
+        return None if row is None or row[10] <= 0 else _evaluation(row)
+
+    def counts(self) -> dict[str, int]:
+        """Status → number of evaluations."""
+        return dict(self._db.execute("SELECT status, count(*) FROM evaluation GROUP BY status ORDER BY status"))
+
+    def timings(self) -> list[tuple[int, float, float]]:
+        """(number, finished, seconds) of each evaluation, in order of number."""
+        return list(self._db.execute("SELECT number, finished, seconds FROM timing ORDER BY number"))
+
+    def elapsed(self) -> float:
+        """Seconds of running until the last result, over all sessions."""
+        return float(self._db.execute("SELECT coalesce(max(finished), 0.0) FROM timing").fetchone()[0])
+
+    def note(self, name: str) -> str | None:
+        """A named text kept with the run."""
+        row = self._db.execute("SELECT value FROM note WHERE name = ?", (name,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def set_note(self, name: str, value: str) -> None:
+        """Keep a named text."""
+        self._db.execute("INSERT OR REPLACE INTO note VALUES (?, ?)", (name, value))
+
+
+def _row(evaluation: Evaluation) -> tuple[object, ...]:
+    cost, score = evaluation.cost, evaluation.score
+    judged = (
+        (None, None, None)
+        if score is None
+        else (score.value, _null(score.standard_error), json.dumps(dict(score.terms)))
+    )
+    return (
+        evaluation.number, evaluation.generation, json.dumps(evaluation.genome), evaluation.key,
+        cost.flops, cost.macs, cost.parameters, cost.layers, cost.tensors, cost.modules,
+        evaluation.violation, evaluation.status, evaluation.reason, *judged,
+    )  # fmt: skip
+
+
+def _evaluation(row: Sequence[object]) -> Evaluation:
+    number, generation, genome, key, *rest = row
+    cost, (violation, status, reason, value, error, terms) = Cost(*rest[:6]), rest[6:]  # type: ignore[arg-type]
+    score = None if value is None else Score(value, math.nan if error is None else error, json.loads(str(terms)))  # type: ignore[arg-type]
+    genome_ = tuple(json.loads(str(genome)))
+    return Evaluation(number, generation, genome_, key, cost, violation, status, reason, score)  # type: ignore[arg-type]
+
+
+def _null(value: float) -> float | None:
+    return None if math.isnan(value) else value
