@@ -33,7 +33,7 @@ def initialize(model: nn.Module, *, seed: int, scheme: Initialization = "kaiming
             _normal(module.weight, std=(2.0 / max(fan_in, 1)) ** 0.5, generator=generator)
             if module.bias is not None:
                 module.bias.zero_()
-        elif isinstance(module, _BatchNorm) or isinstance(module, nn.GroupNorm | nn.LayerNorm):
+        elif isinstance(module, _BatchNorm | nn.GroupNorm | nn.LayerNorm):
             module.reset_parameters()
 
 
