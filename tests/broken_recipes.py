@@ -138,6 +138,13 @@ LINES: list[tuple[str, str]] = [
     ("executor: {use: toy_executor, workers: all}", "executor.workers"),
     ('name: "two\\nlines"', "name"),
     ("name: 5", "name"),
+    ("name: ''", "name"),
+    ("name: ..", "name"),
+    ("name: ../other", "name"),
+    ("name: /tmp/other", "name"),
+    ("name: a/b", "name"),
+    ("name: -out", "name"),
+    ("name: " + "x" * 65, "name"),
     ("description: [a]", "description"),
     ('description: "\\e[31mred"', "description"),
     # YAML that no recipe needs

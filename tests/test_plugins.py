@@ -272,7 +272,8 @@ def test_options_of_an_inherited_dataclass_are_resolved_in_the_module_that_wrote
     base = tmp_path / "base.py"
     base.write_text(
         "from __future__ import annotations\nfrom dataclasses import dataclass\n"
-        "from typing import Literal as OnlyHere\n@dataclass(kw_only=True)\nclass Base:\n    a: OnlyHere['x', 'y'] = 'x'\nSPACES = {'base_space': Base}\n"
+        "from typing import Literal as OnlyHere\n@dataclass(kw_only=True)\nclass Base:\n"
+        "    a: OnlyHere['x', 'y'] = 'x'\nSPACES = {'base_space': Base}\n"
     )
     load_plugin(base)
     name = find("spaces", "base_space").__module__

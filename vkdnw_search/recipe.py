@@ -22,7 +22,16 @@ from vkdnw_search.plugins import Kind, names
 from vkdnw_search.quantities import LARGEST
 from vkdnw_search.safe_yaml import MAX_BYTES, Plain, dotted, plain, read_yaml, write_yaml
 from vkdnw_search.safe_yaml import Path as Keys
-from vkdnw_search.sections import ExecutorSection, Limits, OptimizerSection, ScoreSection, Section, SpaceSection, Stop
+from vkdnw_search.sections import (
+    ExecutorSection,
+    FolderName,
+    Limits,
+    OptimizerSection,
+    ScoreSection,
+    Section,
+    SpaceSection,
+    Stop,
+)
 from vkdnw_search.wording import shown
 
 if TYPE_CHECKING:
@@ -61,7 +70,7 @@ class Change:
 class Recipe(Checked):
     """A run as data. Made by :func:`load_recipe`; a section is None when Python gives its object instead."""
 
-    name: Annotated[Text | None, "a title for reports"] = None
+    name: Annotated[FolderName | None, "what the run folder is called; else after the file"] = None
     description: Annotated[Text | None, "one line on what it is for"] = None
     seed: Annotated[Whole, Interval(ge=0, le=LARGEST), "all randomness of the run comes from it"] = 0
     space: Annotated[SpaceSection | None, "the networks to search among"]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Self
 
 from annotated_types import Interval
-from pydantic import ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, ValidationInfo, field_validator, model_validator
 
 from vkdnw_search.errors import PluginError
 from vkdnw_search.options import Checked, Text, Whole, worded
@@ -14,6 +15,16 @@ from vkdnw_search.plugins import Kind, find, options_of
 from vkdnw_search.quantities import compact
 from vkdnw_search.wording import shown
 
+
+def _fit_for_a_folder(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
+        raise ValueError(
+            "must be at most 64 letters, digits, dots, dashes and underscores, the first of the former two"
+        )
+    return name
+
+
+FolderName = Annotated[Text, AfterValidator(_fit_for_a_folder)]
 Count = Annotated[Whole, Interval(ge=1, le=10**15)]
 Steps = Annotated[Whole, Interval(ge=1, le=10**8)]
 Depth = Annotated[Whole, Interval(ge=1, le=10_000)]
