@@ -5,11 +5,14 @@ import pytest
 import torch
 from torch import nn
 
+from search_spaces.mobilenet import MobileNet
+from search_spaces.nasbench201 import NasBench201
 from vkdnw_search.contracts import Probe
 from vkdnw_search.errors import DegenerateNetwork, ScoreError
 from vkdnw_search.proxies.az_nas import AzNasTerms, Expressivity, Progressivity, Trainability
 from vkdnw_search.proxies.stages import find_stages, stage_features
 
+EMPTY_BUT_SKIP = "|none~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|"
 PROBE = Probe(input_shape=(3, 8, 8), num_classes=5, seed=2)
 
 
@@ -59,6 +62,18 @@ def test_the_stages_are_stem_units_and_convolutions_but_no_activation_or_pooling
     model = Net()
     assert list(find_stages(model)) == [model.stem, model.body[0], model.body[2], model.last, model.classifier]
     assert [f.shape[1] for f in stage_features(model, torch.randn(2, 3, 8, 8))] == [6, 6, 6, 10]  # no logits
+
+
+def test_the_stages_of_the_shipped_spaces_are_those_az_nas_compares():
+    """NAS-Bench-201: stem, 3 × 2 cells, 2 reductions. MobileNetV2: stem, 4 × 2 units, last convolution."""
+    cells = NasBench201(cells=2)
+    for text in ("|nor_conv_3x3~0|+|none~0|avg_pool_3x3~1|+|skip_connect~0|nor_conv_1x1~1|none~2|", EMPTY_BUT_SKIP):
+        features = stage_features(cells.build(cells.parse(text)), torch.randn(2, 3, 32, 32))
+        assert [f.shape[1] for f in features] == [16] * 3 + [32] * 3 + [64] * 3
+    blocks = MobileNet(last_width=64)
+    shallowest = blocks.build(blocks.decode(tuple(0 for _ in blocks.genes)))
+    features = stage_features(shallowest, torch.randn(2, 3, 64, 64))
+    assert [f.shape[2] for f in features] == [32, 16, 16, 8, 8, 4, 4, 2, 2, 2]
 
 
 def test_stages_of_a_wrapped_network_are_found_by_unwrapping():

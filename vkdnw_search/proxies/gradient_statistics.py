@@ -75,7 +75,9 @@ def _image_gradients(
     try:
         loss = F.cross_entropy(model(x), y)
     except ValueError as error:  # what batch norm raises for one image of 1 × 1
-        raise ScoreError(f"gradsign, resolution: the network must accept a single image; {error}") from error
+        raise ScoreError(
+            f"gradsign, resolution: must be larger, for the network must accept a single image; {error}"
+        ) from error
     if not loss.requires_grad:
         raise DegenerateNetwork("gradsign: the output of the network does not depend on its weights")
     return torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True)

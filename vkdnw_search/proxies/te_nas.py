@@ -41,8 +41,9 @@ class NtkCondition(ImageProxy):
 class LinearRegions:
     """Number of linear regions that random images fall into, more is better (arXiv 2102.11535).
 
-    That is the number of different activation codes, at most the number of images. As in the released code, the
-    images are tiny (3 × 3), for at full size any network tells any 64 of them apart. Training mode, no labels.
+    That is the number of different activation codes, at most the number of images. Training mode, no labels. The
+    images are tiny (3 × 3), as in the released code, which also makes the networks thin for this count. A network of
+    full width mostly tells all images apart; then the term is the same for all, and TE-NAS ranks by its kernel.
     """
 
     region_images: RegionImages = 1000
