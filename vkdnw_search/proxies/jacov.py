@@ -32,12 +32,12 @@ class Jacov(ImageProxy):
             x = self.inputs(probe).requires_grad_()
             (J,) = gradients(model(x).sum(), [x])
         J = J.flatten(1).double()  # (N, D)
+        if not bool(torch.isfinite(J).all()):
+            raise DegenerateNetwork("jacov: the input gradient of some image is not finite")
         J = J - J.mean(dim=1, keepdim=True)
         norms = J.norm(dim=1, keepdim=True)
         if not bool((norms > 0).all()):
             raise DegenerateNetwork("jacov: the input gradient of some image is constant, so it has no correlation")
         J = J / norms
-        if not bool(torch.isfinite(J).all()):
-            raise DegenerateNetwork("jacov: the input gradient of some image is not finite")
         v = torch.linalg.eigvalsh(J @ J.T)  # (N,)
         return scored(jacov=float(-(torch.log(v + K) + 1 / (v + K)).sum()))

@@ -3,6 +3,7 @@
 # No `from __future__ import annotations` here: the options of these classes are inherited by classes in other modules,
 # and whoever reads a signature there must find the annotations themselves, not text to be resolved in this module.
 
+import math
 import operator
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -139,7 +140,7 @@ def scored(**terms: float) -> Score:
         DegenerateNetwork: naming a term that is not finite.
     """
     for name, value in terms.items():
-        if not torch.isfinite(torch.tensor(value, dtype=torch.float64)):
+        if not math.isfinite(value):
             raise DegenerateNetwork(f"{name} is {value}: activations or gradients vanish or overflow in this network")
     return Score(value=next(iter(terms.values())), terms=terms)
 

@@ -54,11 +54,13 @@ def activation_codes(model: nn.Module, x: torch.Tensor) -> Iterator[torch.Tensor
     """For each activation of a forward pass of ``x``, which of its inputs are above 0. Bool, shapes (N, units).
 
     Raises:
-        DegenerateNetwork: if the network has no activation function that can be on or off.
+        DegenerateNetwork: if values are not finite, or the network has no activation that can be on or off.
     """
     codes: list[torch.Tensor] = []
     with CallRecorder(RECTIFIERS, lambda inputs: codes.append((inputs > 0).flatten(1))):
-        model(x)
+        logits = model(x)
+    if not bool(torch.isfinite(logits).all()):
+        raise DegenerateNetwork("the logits are not finite, so neither are the activations they come from")
     if not codes:
         raise DegenerateNetwork("the network has no ReLU or other activation that is on above 0 and off below")
     yield from codes
