@@ -57,9 +57,14 @@ def count(model: nn.Module, input_shape: Sequence[int], *, free_operators: Itera
     Raises:
         BudgetError: the network cannot be traced, or has an operator that is neither known nor declared free.
     """
-    analysis = _trace(model, tuple(input_shape))
+    return _count(copy.deepcopy(model), tuple(input_shape), frozenset(free_operators))
+
+
+def _count(model: nn.Module, input_shape: tuple[int, ...], free_operators: frozenset[str]) -> Cost:
+    """The same for a model that nobody else holds, so that it need not be copied."""
+    analysis = _trace(model.eval(), input_shape)
     by_operator = analysis.by_operator()
-    unknown = sorted(set(analysis.unsupported_ops()) - set(free_operators))
+    unknown = sorted(set(analysis.unsupported_ops()) - free_operators)
     if unknown:
         raise BudgetError(
             f"{type(model).__name__}: every operator must be known to fvcore or free, but {', '.join(unknown)} "
@@ -78,11 +83,10 @@ def count(model: nn.Module, input_shape: Sequence[int], *, free_operators: Itera
 
 
 def _trace(model: nn.Module, input_shape: tuple[int, ...]) -> FlopCountAnalysis:
-    """fvcore's analysis of one forward pass of a copy of ``model``."""
-    copied = copy.deepcopy(model).eval()
-    example = next((p for p in copied.parameters() if p.is_floating_point()), torch.zeros(0))
+    """fvcore's analysis of one forward pass."""
+    example = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(0))
     x = torch.zeros(1, *input_shape, dtype=example.dtype, device=example.device)
-    analysis = FlopCountAnalysis(copied, x)
+    analysis = FlopCountAnalysis(model, x)
     analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
     try:
         with torch.no_grad():
@@ -102,7 +106,7 @@ class CostCounter(Generic[A]):
 
     def __init__(self, space: SearchSpace[A]) -> None:
         self.space = space
-        self._free = space.free_operators if isinstance(space, HasFreeOperators) else frozenset[str]()
+        self._free = frozenset(space.free_operators if isinstance(space, HasFreeOperators) else ())
         self._parts = space.parts if isinstance(space, HasParts) else None
         self._layers = space.layers if isinstance(space, HasLayers) else None
         self._kinds: dict[Hashable, _Multilinear] = {}
@@ -131,7 +135,7 @@ class CostCounter(Generic[A]):
         with torch.random.fork_rng(devices=[]):  # building draws weights; counting must not move anyone's generator
             model = self.space.build(architecture)
         try:
-            return count(model, self.space.input_shape, free_operators=self._free)
+            return _count(model, tuple(self.space.input_shape), self._free)
         except BudgetError as error:
             raise BudgetError(f"{self.space.name}, {architecture.key}: {error}") from error
 
@@ -165,7 +169,7 @@ class CostCounter(Generic[A]):
         with torch.random.fork_rng(devices=[]):
             module, input_shape = part.make(*widths)
         try:
-            return astuple(count(module, input_shape, free_operators=self._free))
+            return astuple(_count(module, tuple(input_shape), self._free))
         except BudgetError as error:
             raise BudgetError(f"{self.space.name}, part {part.kind} at widths {widths}: {error}") from error
 
