@@ -16,32 +16,10 @@ The flow, and the files it can be read from:
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from vkdnw_search.errors import VkdnwSearchError
-    from vkdnw_search.export import export
-    from vkdnw_search.recipe import Recipe, load_recipe
-    from vkdnw_search.result import Found, Result, build
-    from vkdnw_search.search import search
-
-_HOMES = {
-    "VkdnwSearchError": "errors",
-    "export": "export",
-    "Recipe": "recipe",
-    "load_recipe": "recipe",
-    "Found": "result",
-    "Result": "result",
-    "build": "result",
-    "search": "search",
-}
+from vkdnw_search.errors import VkdnwSearchError
+from vkdnw_search.export import export
+from vkdnw_search.recipe import Recipe, load_recipe
+from vkdnw_search.result import Found, Result, build
+from vkdnw_search.search import search
 
 __all__ = ["Found", "Recipe", "Result", "VkdnwSearchError", "build", "export", "load_recipe", "search"]
-
-
-def __getattr__(name: str) -> Any:
-    """Import on first use, so that ``import vkdnw_search`` is light (PEP 562)."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

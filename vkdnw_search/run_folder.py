@@ -21,12 +21,12 @@ import socket
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO, Self
+from typing import IO, Self, get_args
 
 import torch
 
 from vkdnw_search.errors import RunFolderError
-from vkdnw_search.recipe import Change, Recipe, load_recipe
+from vkdnw_search.recipe import Change, Recipe, SectionName, load_recipe
 from vkdnw_search.records import Evaluation
 from vkdnw_search.store import Store
 
@@ -103,20 +103,8 @@ def results_csv(evaluations: Sequence[Evaluation]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     costs = ("flops", "macs", "parameters", "layers", "tensors", "modules")
-    writer.writerow(
-        [
-            "number",
-            "generation",
-            "status",
-            "score",
-            "standard_error",
-            *terms,
-            *costs,
-            "violation",
-            "reason",
-            "architecture",
-        ]
-    )
+    head, tail = ("number", "generation", "status", "score", "standard_error"), ("violation", "reason", "architecture")
+    writer.writerow([*head, *(f"score.{term}" for term in terms), *costs, *tail])
     for e in evaluations:
         score = ["", ""] if e.score is None else [repr(e.score.value), repr(e.score.standard_error)]
         values = ["" if e.score is None or t not in e.score.terms else repr(e.score.terms[t]) for t in terms]
@@ -164,7 +152,9 @@ def _must_match(file: Path, recipe: Recipe) -> None:
     """Refuse another recipe than the one the run was started with, but for limits of `stop` that were raised."""
     if not file.is_file():
         raise RunFolderError(f"{file.parent}: holds a run without its recipe.yaml; choose another folder with --out")
-    changes = [change for change in load_recipe(file).difference(recipe) if not _harmless(change)]
+    from_python: list[SectionName] = [name for name in get_args(SectionName) if getattr(recipe, name) is None]
+    there = load_recipe(file, supplied=from_python)
+    changes = [change for change in there.difference(recipe) if not _harmless(change)]
     if changes:
         listed = "\n".join(f"  {change}" for change in changes)
         raise RunFolderError(
