@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from pymoo.core.population import Population
 
 from tests.spaces.toy import sorted_text, text, toy
-from vkdnw_search.operators import PATIENCE, Tournament, Unseen, mutate, random_genome, repair
+from vkdnw_search.breeding import Tournament
+from vkdnw_search.operators import mutate, random_genome, repair
 from vkdnw_search.records import Gene
+from vkdnw_search.unseen import PATIENCE, Unseen
 
 
 def gene(choices: int, *, ordered: bool) -> Gene:

@@ -241,7 +241,7 @@ def test_aging_evolution_changes_one_parent_and_leaves_it_as_it_was():
 def test_evolution_beats_random_search_at_equal_evaluations(seed):
     space = toy(40, 6, seed=seed, at_most=0.9)
     evolved, drawn = (
-        max(space.score(genome) for genome in genomes(run(space, optimizer(space.problem(seed)), 300)))
+        max(space.score(genome) for genome in genomes(run(space, optimizer(space.problem(seed)), 400)))
         for optimizer in (Evolution, RandomSearch)
     )
     assert evolved > drawn + 1

@@ -29,8 +29,8 @@ from pymoo.operators.crossover.ux import UX
 from pymoo.operators.selection.tournament import TournamentSelection
 from pymoo.util.optimum import filter_optimum
 
+from vkdnw_search.breeding import Breeding, RandomSampling, Tournament, genomes_of
 from vkdnw_search.contracts import Problem
-from vkdnw_search.operators import Breeding, RandomSampling, Tournament, genomes_of
 from vkdnw_search.records import Evaluation, Genome
 from vkdnw_search.seeding import seed_from
 from vkdnw_search.turns import Best, Children, CrossoverShare, Keep, Moves, RepairTries, Survivors, TakesTurns

@@ -15,8 +15,8 @@ from annotated_types import Interval
 
 from vkdnw_search.contracts import Problem
 from vkdnw_search.errors import OptimizerError
-from vkdnw_search.operators import Unseen
 from vkdnw_search.records import Evaluation, Genome
+from vkdnw_search.unseen import Unseen
 
 Survivors = Annotated[int, Interval(ge=2, le=100_000), "candidates that survive a generation"]
 Children = Annotated[int, Interval(ge=1, le=100_000), "candidates asked per generation, whatever the number of workers"]
