@@ -192,7 +192,8 @@ class _Multilinear:
         common = math.gcd((high - low) ** n, *table.flat)
         self.kind = kind
         self.scale = (high - low) ** n // common
-        self.coefficients: list[list[int]] = (table // common).reshape(2**n, -1).T.tolist()  # (counts, 2ⁿ)
+        rows: list[list[int]] = (table // common).reshape(2**n, -1).T.tolist()  # (counts, 2ⁿ)
+        self.coefficients = [row if any(row[1:]) else row[:1] for row in rows]  # half of the counts are constant
 
     def __call__(self, widths: tuple[int, ...]) -> _Counts:
         """The counts at ``widths``."""
