@@ -20,6 +20,7 @@ from vkdnw_search.errors import VkdnwSearchError
 from vkdnw_search.export import export
 from vkdnw_search.recipe import Recipe, load_recipe
 from vkdnw_search.result import Found, Result, build
+from vkdnw_search.scoring import score
 from vkdnw_search.search import search
 
-__all__ = ["Found", "Recipe", "Result", "VkdnwSearchError", "build", "export", "load_recipe", "search"]
+__all__ = ["Found", "Recipe", "Result", "VkdnwSearchError", "build", "export", "load_recipe", "score", "search"]

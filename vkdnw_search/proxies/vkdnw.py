@@ -68,7 +68,9 @@ class VkdnwSingle:
     )
     initializations: Annotated[int, Interval(ge=1, le=1024), "random initializations, averaged"] = 1
     initialization: Annotated[Initialization, "how weights are drawn"] = "kaiming_normal"
-    memory: Annotated[int | None, Interval(ge=1), "bytes one pass may keep; the batch is split to fit"] = None
+    memory: Annotated[int | None, Interval(ge=1, le=2**50), "bytes one pass may keep; the batch is split to fit"] = None
+    check: Annotated[bool, "compare fast derivatives with literal ones on one sample, for untried networks"] = False
+    device: Annotated[Literal["auto", "cpu", "cuda", "mps"], "auto: CUDA or MPS where there is one"] = "auto"
 
     def __call__(self, model: nn.Module, probe: Probe) -> Score:
         """The score, with ``layers``, ``entropy`` and the deciles ``decile_1`` … ``decile_9`` as terms.
@@ -89,6 +91,11 @@ class VkdnwSingle:
         layers, entropy = count_layers(model, self.layers), float(entropies.mean())
         levels = {f"decile_{k}": float(q) for k, q in enumerate(deciles(spectra).mean(dim=(0, 1)), start=1)}
         return Score(layers + entropy, error, {"layers": layers, "entropy": entropy, **levels})
+
+    @property
+    def draws_weights(self) -> bool:
+        """Whether the network's own initialization is replaced, so that its constructor need not draw it."""
+        return self.initialization == "kaiming_normal"
 
     def upper_bound(self, cost: Cost) -> float:
         """ℵ + ln 9: the entropy of nine numbers is at most ln 9."""
@@ -120,6 +127,7 @@ class VkdnwSingle:
             calibrate=self.batch_norm == "calibrated",
             smoothing=self.smoothing,
             memory=self.memory,
+            check=self.check,
         )
         return spectrum(fisher.rows(model, images, chosen, generator=generator), samples=self.images)
 
