@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field, ValidationError
 
+from tests.toy_recipes import STEADY
 from vkdnw_search import plugins
 from vkdnw_search.errors import PluginError
 from vkdnw_search.options import options_model
@@ -238,6 +239,7 @@ def test_an_option_takes_what_its_type_says_and_nothing_else(annotation, accepte
         assert fault["msg"].startswith("must be ") and ", but is " in fault["msg"], value
 
 
+@STEADY
 @given(st.integers(-(10**6), 10**6), st.integers(-(10**6), 10**6), st.integers(-(10**6), 10**6))
 def test_bounds_hold_at_both_ends(low, high, value):
     annotation = Annotated[int, at.Interval(ge=low, le=high)]

@@ -5,10 +5,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from vkdnw_search import plugins
 from vkdnw_search.errors import RecipeError
 from vkdnw_search.recipe import load_recipe
+
+STEADY = settings(deadline=None)
+"""For properties: a busy machine is no failure."""
 
 SOUND = {
     "seed": "seed: 0",
