@@ -68,7 +68,7 @@ LINES: list[tuple[str, str]] = [
     ("stop: {seconds: 1h}", "stop.seconds"),
     ("stop: {seconds: false}", "stop.seconds"),
     ("stop: {generations: 2.5}", "stop.generations"),
-    ("finalists: 0", "finalists"),
+    ("finalists: -1", "finalists"),
     ("finalists: 1001", "finalists"),
     ("finalists: many", "finalists"),
     # sections of the wrong form

@@ -5,6 +5,7 @@ import pickle
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import EntryPoint
+from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -133,17 +134,13 @@ def test_a_file_joins_however_it_is_called_and_hides_no_module(tmp_path, monkeyp
     assert find("spaces", "toy_space").__module__ != "random"
 
 
-def resolution_of(space):
-    return space.resolution
-
-
 def test_objects_of_a_file_plug_in_cross_to_a_spawned_process():
     load_plugin(TOYS)
     space = find("spaces", "toy_space")(resolution=64)
     assert pickle.loads(pickle.dumps(space)) == space
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, spawn, initializer=load_plugins, initargs=(plugin_paths(),)) as pool:
-        assert pool.submit(resolution_of, space).result(timeout=120) == 64
+        assert pool.submit(attrgetter("resolution"), space).result(timeout=120) == 64
 
 
 @pytest.mark.parametrize(

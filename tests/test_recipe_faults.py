@@ -63,7 +63,7 @@ def test_all_faults_come_at_once_one_on_each_line():
         "limits: {flop: 1, macs: x}\nstop: {seconds: 0}\n"
     )
     with pytest.raises(RecipeError) as caught:
-        parse_recipe(text, ["finalists=0", "nonsense"], source="r.yaml")
+        parse_recipe(text, ["finalists=-1", "nonsense"], source="r.yaml")
     told = str(caught.value).splitlines()
     for fault in (
         "r.yaml, sede: is not a known key",
@@ -72,7 +72,7 @@ def test_all_faults_come_at_once_one_on_each_line():
         "r.yaml, limits.flop: is not a known key: must be one of flops, macs, parameters, layers. Did you mean",
         "r.yaml, limits.macs: must be a positive number such as 600M or 6e8, but is 'x' (line 3)",
         "r.yaml, stop.seconds: must be a number above 0, at most 100M, but is 0 (line 4)",
-        "override 'finalists=0', finalists: must be a whole number from 1 to 1000, but is 0",
+        "override 'finalists=-1', finalists: must be a whole number from 0 to 1000, but is -1",
         "override 'nonsense': must have the form KEY=VALUE, such as stop.evaluations=200",
     ):
         assert any(line.startswith(fault) for line in told), (fault, told)

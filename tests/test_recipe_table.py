@@ -19,6 +19,6 @@ def test_the_table_of_keys_has_a_row_for_every_value_of_every_shipped_recipe():
 
 def test_the_table_shows_meaning_bounds_and_default():
     assert (
-        "| `finalists` | best candidates that are scored anew at the end | a whole number from 1 to 1000 | `10` |"
+        "| `finalists` | best candidates, scored anew at the end; 0: none | a whole number from 0 to 1000 | `10` |"
         in (recipe_table().splitlines())
     )

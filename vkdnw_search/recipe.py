@@ -79,7 +79,7 @@ class Recipe(Checked):
     optimizer: Annotated[OptimizerSection | None, "what proposes candidates"]
     stop: Annotated[Stop, "when to end, whichever comes first"] = Stop()
     executor: Annotated[ExecutorSection | None, "where candidates are evaluated"]
-    finalists: Annotated[Whole, Interval(ge=0, le=1000), "best candidates that are scored anew at the end"] = 10
+    finalists: Annotated[Whole, Interval(ge=0, le=1000), "best candidates, scored anew at the end; 0: none"] = 10
 
     def build_space(self) -> SearchSpace[Architecture]:
         """The search space. Raises RecipeError if its options do not go together."""
