@@ -41,6 +41,13 @@ class DegenerateNetwork(VkdnwSearchError, ArithmeticError):
     """
 
 
+class CandidateLost(VkdnwSearchError, RuntimeError):
+    """Scoring a candidate ended its worker again and again, or took more time or memory than it may.
+
+    Inside a search this is a recorded failure of one candidate, not an error of the run.
+    """
+
+
 class RankingError(VkdnwSearchError, ValueError):
     """Scores and accuracies that cannot be compared, or an accuracy table that cannot be read."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -15,7 +15,7 @@ import torch
 from vkdnw_search import sections
 from vkdnw_search.budget import CostCounter, Limits, Range
 from vkdnw_search.contracts import Architecture, HasCostScore, HasUpperBound, Probe, Proxy, SearchSpace
-from vkdnw_search.errors import DegenerateNetwork, ExecutionError, VkdnwSearchError
+from vkdnw_search.errors import CandidateLost, DegenerateNetwork, ExecutionError, VkdnwSearchError
 from vkdnw_search.initialization import construct
 from vkdnw_search.records import Cost, Evaluation, Genome, Score
 from vkdnw_search.seeding import seed_from
@@ -62,10 +62,19 @@ def score_candidate(task: Task) -> Outcome:
     except VkdnwSearchError:
         raise
     except Exception as error:
-        raise ExecutionError(
-            f"scoring {task.key} with {type(task.proxy).__name__}: {type(error).__name__}: {error}"
-        ) from error
+        if not _is_lack_of_memory(error):
+            raise ExecutionError(_told(task, error)) from error
+        score, reason = None, "takes more memory than there is"
     return Outcome(score, reason, time.perf_counter() - started)
+
+
+def _told(task: Task, error: Exception) -> str:
+    return f"scoring {task.key} with {type(task.proxy).__name__}: {type(error).__name__}: {error}"
+
+
+def _is_lack_of_memory(error: Exception) -> bool:
+    """PyTorch has an exception of its own for accelerators only; on the CPU its allocator's name tells."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def _score(task: Task) -> Score:
@@ -173,12 +182,28 @@ def run_tasks(
 
     Once ``stopped()`` no further task is handed over, and those under way are waited for.
     """
-    capacity = int(getattr(executor, "capacity", max(len(tasks), 1)))
     waiting, running = list(reversed(tasks)), dict[Future[Outcome], int]()
     while running or (waiting and not stopped()):
-        while waiting and len(running) < capacity and not stopped():
+        while waiting and len(running) < getattr(executor, "capacity", len(tasks)) and not stopped():
             number, task = waiting.pop()
             running[executor.submit(score_candidate, task)] = number
         done, _ = wait(running, return_when=FIRST_COMPLETED)
         for future in done:
-            yield running.pop(future), future.result()
+            yield running.pop(future), _outcome(future)
+
+
+def _outcome(future: Future[Outcome]) -> Outcome:
+    """What came of a task that is done.
+
+    Raises:
+        ExecutionError: the executor is at an end. What was recorded stays; the run can be continued.
+    """
+    try:
+        return future.result()
+    except CandidateLost as error:
+        return Outcome(None, str(error), 0.0)
+    except (BrokenExecutor, CancelledError) as error:
+        raise ExecutionError(
+            f"the executor came to an end before the candidates under way had: {type(error).__name__}: {error}. What "
+            "was found is in the run folder; the same command continues the run"
+        ) from error

@@ -6,19 +6,14 @@ waits for few. Without it all candidates of a generation are handed over at once
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
-import threading
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
 from typing import Annotated, Literal, ParamSpec, TypeVar
 
 from annotated_types import Interval
 
-from vkdnw_search.plugins import load_plugins, plugin_paths
+from vkdnw_search.workers import Workers, resident
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -40,22 +35,6 @@ class Inline(Executor):
         return future
 
 
-class Processes(ProcessPoolExecutor):
-    """Worker processes, started afresh (not forked): safe beside threads and accelerators."""
-
-    def __init__(self, workers: int) -> None:
-        super().__init__(
-            workers,
-            mp_context=multiprocessing.get_context("spawn"),
-            initializer=_start_worker,
-            initargs=(plugin_paths(),),
-        )
-        self.capacity = workers + 1
-        with _interrupts_ignored():  # inherited by the workers, from their very first moment
-            for _ in range(workers):
-                self.submit(time.sleep, 0.0)
-
-
 def inline() -> Executor:
     """One candidate after the other, in this process."""
     return Inline()
@@ -66,31 +45,14 @@ def processes(
     workers: Annotated[
         int | Literal["auto"], Interval(ge=1, le=1024), "number of processes; auto: one a core"
     ] = "auto",
+    seconds: Annotated[
+        float | None, Interval(gt=0, le=10**6), "a candidate may take; none: as long as it needs"
+    ] = None,
+    memory: Annotated[
+        int | None, Interval(ge=2**20, le=2**50), "bytes a process may hold while scoring (Linux); none: all there is"
+    ] = None,
 ) -> Executor:
-    """Several processes on this machine. Results do not depend on how many."""
-    return Processes(len(os.sched_getaffinity(0)) if workers == "auto" else workers)
-
-
-def _start_worker(plugins: tuple[str, ...]) -> None:
-    """The coordinator alone reacts to Ctrl-C; a worker whose coordinator died ends with it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    load_plugins(plugins)
-
-
-def _end_with(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(1.0)
-    os._exit(1)
-
-
-@contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+    """Several processes on this machine, replaced if they die. Results do not depend on how many."""
+    if memory is not None and not resident(os.getpid()):
+        raise ValueError("memory: must be none on this platform, which does not tell how much a process holds")
+    return Workers(len(os.sched_getaffinity(0)) if workers == "auto" else workers, seconds=seconds, memory=memory)

@@ -80,7 +80,7 @@ class Store:
         self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
 
     def _check(self) -> None:
-        self._pragmas()
+        """Only read until it is certain that the file is ours."""
         application, version = (
             self._db.execute(f"PRAGMA {p}").fetchone()[0] for p in ("application_id", "user_version")
         )
@@ -94,6 +94,7 @@ class Store:
         verdict = self._db.execute("PRAGMA quick_check").fetchone()[0]
         if verdict != "ok":
             raise RunFolderError(f"{self.path}: the database is damaged ({verdict}). Nothing was changed")
+        self._pragmas()
 
     def _pragmas(self) -> None:
         for pragma in ("trusted_schema = OFF", "journal_mode = WAL", "synchronous = NORMAL"):

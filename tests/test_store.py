@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vkdnw_search.errors import RunFolderError
+from vkdnw_search.records import Cost, Evaluation, Score
+from vkdnw_search.store import Store
+
+COST = Cost(flops=2**40, macs=2**39, parameters=7, layers=3, tensors=9, modules=4)
+
+
+def scored(number: int, value: float = 1.0) -> Evaluation:
+    return Evaluation(number, 0, (0, number), f"key {number}", COST, 0.0, "scored", "", Score(value, 0.5, {"a": value}))
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """The database of a run with 500 evaluations, closed."""
+    path = tmp_path / "run.sqlite"
+    with Store(path) as store:
+        store.start_generation(0, first=0, genomes=[(0, number) for number in range(500)])
+        store.add([scored(number) for number in range(500)], seconds={}, now=1.0)
+    return path
+
+
+def refused(path: Path, match: str) -> None:
+    """It is refused with these words, and neither changed nor joined by other files."""
+    before = {file: file.read_bytes() for file in path.parent.iterdir()}
+    with pytest.raises(RunFolderError, match=match):
+        Store(path)
+    assert {file: file.read_bytes() for file in path.parent.iterdir()} == before
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False), st.text(max_size=20))
+def test_what_is_stored_comes_back_to_the_bit(value: float, reason: str) -> None:
+    cost = Cost(flops=2**62, macs=0, parameters=1, layers=0, tensors=0, modules=0)
+    evaluations = [
+        Evaluation(0, 3, (1, 2), "k", cost, 0.0, "scored", reason, Score(value, abs(value), {"x": value})),
+        Evaluation(1, 3, (2, 2), "l", cost, 5e-324, "infeasible", reason),
+    ]
+    with Store() as store:
+        store.add(evaluations, seconds={0: 0.25}, now=2.0)
+        assert list(store.evaluations()) == evaluations
+        assert store.timings() == [(0, 2.0, 0.25), (1, 2.0, 0.0)]
+
+
+def test_a_database_of_another_program_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "run.sqlite"
+    database = sqlite3.connect(path)
+    database.execute("CREATE TABLE thesis (years)")
+    database.close()
+    refused(path, "is some other database")
+
+
+def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "run.sqlite"
+    path.write_bytes(b"years of work\n" * 500)
+    refused(path, "cannot be read as one")
+
+
+def test_a_truncated_database_is_refused_and_left_as_it_is(run: Path) -> None:
+    content = run.read_bytes()
+    run.write_bytes(content[: len(content) // 2])
+    refused(run, "damaged|cannot be read as one")
+
+
+def test_a_database_overwritten_in_the_middle_is_refused_and_left_as_it_is(run: Path) -> None:
+    content = bytearray(run.read_bytes())
+    content[8192:20_000] = bytes(range(256)) * 46 + bytes(32)
+    run.write_bytes(content)
+    refused(run, "damaged|cannot be read as one")
+
+
+@pytest.mark.parametrize("version", [0, 99])
+def test_a_schema_of_another_version_is_refused_naming_both(run: Path, version: int) -> None:
+    database = sqlite3.connect(run)
+    database.execute(f"PRAGMA user_version = {version}")
+    database.commit()
+    database.close()
+    refused(run, f"must have schema version 1, but has {version}")
+
+
+def test_a_generation_that_would_be_asked_otherwise_is_refused(run: Path) -> None:
+    with Store(run) as store, pytest.raises(RunFolderError, match="generation 0 must be as it was"):
+        store.start_generation(0, first=0, genomes=[(1, 1)])
+
+
+def test_a_transaction_that_fails_leaves_nothing(run: Path) -> None:
+    with Store(run) as store:
+        with pytest.raises(sqlite3.IntegrityError):
+            store.add([scored(500), scored(499)], seconds={}, now=2.0)
+        assert store.counts() == {"scored": 500}
