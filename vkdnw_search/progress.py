@@ -55,9 +55,17 @@ def quantity(value: float) -> str:
     return f"{value:g} "
 
 
+_STATUS = {
+    "scored": "scored",
+    "infeasible": "outside the limits",
+    "bounded": "skipped by their bound",
+    "failed": "without a score",
+}
+
+
 def closing_table(result: Result) -> str:
     """Best architecture, score with its terms, cost, and where the files are."""
-    counts = ", ".join(f"{number} {status}" for status, number in result.counts.items())
+    counts = ", ".join(f"{number} {_STATUS[status]}" for status, number in result.counts.items())
     rows = [("ended", result.ended), ("candidates", f"{result.visited} in {result.seconds:.0f} s: {counts}")]
     if result.best is None:
         rows += _nothing(result)
@@ -67,8 +75,25 @@ def closing_table(result: Result) -> str:
         rows.append(("table", str(result.folder / "results.csv")))
         if result.best is not None:
             rows.append(("module", str(result.folder / "best" / "model.py")))
+    rows += _judgement(result)
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:{width}}  {text}" for name, text in rows)
+
+
+def _judgement(result: Result) -> list[tuple[str, str]]:
+    """How sure the choice is, and what could have been had without a search."""
+    if result.judgement is None or not result.judgement.finalists:
+        return []
+    first, *others = result.judgement.finalists
+    rows = [
+        ("rescored", f"{first.mean:.4f} ± {first.standard_error:.2g} over {len(first.values)} fresh initializations")
+    ]
+    rows += [("next", f"{others[0].mean:.4f} ± {others[0].standard_error:.2g}, {others[0].verdict}")] if others else []
+    for b in result.judgement.baselines:
+        rows.append((b.role, f"{b.mean:.4f} ± {b.standard_error:.2g}, {b.verdict}"))
+    rhos = ", ".join(f"{size} {rho:+.2f}" for size, rho in result.judgement.correlations.items())
+    rows.append(("rank corr.", f"of the score with {rhos}"))
+    return rows + [("warning", warning) for warning in result.judgement.warnings]
 
 
 def _winner(best: Found) -> list[tuple[str, str]]:

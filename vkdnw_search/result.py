@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 from torch import nn
 
-from vkdnw_search.contracts import Architecture, HasRelativeFitness, Proxy, SearchSpace
+from vkdnw_search.contracts import Architecture, SearchSpace
+from vkdnw_search.finalists import Judgement
 from vkdnw_search.recipe import Recipe
 from vkdnw_search.records import Cost, Evaluation, Score
 from vkdnw_search.store import Store
@@ -61,7 +61,9 @@ class Result:
 
     Attributes:
         recipe: what was asked.
-        best: the highest score of all feasible candidates, or None if nothing was scored.
+        best: the finalist with the highest mean over fresh initializations, or without finalists the highest score;
+            None if nothing was scored.
+        judgement: finalists and trivial baselines, scored anew and compared; None if the search was interrupted.
         ended: why the search ended, in words.
         seconds: of running, over all sittings.
         folder: the run folder, if there is one.
@@ -70,6 +72,7 @@ class Result:
     recipe: Recipe
     space: SearchSpace[Architecture]
     best: Found | None
+    judgement: Judgement | None
     ended: str
     seconds: float
     folder: Path | None
@@ -97,12 +100,3 @@ class Result:
     def __repr__(self) -> str:
         name = self.recipe.name or "search"
         return f"<{name}: {self.visited} candidates, {self.ended}; best: {self.best!r}>"
-
-
-def top(store: Store, proxy: Proxy, count: int) -> list[Evaluation]:
-    """The ``count`` best scored candidates; of equals the first found. Fitness by rank is taken over all of them."""
-    if not isinstance(proxy, HasRelativeFitness):
-        return store.best(count)
-    scored = [e for e in store.evaluations() if e.status == "scored" and e.score is not None]
-    fitness = proxy.fitness([e.score for e in scored if e.score is not None])
-    return [scored[place] for place in np.argsort(-fitness, kind="stable")[:count]]

@@ -26,6 +26,7 @@ from typing import IO, Self, get_args
 import torch
 
 from vkdnw_search.errors import RunFolderError
+from vkdnw_search.finalists import Judgement
 from vkdnw_search.recipe import Change, Recipe, SectionName, load_recipe
 from vkdnw_search.records import Evaluation
 from vkdnw_search.store import Store
@@ -95,6 +96,23 @@ class RunFolder:
         """results.csv: a row for each candidate; the same evaluations give the same bytes."""
         if self.path is not None:
             self.write("results.csv", results_csv(list(evaluations)))
+
+    def write_judgement(self, judgement: Judgement) -> None:
+        """finalists.csv: finalists and baselines, with their scores on fresh initializations."""
+        self.store.set_note("judgement", judgement.to_json())
+        if self.path is not None:
+            self.write("finalists.csv", finalists_csv(judgement))
+
+
+def finalists_csv(judgement: Judgement) -> str:
+    """The table of ``judgement``, the winner first."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["role", "number", "mean", "standard_error", "verdict", "values", "architecture"])
+    for f in (*judgement.finalists, *judgement.baselines):
+        values = " ".join(map(repr, f.values))
+        writer.writerow([f.role, f.number, repr(f.mean), repr(f.standard_error), f.verdict, values, f.key])
+    return text.getvalue()
 
 
 def results_csv(evaluations: Sequence[Evaluation]) -> str:

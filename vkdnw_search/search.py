@@ -10,8 +10,9 @@ from typing import Any
 from vkdnw_search.contracts import Optimizer, Problem, Proxy, SearchSpace
 from vkdnw_search.evaluate import Evaluator, limits_of
 from vkdnw_search.export import export
+from vkdnw_search.finalists import judge, winner
 from vkdnw_search.recipe import Recipe, SectionName, load_recipe
-from vkdnw_search.result import Found, Result, top
+from vkdnw_search.result import Found, Result
 from vkdnw_search.run_folder import RunFolder
 from vkdnw_search.session import Listener, Session
 
@@ -53,10 +54,14 @@ def search(
         with chosen.build_executor() as executor:
             session = Session(evaluator, folder.store, executor, stop=chosen.stop, listener=listener, stopped=stopped)
             ended = explore(optimizer, session)
-        LOGGER.info("ended after %d candidates: %s", session.number, ended)
-        best = [Found(space, evaluation) for evaluation in top(folder.store, proxy, 1)]
-        result = Result(chosen, space, best[0] if best else None, ended, session.seconds(), folder.path, folder.store)
+            LOGGER.info("ended after %d candidates: %s", session.number, ended)
+            judgement = None if stopped() else judge(evaluator, folder.store, executor, finalists=chosen.finalists)
+        best = winner(folder.store, proxy, judgement)
+        found = None if best is None else Found(space, best)
+        result = Result(chosen, space, found, judgement, ended, session.seconds(), folder.path, folder.store)
         folder.write_results(result.evaluations())
+        if judgement is not None:
+            folder.write_judgement(judgement)
         if result.best is not None and folder.path is not None:
             export(result.best, folder.path / "best" / "model.py", recipe=chosen)
     return result
