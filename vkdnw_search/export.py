@@ -19,12 +19,14 @@ from vkdnw_search.initialization import initialize
 from vkdnw_search.recipe import Recipe
 from vkdnw_search.result import Found, build
 
+TRAINER = Path(__file__).with_name("templates") / "train.py"
+"""Written beside every model.py as it is."""
 CHECK_BATCH = 2
 CHECK_SEED = 0
 
 
 def export(found: Found, path: str | Path, *, recipe: Recipe | None = None) -> Path:
-    """Write ``found`` as a Python module, with ``architecture.json`` beside it.
+    """Write ``found`` as a Python module, with ``architecture.json`` beside it, and ``train.py`` if it is ``model.py``.
 
     The module imports torch alone and defines ``Network(num_classes=…)``. Before it is kept it is imported in another
     interpreter and must equal the searched network: parameter names and shapes, outputs on the same weights, FLOPs.
@@ -45,7 +47,10 @@ def export(found: Found, path: str | Path, *, recipe: Recipe | None = None) -> P
     _must_import_torch_alone(source, found)
     _must_equal(source, found)
     path.parent.mkdir(parents=True, exist_ok=True)
-    for target, text in ((path, source), (path.with_name("architecture.json"), _description(found, recipe))):
+    files = [(path, source), (path.with_name("architecture.json"), _description(found, recipe))]
+    if path.name == "model.py":  # the module that train.py imports
+        files.append((path.with_name("train.py"), TRAINER.read_text(encoding="utf-8")))
+    for target, text in files:
         draft = target.with_name(target.name + ".part")
         draft.write_text(text, encoding="utf-8")
         draft.replace(target)

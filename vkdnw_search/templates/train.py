@@ -1,0 +1,311 @@
+"""Trains the network of model.py, the file beside this one. Needs torch alone.
+
+    python train.py --data PATH                  PATH/train/CLASS/*.jpg and PATH/val/CLASS/*.jpg (needs Pillow, too)
+    python train.py --data digits --epochs 5     the 1,797 digits that scikit-learn ships (needs scikit-learn)
+    python train.py --data my_module:datasets    a function of yours without arguments: (train, test), each a
+                                                 torch.utils.data.Dataset of (image (3, H, W), label)
+    torchrun --nproc-per-node 8 train.py --data PATH
+
+The defaults are the published 150 epochs for ImageNet of AZ-NAS (arXiv 2403.19232), for 8 GPUs with 64 images each: SGD
+with Nesterov momentum, learning rate 0.4 for 256 images, cosine to 0 after 5 epochs of warm-up, label smoothing. An
+exponential moving average (EMA) of the weights is tested, too, and kept. The same command gives the same curve on one
+process of one machine; --resume continues a run that was stopped, to the same end.
+
+Writes to --out: curve.csv, last.pt (everything, to resume) and weights.pt (the EMA: Network().load_state_dict(...)).
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import csv
+import importlib
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from model import Network
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+
+Images = Dataset[tuple[Tensor, Any]]
+
+HERE = Path(__file__).resolve().parent
+PUBLISHED = {"epochs": 150, "batch": 64, "lr": 0.4, "warm_up": 5.0, "weight_decay": 4e-5, "bn_momentum": 0.01}
+DIGITS = {"epochs": 10, "batch": 32, "lr": 0.4, "warm_up": 0.5, "weight_decay": 5e-4, "bn_momentum": 0.1}
+EMA_DECAY = 0.9999  # for a run of many steps; the first ones count less, see Trainer.average
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's channels
+SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
+CURVE = ("epoch", "lr", "loss", "accuracy", "ema_accuracy", "seconds")
+
+
+def main(arguments: Sequence[str] | None = None) -> float:
+    """Train as the command line says. Returns the last accuracy of the averaged weights."""
+    options = parse(arguments)
+    if "RANK" in os.environ:  # started by torchrun
+        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        train, test, classes = datasets(options)
+        return Trainer(options, train, test, classes).run()
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The options; what is not given is as published, or as suits the digits."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True, metavar="PATH|digits|MODULE:FUNCTION")
+    parser.add_argument("--out", type=Path, default=HERE / "training", help="folder of curve and weights")
+    parser.add_argument("--resume", action="store_true", help="continue from last.pt in --out")
+    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--batch", type=int, help="images a step on each process")
+    parser.add_argument("--lr", type=float, help="peak learning rate for 256 images a step, scaled to the real number")
+    parser.add_argument("--warm-up", type=float, help="epochs of rising learning rate, at most half of all")
+    parser.add_argument("--weight-decay", type=float)
+    parser.add_argument("--bn-momentum", type=float, help="weight of one batch in the batch-norm statistics")
+    parser.add_argument("--label-smoothing", type=float, default=0.1)
+    parser.add_argument("--size", type=int, help="height and width of images read from PATH, or of the digits")
+    parser.add_argument("--classes", type=int, help="number of classes, where the dataset does not say it")
+    parser.add_argument("--network", type=json.loads, default={}, metavar="JSON", help="other arguments of Network")
+    parser.add_argument("--workers", type=int, default=0, help="processes that read images")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(arguments)
+    for name, value in (DIGITS if options.data == "digits" else PUBLISHED).items():
+        if getattr(options, name) is None:
+            setattr(options, name, value)
+    if options.epochs < 1 or options.batch < 2:
+        parser.error(f"--epochs must be at least 1 and --batch 2, but are {options.epochs} and {options.batch}")
+    if (options.out / "last.pt").exists() != options.resume:
+        there = "is not there: leave out --resume" if options.resume else "is there: add --resume, or choose another"
+        parser.error(f"--out {options.out}: last.pt {there}")
+    return options
+
+
+class Trainer:
+    """The model, its average, and what changes them."""
+
+    def __init__(self, options: argparse.Namespace, train: Images, test: Images, classes: int) -> None:
+        self.options, self.train, self.test = options, train, test
+        self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+        self.steps = max(len(train) // (self.world * options.batch), 1)  # type: ignore[arg-type]  # has a length
+        self.device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)) if torch.cuda.is_available() else None)
+        if not torch.cuda.is_available():
+            self.device = torch.device("cpu")
+        torch.manual_seed(options.seed)
+        self.model = Network(num_classes=classes, **options.network).to(self.device)
+        for module in self.model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = options.bn_momentum
+        self.ema = copy.deepcopy(self.model).requires_grad_(False)
+        self.parallel = DistributedDataParallel(self.model) if self.world > 1 else self.model
+        self.optimizer = torch.optim.SGD(
+            self.model.parameters(), lr=0.0, momentum=0.9, nesterov=True, weight_decay=options.weight_decay
+        )
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.device.type == "cuda")
+        self.loss = nn.CrossEntropyLoss(label_smoothing=options.label_smoothing)
+        self.curve: list[list[float]] = []
+
+    def run(self) -> float:
+        """All epochs that are left."""
+        if self.options.resume:
+            self.load()
+        for epoch in range(len(self.curve), self.options.epochs):
+            started = time.perf_counter()
+            loss = self.epoch(epoch)
+            accuracies = [self.accuracy(self.model), self.accuracy(self.ema)]
+            rate = self.rate((epoch + 1) * self.steps - 1)
+            self.curve.append([epoch + 1, rate, loss, *accuracies, time.perf_counter() - started])
+            self.save()
+            if self.rank == 0:
+                row = dict(zip(CURVE, self.curve[-1], strict=True))
+                numbers = "loss {loss:.4f}  accuracy {accuracy:.2%}  EMA {ema_accuracy:.2%}  {seconds:.1f} s"
+                print(f"epoch {epoch + 1}/{self.options.epochs}  {numbers.format_map(row)}", flush=True)
+        return self.curve[-1][CURVE.index("ema_accuracy")]
+
+    def epoch(self, epoch: int) -> float:
+        """One pass over the training images. Returns the mean loss of this process."""
+        torch.manual_seed(self.options.seed + 1000 * epoch + self.rank)  # so that a resumed run draws the same
+        order = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(self.options.seed + epoch))  # type: ignore[arg-type]  # has a length
+        own = order[self.rank :: self.world][: self.steps * self.options.batch].tolist()
+        self.parallel.train()
+        total = torch.zeros((), device=self.device)
+        for number, (images, labels) in enumerate(self.batches(self.train, own)):
+            step = epoch * self.steps + number
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.rate(step)
+            with self.precision():
+                loss = self.loss(self.parallel(images), labels)
+            self.optimizer.zero_grad()
+            self.scaler.scale(loss).backward()
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+            self.average(step)
+            total += loss.detach()
+            if self.rank == 0 and sys.stderr.isatty():
+                sys.stderr.write(f"\repoch {epoch + 1}: {number + 1}/{self.steps}\r")
+        return float(total / self.steps)
+
+    def batches(self, images: Images, indices: Sequence[int]) -> Any:
+        """Batches on the device: images (N, 3, H, W) and labels (N,)."""
+        loader = DataLoader(images, self.options.batch, sampler=indices, num_workers=self.options.workers)
+        for x, y in loader:
+            yield x.to(self.device, non_blocking=True), torch.as_tensor(y).to(self.device, non_blocking=True)
+
+    def rate(self, step: int) -> float:
+        """Learning rate: linear warm-up, then half a cosine to 0 at the last step."""
+        peak: float = self.options.lr * self.options.batch * self.world / 256
+        last, warm_up = self.options.epochs * self.steps, min(self.options.warm_up, self.options.epochs / 2)
+        rising = max(round(warm_up * self.steps), 1)
+        if step < rising:
+            return peak * (step + 1) / rising
+        return peak * (1 + math.cos(math.pi * (step - rising + 1) / max(last - rising, 1))) / 2
+
+    def precision(self) -> AbstractContextManager[Any]:
+        """Half precision where a GPU has it."""
+        return torch.autocast("cuda", torch.float16) if self.device.type == "cuda" else nullcontext()
+
+    @torch.no_grad()
+    def average(self, step: int) -> None:
+        """EMA of weights and batch-norm statistics; in the beginning over the last tenth of the steps so far."""
+        decay = min(EMA_DECAY, (step + 1) / (step + 10))
+        for mine, new in zip(self.ema.state_dict().values(), self.model.state_dict().values(), strict=True):
+            if mine.is_floating_point():
+                mine.lerp_(new, 1 - decay)
+            else:
+                mine.copy_(new)
+
+    @torch.no_grad()
+    def accuracy(self, model: nn.Module) -> float:
+        """Share of the test images that ``model`` labels right, over all processes."""
+        if self.world > 1:
+            for buffer in model.buffers():  # batch-norm statistics are each process's own: take those of the first
+                dist.broadcast(buffer, 0)
+        model.eval()
+        counts = torch.zeros(2, dtype=torch.float64, device=self.device)
+        for images, labels in self.batches(self.test, range(self.rank, len(self.test), self.world)):  # type: ignore[arg-type]  # has a length
+            with self.precision():
+                counts += torch.stack([(model(images).argmax(dim=1) == labels).sum(), torch.tensor(len(labels))])
+        if self.world > 1:
+            dist.all_reduce(counts)
+        return float(counts[0] / counts[1])
+
+    def save(self) -> None:
+        """Each file as a whole or not at all."""
+        if self.rank > 0:
+            return
+        self.options.out.mkdir(parents=True, exist_ok=True)
+        state = {name: getattr(self, name).state_dict() for name in ("model", "ema", "optimizer", "scaler")}
+        for name, content in (("last.pt", {**state, "curve": self.curve}), ("weights.pt", state["ema"])):
+            torch.save(content, self.options.out / f"{name}.part")
+            (self.options.out / f"{name}.part").replace(self.options.out / name)
+        with (self.options.out / "curve.csv").open("w", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows([CURVE, *self.curve])
+
+    def load(self) -> None:
+        """What ``save`` wrote; the file cannot run code."""
+        state = torch.load(self.options.out / "last.pt", map_location=self.device, weights_only=True)
+        for name in ("model", "ema", "optimizer", "scaler"):
+            getattr(self, name).load_state_dict(state[name])
+        self.curve = state["curve"]
+        if len(self.curve) >= self.options.epochs:
+            sys.exit(f"--epochs {self.options.epochs}: last.pt has {len(self.curve)} already")
+
+
+def datasets(options: argparse.Namespace) -> tuple[Images, Images, int]:
+    """Training images, test images and the number of classes."""
+    if options.data == "digits":
+        return (*digits(options.size or 32), 10)
+    if ":" in options.data and not Path(options.data).exists():
+        module, _, function = options.data.partition(":")
+        sys.path.insert(0, str(Path.cwd()))
+        train, test = getattr(importlib.import_module(module), function)()
+    else:
+        size = options.size or _searched_size()
+        train = ImageFolder(Path(options.data) / "train", size=size, augment=True)
+        test = ImageFolder(Path(options.data) / "val", size=size, augment=False)
+        if train.classes != test.classes:
+            sys.exit(f"--data {options.data}: train and val must have the same classes, but have not")
+    classes = options.classes or len(getattr(train, "classes", ()))
+    if not classes:
+        sys.exit("--classes: say how many there are; the training dataset has no attribute `classes`")
+    return train, test, classes
+
+
+def digits(size: int) -> tuple[Images, Images]:
+    """Four fifths of scikit-learn's digits to train, the rest to test: (3, size, size), about standardised."""
+    from sklearn.datasets import load_digits
+
+    images, labels = load_digits(return_X_y=True)
+    x = (torch.tensor(images, dtype=torch.float32).view(-1, 1, 8, 8) / 16 - 0.3) / 0.4
+    x = nn.functional.interpolate(x, size=size, mode="bilinear").expand(-1, 3, -1, -1)
+    y = torch.tensor(labels)
+    order = torch.randperm(len(y), generator=torch.Generator().manual_seed(0))
+    train, test = order[: len(y) * 4 // 5], order[len(y) * 4 // 5 :]
+    return TensorDataset(x[train], y[train]), TensorDataset(x[test], y[test])  # type: ignore[return-value]  # pairs
+
+
+class ImageFolder(Dataset[tuple[Tensor, int]]):
+    """Images in one folder for each class: (3, size, size), standardised, and the number of the class."""
+
+    def __init__(self, root: Path, *, size: int, augment: bool) -> None:
+        self.size, self.augment = size, augment
+        folders = sorted(p for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
+        self.classes = [folder.name for folder in folders]
+        self.files = [
+            (file, label)
+            for label, folder in enumerate(folders)
+            for file in sorted(folder.rglob("*"))
+            if file.suffix.lower() in SUFFIXES
+        ]
+        if not self.files:
+            sys.exit(f"--data: {root} must hold a folder of images for each class, but there are none")
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        from PIL import Image
+
+        file, label = self.files[index]
+        with Image.open(file) as opened:
+            image = opened.convert("RGB")
+        box = self._random_box(*image.size) if self.augment else self._central_box(*image.size)
+        image = image.resize((self.size, self.size), Image.Resampling.BILINEAR, box=box)
+        pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).view(self.size, self.size, 3)
+        x = (pixels / 255 - torch.tensor(MEAN)) / torch.tensor(DEVIATION)
+        x = x.permute(2, 0, 1)
+        return (x.flip(2) if self.augment and torch.rand(()) < 0.5 else x), label
+
+    def _random_box(self, width: int, height: int) -> tuple[float, float, float, float]:
+        """8 % to 100 % of the area, 3:4 to 4:3 wide, anywhere."""
+        area = width * height * float(torch.empty(()).uniform_(0.08, 1))
+        ratio = math.exp(float(torch.empty(()).uniform_(-1, 1)) * math.log(4 / 3))
+        w, h = min(math.sqrt(area * ratio), width), min(math.sqrt(area / ratio), height)
+        left, top = float(torch.rand(())) * (width - w), float(torch.rand(())) * (height - h)
+        return left, top, left + w, top + h
+
+    def _central_box(self, width: int, height: int) -> tuple[float, float, float, float]:
+        """The square in the middle, 7/8 of the shorter side wide, as is usual for ImageNet."""
+        side = min(width, height) * 0.875
+        left, top = (width - side) / 2, (height - side) / 2
+        return left, top, left + side, top + side
+
+
+def _searched_size() -> int:
+    """The resolution the network was searched for, as architecture.json says."""
+    description = HERE / "architecture.json"
+    return int(json.loads(description.read_text())["input_shape"][-1]) if description.exists() else 224
+
+
+if __name__ == "__main__":
+    main()
