@@ -16,7 +16,6 @@ from vkdnw_search import sections
 from vkdnw_search.budget import CostCounter, Limits, Range
 from vkdnw_search.contracts import Architecture, HasCostScore, HasUpperBound, Probe, Proxy, SearchSpace
 from vkdnw_search.errors import CandidateLost, DegenerateNetwork, ExecutionError, VkdnwSearchError
-from vkdnw_search.initialization import construct
 from vkdnw_search.records import Cost, Evaluation, Genome, Score
 from vkdnw_search.seeding import seed_from
 
@@ -84,8 +83,7 @@ def _score(task: Task) -> Score:
     probe = Probe(space.input_shape, space.num_classes, task.seed, device_of(task.proxy), task.cost)
     with one_thread(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_from(task.seed, "construction"))
-        architecture = space.decode(task.genome)
-        model = construct(lambda: space.build(architecture), drawn_again=bool(getattr(task.proxy, "draws_weights", 0)))
+        model = space.build(space.decode(task.genome))
         return task.proxy(model, probe)
 
 

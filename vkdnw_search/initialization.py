@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.overrides import TorchFunctionMode
 
 Initialization = Literal["kaiming_normal", "as_built"]
 
@@ -26,7 +24,7 @@ def initialize(model: nn.Module, *, seed: int, scheme: Initialization = "kaiming
         return
     generator = torch.Generator().manual_seed(seed)
     for module in model.modules():
-        if isinstance(module, _DRAWN):
+        if isinstance(module, nn.modules.conv._ConvNd | nn.Linear):
             fan_in = module.weight[0].numel()
             if isinstance(module, nn.modules.conv._ConvTransposeNd):
                 fan_in = module.weight.numel() // (module.weight.shape[1] * module.groups)
@@ -43,44 +41,3 @@ def _normal(tensor: torch.Tensor, *, std: float, generator: torch.Generator) -> 
         tensor.normal_(0.0, std, generator=generator)
     else:
         tensor.copy_(torch.empty(tensor.shape, dtype=tensor.dtype).normal_(0.0, std, generator=generator))
-
-
-def construct(make: Callable[[], nn.Module], *, drawn_again: bool) -> nn.Module:
-    """``make()``; if :func:`initialize` follows, without drawing the weights that it draws anyway.
-
-    Drawing seven million weights takes as long as a forward pass at low resolution.
-
-    Args:
-        drawn_again: ``initialize(…, scheme="kaiming_normal")`` follows before the network is used.
-    """
-    if not drawn_again:
-        return make()
-    with _PutOff() as put_off:
-        model = make()
-    drawn = {id(module.weight) for module in model.modules() if isinstance(module, _DRAWN)}
-    for tensor, options in put_off.initializations:
-        if id(tensor) not in drawn:
-            nn.init.kaiming_uniform_(tensor, **options)
-    return model
-
-
-_DRAWN = (nn.modules.conv._ConvNd, nn.Linear)
-"""Modules whose ``weight`` initialize() draws."""
-
-
-class _PutOff(TorchFunctionMode):
-    """Keeps ``kaiming_uniform_``, the constructors' way of drawing weights, for later."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.initializations: list[tuple[Tensor, dict[str, Any]]] = []
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        options = dict(kwargs or {})
-        if func is nn.init.kaiming_uniform_:
-            tensor = options.pop("tensor") if "tensor" in options else args[0]
-            self.initializations.append((tensor, options))
-            return tensor
-        return func(*args, **options)

@@ -92,11 +92,6 @@ class VkdnwSingle:
         levels = {f"decile_{k}": float(q) for k, q in enumerate(deciles(spectra).mean(dim=(0, 1)), start=1)}
         return Score(layers + entropy, error, {"layers": layers, "entropy": entropy, **levels})
 
-    @property
-    def draws_weights(self) -> bool:
-        """Whether the network's own initialization is replaced, so that its constructor need not draw it."""
-        return self.initialization == "kaiming_normal"
-
     def upper_bound(self, cost: Cost) -> float:
         """ℵ + ln 9: the entropy of nine numbers is at most ln 9."""
         return (cost.tensors if self.layers == "tensors" else cost.modules) + math.log(len(DECILES))
