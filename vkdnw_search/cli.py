@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import logging
 import signal
+import sqlite3
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
@@ -35,6 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return USAGE
     except VkdnwSearchError as error:
         sys.stderr.write(f"{error}\n")
+        return FAILED
+    except (OSError, sqlite3.OperationalError) as error:  # a full disk, for instance
+        sys.stderr.write(f"{error}. What was found so far is in the run folder; the same command continues the run\n")
         return FAILED
     except KeyboardInterrupt:
         sys.stderr.write("stopped at once\n")
@@ -78,6 +82,7 @@ def _search(words: list[str]) -> int:
     from vkdnw_search.progress import Progress, closing_table  # torch is imported only when there is work
     from vkdnw_search.search import search
 
+    logging.raiseExceptions = False  # a log that cannot be written shall not end a run, nor fill the terminal
     logging.getLogger("vkdnw_search").setLevel(logging.INFO)
     if options.verbose:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
@@ -141,4 +146,22 @@ def _list(words: list[str]) -> int:
     return DONE
 
 
-VERBS: dict[str, Callable[[list[str]], int]] = {"list": _list}
+def _doctor(words: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="vkdnw-search doctor", description="What a run would meet: limits, time, memory, and the score's noise."
+    )
+    parser.add_argument("recipe", metavar="RECIPE", help="a YAML file, or the name of a shipped recipe")
+    parser.add_argument("overrides", metavar="key=value", nargs="*", help="changes, e.g. limits.flops=450M")
+    _add_plugin(parser)
+    options = parser.parse_args(words)
+    for source in options.plugin:
+        load_plugin(source)
+    recipe = load_recipe(options.recipe, options.overrides)
+    from vkdnw_search.doctor import examine, page
+
+    diagnosis = examine(recipe)
+    print(page(diagnosis, evaluations=recipe.stop.evaluations))
+    return NOTHING_FEASIBLE if diagnosis.hopeless else DONE
+
+
+VERBS: dict[str, Callable[[list[str]], int]] = {"list": _list, "doctor": _doctor}

@@ -1,0 +1,52 @@
+"""A plug-in for the fault tests: a proxy that misbehaves for chosen candidates, as their seeds have it."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import time
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import nn
+
+from vkdnw_search.contracts import Probe
+from vkdnw_search.records import Score
+
+FAULTS = {0: "hangs", 1: "exhausts", 2: "dies", 3: "nan", 4: "inf"}
+"""What befalls a candidate whose seed leaves this remainder."""
+EVERY = 20
+
+
+def fault_of(seed: int) -> str:
+    return FAULTS.get(seed % EVERY, "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Faulty:
+    """The number of tensors; or one of five faults, or an exception."""
+
+    mode: Literal["mixed", "raises"] = "mixed"
+
+    def __call__(self, model: nn.Module, probe: Probe) -> Score:
+        assert probe.cost is not None
+        if self.mode == "raises":
+            raise RuntimeError("a bug in a proxy")
+        match fault_of(probe.seed):
+            case "hangs":
+                time.sleep(3600)
+            case "exhausts":
+                hoard = []
+                while True:
+                    hoard.append(bytearray(b"x" * 2**22))
+            case "dies":
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "nan":
+                return Score(math.nan)
+            case "inf":
+                return Score(math.inf)
+        return Score(float(probe.cost.tensors) + (probe.seed % 1000) / 1000)
+
+
+PROXIES = {"faulty": Faulty}
