@@ -232,10 +232,29 @@ LAST_CHANNELS = {last}
 
 
 class Network(SuperBlockNetwork):
-    """The architecture above, for any number of classes."""
+    """The architecture above, for any number of classes; the other options are those of SuperBlockNetwork."""
 
-    def __init__(self, num_classes: int = {num_classes}) -> None:
-        super().__init__(stem=STEM_CHANNELS, blocks=BLOCKS, last=LAST_CHANNELS, num_classes=num_classes)
+    def __init__(
+        self,
+        num_classes: int = {num_classes},
+        *,
+        in_channels: int = 3,
+        squeeze_excitation: bool = False,
+        drop_path: float = 0.0,
+        dropout: float = 0.0,
+        bn_momentum: float = 0.1,
+    ) -> None:
+        super().__init__(
+            stem=STEM_CHANNELS,
+            blocks=BLOCKS,
+            last=LAST_CHANNELS,
+            num_classes=num_classes,
+            in_channels=in_channels,
+            squeeze_excitation=squeeze_excitation,
+            drop_path=drop_path,
+            dropout=dropout,
+            bn_momentum=bn_momentum,
+        )
 '''
 
 

@@ -29,3 +29,19 @@ def assert_same_network(ours: nn.Module, theirs: nn.Module, x: torch.Tensor) -> 
     theirs.load_state_dict(state)
     with torch.no_grad():
         torch.testing.assert_close(ours.eval()(x), theirs.eval()(x), rtol=0, atol=0)
+
+
+def assert_variants_work(network: type[nn.Module], x: torch.Tensor) -> None:
+    """What a MobileNet offers for training: squeeze-excitation, drop path, dropout, channels, momentum."""
+    plain = network(num_classes=7)
+    excited = network(num_classes=7, squeeze_excitation=True, in_channels=1, drop_path=0.5, dropout=0.5)
+    assert excited.eval()(x[:, :1]).shape == (len(x), 7)
+    added = excited.state_dict().keys() - plain.state_dict().keys()
+    assert added and all(".excite." in name for name in added)
+    assert plain.state_dict().keys() <= excited.state_dict().keys()
+    units = [module for module in excited.modules() if type(module).__name__ == "Unit"]
+    assert len({name.partition(".excite.")[0] for name in added}) == len(units)
+    rates = [unit.drop_path.rate for unit in units]  # type: ignore[union-attr]  # a DropPath
+    assert rates == sorted(rates) and rates[-1] == 0.5
+    for module in network(num_classes=7, bn_momentum=0.01).modules():
+        assert not isinstance(module, nn.BatchNorm2d) or module.momentum == 0.01

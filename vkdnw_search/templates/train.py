@@ -98,9 +98,9 @@ class Trainer:
         self.options, self.train, self.test = options, train, test
         self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
         self.steps = max(len(train) // (self.world * options.batch), 1)  # type: ignore[arg-type]  # has a length
-        self.device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)) if torch.cuda.is_available() else None)
-        if not torch.cuda.is_available():
-            self.device = torch.device("cpu")
+        self.device = torch.device("cpu")
+        if torch.cuda.is_available():
+            self.device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
         torch.manual_seed(options.seed)
         self.model = Network(num_classes=classes, **options.network).to(self.device)
         for module in self.model.modules():
@@ -168,7 +168,8 @@ class Trainer:
         rising = max(round(warm_up * self.steps), 1)
         if step < rising:
             return peak * (step + 1) / rising
-        return peak * (1 + math.cos(math.pi * (step - rising + 1) / max(last - rising, 1))) / 2
+        share = (step - rising + 1) / max(last - rising, 1)  # of the cosine that is over
+        return peak * (1 + math.cos(math.pi * share)) / 2
 
     def precision(self) -> AbstractContextManager[Any]:
         """Half precision where a GPU has it."""

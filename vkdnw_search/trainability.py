@@ -1,0 +1,79 @@
+"""Can this network be trained at all? A few steps on one random batch, before a winner is declared."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+STEPS = 10
+"""Enough for any network that learns to lower the loss of the one batch it sees again and again."""
+BATCH = 8
+LEARNING_RATE = 0.01
+
+
+def check(model: nn.Module, input_shape: Sequence[int], num_classes: int, seed: int) -> list[str]:
+    """What would keep ``model`` from being trained, each fault in words; an empty list if nothing would.
+
+    A copy takes ten steps of Adam on a batch of 8 random images with random labels: its loss must fall, a gradient
+    must reach every trainable tensor (that of a bias may be zero: a batch norm may take the bias away again), and loss
+    and gradients must be finite.
+
+    Args:
+        model: with the weights that training would start from; it is left as it is.
+        input_shape: of one image, without the batch.
+        num_classes: number of logits.
+        seed: of images, labels and whatever is random in the model.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randn(BATCH, *input_shape, generator=generator)
+    labels = torch.randint(num_classes, (BATCH,), generator=generator)
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        torch.manual_seed(seed)
+        return _faults(copy.deepcopy(model).cpu().train(), images, labels)
+
+
+def _faults(model: nn.Module, images: Tensor, labels: Tensor) -> list[str]:
+    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if not parameters:
+        return ["it has no trainable parameters"]
+    optimizer = torch.optim.Adam(parameters.values(), lr=LEARNING_RATE)
+    losses: list[float] = []
+    for step in range(STEPS + 1):
+        loss = nn.functional.cross_entropy(model(images), labels)
+        losses.append(loss.item())
+        if not loss.isfinite():
+            return [f"its loss is {loss.item()} after {step} steps"]
+        if not loss.requires_grad:
+            return ["no trainable parameter reaches its output"]
+        optimizer.zero_grad()
+        loss.backward()
+        if faults := _gradient_faults(parameters, step):
+            return faults
+        optimizer.step()
+    best = min(losses[1:])
+    if best < losses[0]:
+        return []
+    return [f"its loss does not fall: {losses[0]:.4f} at first, {best:.4f} at best in {STEPS} steps on one batch"]
+
+
+def _gradient_faults(parameters: dict[str, nn.Parameter], step: int) -> list[str]:
+    """Tensors without gradient, or with one that is not finite."""
+    broken = [n for n, p in parameters.items() if p.grad is not None and not bool(p.grad.isfinite().all())]
+    missing = [
+        n
+        for n, p in parameters.items()
+        if p.grad is None or (step == 0 and not n.endswith("bias") and not bool(p.grad.any()))
+    ]
+    faults = [f"gradients are not finite after {step} steps in {_listed(broken)}"] if broken else []
+    if missing:
+        faults.append(f"no gradient reaches {_listed(missing)}")
+    return faults
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
