@@ -71,3 +71,20 @@ def entropy_of_deciles(eigenvalues: list[float]) -> float:
         deciles.append(values[low] + (place - low) * (values[high] - values[low]))
     total = sum(deciles)
     return -sum(q / total * math.log(q / total) for q in deciles if q > 0)
+
+
+def literal_jacobian(model: nn.Module, images: Tensor, *, tensors: int) -> dict[str, Tensor]:
+    """∂z/∂θ of every weight of the first ``tensors`` tensors, sample by sample: name → (N, C, *shape).
+
+    The literal way, as one would write it with torch.func: ``vmap(jacrev)``.
+    """
+    named = dict(model.named_parameters())
+    chosen = {name: named[name].detach() for name in list(named)[:tensors]}
+    rest = {name: p.detach() for name, p in named.items() if name not in chosen} | dict(model.named_buffers())
+
+    def logits(parameters: dict[str, Tensor], image: Tensor) -> Tensor:
+        output: Tensor = torch.func.functional_call(model, (parameters, rest), (image[None],))
+        return output[0]
+
+    jacobians: dict[str, Tensor] = torch.func.vmap(torch.func.jacrev(logits), in_dims=(None, 0))(chosen, images)
+    return jacobians

@@ -1,0 +1,56 @@
+"""What the benchmarks share: the machine, medians of repeated runs, tables, and a file of figures."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import resource
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from vkdnw_search.run_folder import environment
+
+
+def seconds(function: Callable[[], object], *, repeats: int = 5, warm: bool = True) -> float:
+    """Median wall-clock time of ``function``."""
+    if warm:
+        function()
+    times = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - started)
+    return statistics.median(times)
+
+
+def in_own_process(function: Callable[..., Any], *arguments: Any) -> Any:
+    """``function(*arguments)`` in a fresh interpreter, for figures of memory."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(function, arguments)
+
+
+def peak_bytes() -> int:
+    """Largest resident size this process ever had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A Markdown table."""
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    lines += ["| " + " | ".join(f"{c:.3g}" if isinstance(c, float) else str(c) for c in row) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def finish(figures: dict[str, Any], description: str) -> None:
+    """Write the figures, with the machine, where ``--json FILE`` asks for it."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    file = parser.parse_args().json
+    machine = environment()
+    print(f"\n{machine['processor']}, {machine['cores']} cores, torch {machine['packages']['torch']}")  # type: ignore[index]
+    if file is not None:
+        file.write_text(json.dumps({"machine": machine, **figures}, indent=2) + "\n")

@@ -1,0 +1,71 @@
+"""Networks for the benchmarks: random feasible ones of one size, and scores of many networks on all cores."""
+
+from __future__ import annotations
+
+import csv
+import random
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import Any
+
+from search_spaces.nasbench201 import NasBench201
+from vkdnw_search import load_recipe
+from vkdnw_search.contracts import Problem, Proxy
+from vkdnw_search.evaluate import Evaluator, Task, limits_of, score_candidate
+from vkdnw_search.optimizers import RandomSearch
+from vkdnw_search.records import Genome, Score
+
+ACCURACIES = Path(__file__).parents[3] / "shared" / "data" / "nb201_test_accuracy.csv"
+
+
+def equal_mobilenets(count: int, *, recipe: str = "mbv2_600M") -> tuple[Any, list[Genome]]:
+    """The space of ``recipe`` and ``count`` random networks within its limits, all of greatest depth and equal ℵ."""
+    chosen = load_recipe(recipe)
+    space, layers = chosen.build_space(), chosen.limits.layers
+    assert layers is not None and layers.max is not None
+    limits = limits_of(load_recipe(chosen, [f"limits.layers={{min: {layers.max}, max: {layers.max}}}"]).limits)
+    evaluator = Evaluator(space, limits=limits, proxy=chosen.build_proxy(), seed=0)
+    genomes = RandomSearch(Problem(space, evaluator.key, evaluator.violation, 0), children=6 * count).ask()
+    tensors = {genome: evaluator.task(genome).cost.tensors for genome in genomes if evaluator.violation(genome) == 0}
+    size = Counter(tensors.values()).most_common(1)[0][0]
+    return space, [genome for genome in genomes if tensors.get(genome) == size][:count]
+
+
+def equal_cells(count: int, *, convolutions: int) -> tuple[NasBench201, list[Genome], list[float] | None]:
+    """``count`` NAS-Bench-201 networks with so many convolutions, and their CIFAR-100 accuracies if they are here."""
+    space = NasBench201()
+    accuracies = None
+    if ACCURACIES.is_file():
+        with ACCURACIES.open() as file:
+            accuracies = {row["arch"]: float(row["cifar100"]) for row in csv.DictReader(file)}
+    every = {space.decode(genome).key for genome in _genomes(space)}
+    keys = sorted(key for key in every if key.count("nor_conv") == convolutions)
+    keys = random.Random(0).sample(keys, count)
+    known = None if accuracies is None else [accuracies[key] for key in keys]
+    return space, [space.encode(space.parse(key)) for key in keys], known
+
+
+def _genomes(space: NasBench201) -> list[Genome]:
+    genomes: list[Genome] = [()]
+    for gene in space.genes:
+        genomes = [(*genome, choice) for genome in genomes for choice in range(len(gene.choices))]
+    return genomes
+
+
+def scores(
+    space: Any, genomes: Sequence[Genome], proxy: Proxy, seeds: Sequence[int], executor: Executor
+) -> list[list[Score]]:
+    """A score for each network and seed, (networks, seeds)."""
+    evaluator = Evaluator(space, limits=limits_of(load_recipe({"space": "nasbench201"}).limits), proxy=proxy, seed=0)
+    tasks = [[_task(evaluator, genome, seed) for seed in seeds] for genome in genomes]
+    futures = [[executor.submit(score_candidate, task) for task in row] for row in tasks]
+    outcomes = [[future.result() for future in row] for row in futures]
+    assert all(outcome.score is not None for row in outcomes for outcome in row)
+    return [[outcome.score for outcome in row if outcome.score is not None] for row in outcomes]
+
+
+def _task(evaluator: Evaluator, genome: Genome, seed: int) -> Task:
+    task = evaluator.task(genome)
+    return Task(task.space, task.proxy, task.genome, task.key, task.cost, seed)

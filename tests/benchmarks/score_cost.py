@@ -1,0 +1,100 @@
+"""What a score costs, as a multiple of a plain forward pass of the same batch, and against the literal way.
+
+python tests/benchmarks/score_cost.py --json FILE
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from search_spaces.mobilenet import MobileNet
+from search_spaces.nasbench201 import NasBench201
+from tests.benchmarks.measuring import finish, in_own_process, peak_bytes, seconds, table
+from tests.oracles import literal_jacobian
+from vkdnw_search.contracts import Probe
+from vkdnw_search.initialization import initialize
+from vkdnw_search.proxies.vkdnw import VkdnwSingle
+
+CELL = "|nor_conv_3x3~0|+|nor_conv_1x1~0|nor_conv_3x3~1|+|skip_connect~0|avg_pool_3x3~1|nor_conv_3x3~2|"
+ZENNET_600M = (
+    "SuperConvK3BNRELU(3,24,2,1)SuperResIDWE1K7(24,48,2,48,1)SuperResIDWE2K7(48,72,2,72,1)"
+    "SuperResIDWE6K7(72,96,2,88,5)SuperResIDWE4K7(96,192,2,168,5)SuperConvK1BNRELU(192,2048,1,1)"
+)
+"""A published network of 600M FLOPs (ZenNAS, arXiv 2102.01063)."""
+
+
+def network(name: str, classes: int) -> tuple[nn.Module, int]:
+    """A network in evaluation mode, and the resolution it is scored at."""
+    space: Any = NasBench201(num_classes=classes) if name == "nasbench201" else MobileNet(num_classes=classes)
+    model = space.build(space.parse(CELL if name == "nasbench201" else ZENNET_600M)).eval()
+    initialize(model, seed=0)
+    return model, 32 if name == "nasbench201" else 64
+
+
+def ratio(name: str, classes: int, threads: int) -> float:
+    """Time of the default score over that of a plain forward pass of the same 64 images."""
+    torch.set_num_threads(threads)
+    model, resolution = network(name, classes)
+    proxy = VkdnwSingle(resolution=resolution)
+    images = torch.randn(proxy.images, 3, resolution, resolution)
+    probe = Probe((3, resolution, resolution), classes, seed=0)
+    with torch.no_grad():
+        forward = seconds(lambda: model(images))
+    return seconds(lambda: proxy(model, probe)) / forward
+
+
+def ours(classes: int, images: int) -> tuple[float, int]:
+    """Seconds and peak bytes of the default score of the NAS-Bench-201 network."""
+    torch.set_num_threads(1)
+    model, resolution = network("nasbench201", classes)
+    probe = Probe((3, resolution, resolution), classes, seed=0)
+    proxy = VkdnwSingle(images=images, directions=max(1, -(-VkdnwSingle().parameters // images)))
+    before = peak_bytes()
+    return seconds(lambda: proxy(model, probe), repeats=3), peak_bytes() - before
+
+
+def literal(classes: int, images: int) -> tuple[float, int]:
+    """The same of the per-sample Jacobian of the same tensors by all logits, ``vmap(jacrev)``."""
+    torch.set_num_threads(1)
+    model, resolution = network("nasbench201", classes)
+    batch = torch.randn(images, 3, resolution, resolution)
+    before, started = peak_bytes(), time.perf_counter()
+    literal_jacobian(model, batch, tensors=VkdnwSingle().parameters)
+    return time.perf_counter() - started, peak_bytes() - before
+
+
+def main() -> None:
+    """Measure and print."""
+    rows: list[list[object]] = []
+    figures: dict[str, Any] = {"ratio_to_forward": {}, "against_literal": {}}
+    for name, classes in (("nasbench201", 10), ("nasbench201", 100), ("mobilenet", 10), ("mobilenet", 1000)):
+        ratios = [ratio(name, classes, threads) for threads in (1, 2)]
+        rows.append([name, classes, 64, 32 if name == "nasbench201" else 64, *ratios])
+        figures["ratio_to_forward"][f"{name}, {classes} classes"] = dict(
+            zip(("1 thread", "2 threads"), ratios, strict=True)
+        )
+    print("Default score, in plain forward passes of the same batch:\n")
+    print(table(["space", "classes", "images", "resolution", "1 thread", "2 threads"], rows))
+    rows = []
+    for classes, images in ((10, 64), (100, 8)):
+        (fast, fast_bytes), (slow, slow_bytes) = (in_own_process(f, classes, images) for f in (ours, literal))
+        rows.append([classes, images, slow / fast, slow_bytes / fast_bytes, fast_bytes / 1e6, slow_bytes / 1e6])
+        figures["against_literal"][f"{classes} classes, {images} images"] = {
+            "time": slow / fast,
+            "memory": slow_bytes / fast_bytes,
+        }
+    print("\nLiteral per-sample Jacobian (vmap(jacrev)) over the default score, NAS-Bench-201, one thread:\n")
+    print(table(["classes", "images", "times slower", "times the memory", "ours, MB", "literal, MB"], rows))
+    finish(figures, __doc__ or "")
+
+
+if __name__ == "__main__":
+    main()

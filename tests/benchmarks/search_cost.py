@@ -1,0 +1,90 @@
+"""What a search costs: candidates a minute with the main recipe, and where the time goes.
+
+python tests/benchmarks/search_cost.py --json FILE
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from scipy import stats
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tests.benchmarks.measuring import finish, seconds, table
+from tests.benchmarks.sampling import equal_mobilenets, scores
+from vkdnw_search import load_recipe, search
+from vkdnw_search.budget import CostCounter
+from vkdnw_search.executors import processes
+from vkdnw_search.proxies.vkdnw import VkdnwSingle
+
+RECIPE = "mbv2_600M"
+EVALUATIONS = 1000
+NETWORKS = 24
+
+
+def agreement() -> float:
+    """Spearman's ρ of the recipe's score with that of 64 images of 224×224: equal ℵ, the same weights for both."""
+    proxy = load_recipe(RECIPE).build_proxy()
+    assert isinstance(proxy, VkdnwSingle)
+    space, genomes = equal_mobilenets(NETWORKS)
+    full = replace(proxy, images=64, resolution=224, directions=max(1, -(-proxy.parameters // 64)))
+    with processes() as executor:
+        values = [[row[0].value for row in scores(space, genomes, p, (0,), executor)] for p in (proxy, full)]
+    return float(stats.spearmanr(*values).statistic)
+
+
+def counting() -> tuple[float, float]:
+    """Seconds to count a candidate as a search does, over a whole fresh search, and by a trace of the network."""
+    space, genomes = equal_mobilenets(NETWORKS)
+    counter = CostCounter(space)
+    started = perf_counter()
+    for genome in genomes:
+        counter.cost(space.decode(genome))
+    each = (perf_counter() - started) / len(genomes)
+    architectures = [space.decode(genome) for genome in genomes]
+    assert all(counter.cost(a).flops == counter.whole(a).flops for a in architectures[:3])
+    return each, seconds(lambda: counter.whole(architectures[0]), repeats=3)
+
+
+def main() -> None:
+    """Measure and print."""
+    rho = agreement()
+    started = perf_counter()
+    result = search(RECIPE, [f"stop.evaluations={EVALUATIONS}", "finalists=0"])
+    elapsed = perf_counter() - started
+    timings = result.store.timings()
+    ready = min(finished - own for _, finished, own in timings if own > 0)
+    scoring = sum(own for _, _, own in timings)
+    workers = 2
+    scored = result.counts["scored"]
+    share = 1 - scoring / workers / (max(finished for _, finished, _ in timings) - ready)
+    each, whole = counting()
+    rows: list[list[object]] = [
+        ["scored candidates in 10 minutes, start included", round(scored / elapsed * 600)],
+        ["candidates skipped by their bound", f"{result.counts.get('bounded', 0) / result.visited:.1%}"],
+        ["candidates outside the limits", f"{result.counts.get('infeasible', 0) / result.visited:.1%}"],
+        ["time outside scoring, workers started", f"{share:.1%}"],
+        ["Spearman's ρ with 64 images of 224×224", f"{rho:.3f}"],
+        ["counting by a trace of the whole network over counting by parts", f"{whole / each:.0f}×"],
+        ["counting a candidate, first traces included", f"{each * 1e3:.2f} ms"],
+    ]
+    print(f"Recipe {RECIPE}, {result.visited} candidates, two workers:\n")
+    print(table(["", ""], rows))
+    figures: dict[str, Any] = {
+        "scored_in_10_minutes": scored / elapsed * 600,
+        "bounded_share": result.counts.get("bounded", 0) / result.visited,
+        "outside_scoring": share,
+        "agreement_with_224": rho,
+        "counting_ratio": whole / each,
+        "counting_seconds": each,
+    }
+    finish(figures, __doc__ or "")
+
+
+if __name__ == "__main__":
+    main()
