@@ -2,9 +2,9 @@
 
     python tests/benchmarks/score_noise.py --json FILE
 
-Reliability is the intraclass correlation ICC(1, 1) (Shrout & Fleiss 1979, doi 10.1037/0033-2909.86.2.420): the share of the
-variance of scores over networks and initializations that belongs to the networks. Networks have equal depth and
-equal ℵ, so that only the entropy speaks.
+Reliability is the intraclass correlation ICC(1, 1) (Shrout & Fleiss 1979, doi 10.1037/0033-2909.86.2.420): the share
+of the variance of scores over networks and initializations that belongs to the networks. Networks have equal depth
+and equal ℵ, so that only the entropy speaks.
 """
 
 from __future__ import annotations
@@ -43,9 +43,14 @@ CHANGES: dict[str, dict[str, Any]] = {
     "smoothing 0.05": {"smoothing": 0.05},
     "weights as built": {"initialization": "as_built"},
     "published": {
-        "batch_norm": "initial", "positions": "first", "draws": 1, "parameters": 128, "directions": 2, "smoothing": 0.05,
+        "batch_norm": "initial",
+        "positions": "first",
+        "draws": 1,
+        "parameters": 128,
+        "directions": 2,
+        "smoothing": 0.05,
     },
-}  # fmt: skip
+}
 
 
 def reliability(values: np.ndarray) -> float:
@@ -85,22 +90,11 @@ def main() -> None:
                 "agreement_with_cifar100": agreement,
             }
             print(f"{name}: {[round(value, 3) for value in (*found, agreement)]}", file=sys.stderr)
-    print(
-        f"{NETWORKS} networks each, {len(SEEDS)} initializations, one change at a time. MobileNet: equal depth and ℵ,"
-    )
-    print(
-        f"the recipe's resolution; NAS-Bench-201: {CONVOLUTIONS} convolutions, and Spearman's ρ with CIFAR-100 accuracy.\n"
-    )
-    head = [
-        "estimator",
-        "MobileNet: reliability",
-        "noise",
-        "claimed",
-        "NAS-Bench-201: reliability",
-        "noise",
-        "claimed",
-        "ρ",
-    ]
+    print(f"{NETWORKS} networks each, {len(SEEDS)} initializations, one change at a time.")
+    print("MobileNet: equal depth and ℵ, the recipe's resolution.")
+    print(f"NAS-Bench-201: {CONVOLUTIONS} convolutions, and Spearman's ρ with CIFAR-100 accuracy.\n")
+    columns = [f"{space}: {what}" for space in ("MBV2", "NB201") for what in ("reliability", "noise", "± said")]
+    head = ["estimator", *columns, "NB201: ρ"]
     print(table(head, rows))
     finish(figures, __doc__ or "")
 
