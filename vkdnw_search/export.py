@@ -44,7 +44,7 @@ def export(found: Found, path: str | Path, *, recipe: Recipe | None = None) -> P
     """
     path = Path(path)
     source = f"{_header(found, recipe)}\n{found.space.source(found.architecture)}"
-    _must_import_torch_alone(source, found)
+    must_import_torch_alone(source, found)
     _must_equal(source, found)
     path.parent.mkdir(parents=True, exist_ok=True)
     files = [(path, source), (path.with_name("architecture.json"), _description(found, recipe))]
@@ -100,7 +100,12 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and value != value else value
 
 
-def _must_import_torch_alone(source: str, found: Found) -> None:
+def must_import_torch_alone(source: str, found: Found) -> None:
+    """Refuse a source that imports anything else.
+
+    Raises:
+        ExportError: naming it.
+    """
     try:
         tree = ast.parse(source)
     except SyntaxError as error:

@@ -49,7 +49,7 @@ def _faults(model: nn.Module, images: Tensor, labels: Tensor) -> list[str]:
         if not loss.requires_grad:
             return ["no trainable parameter reaches its output"]
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         if faults := _gradient_faults(parameters, step):
             return faults
         optimizer.step()

@@ -167,9 +167,10 @@ class Trainer:
         last, warm_up = self.options.epochs * self.steps, min(self.options.warm_up, self.options.epochs / 2)
         rising = max(round(warm_up * self.steps), 1)
         if step < rising:
-            return peak * (step + 1) / rising
+            return float(peak * (step + 1) / rising)
         share = (step - rising + 1) / max(last - rising, 1)  # of the cosine that is over
-        return peak * (1 + math.cos(math.pi * share)) / 2
+        falling: float = peak * (1 + math.cos(math.pi * share)) / 2
+        return falling
 
     def precision(self) -> AbstractContextManager[Any]:
         """Half precision where a GPU has it."""

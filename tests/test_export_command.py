@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import importlib.util
+import random
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from search_spaces.mobilenet import MobileNet
+from search_spaces.nasbench201 import NasBench201
+from tests.generated_source import assert_same_network, load_network
+from tests.quick import Quick
+from vkdnw_search import Result, search
+from vkdnw_search.errors import ExportError, RunFolderError
+from vkdnw_search.export_command import run_export
+from vkdnw_search.formats import _must_agree
+
+RECIPE: dict[str, Any] = {
+    "space": {"use": "nasbench201", "cells": 1, "channels": 4, "resolution": 16},
+    "score": "trainable_layers",
+    "optimizer": {"use": "random", "children": 10},
+    "stop": {"evaluations": 20},
+    "executor": "inline",
+    "finalists": 0,
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Result:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys.modules["vkdnw_search.export"], "_must_equal", lambda source, found: None)
+        return search(RECIPE, out=tmp_path_factory.mktemp("runs") / "run")
+
+
+def load(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location("exported", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_network_that_was_not_the_winner_can_be_exported_for_other_classes(run: Result, tmp_path: Path) -> None:
+    values = sorted({e.cost.flops for e in run.evaluations()})
+    limit = values[len(values) // 2]
+    words = [str(run.folder), "--flops", str(limit), "--num-classes", "7", "--to", str(tmp_path / "model.py")]
+    assert run_export(words) == str(tmp_path / "model.py")
+    best = max(
+        (e for e in run.evaluations() if e.cost.flops <= limit and e.score), key=lambda e: (e.score.value, -e.number)
+    )
+    assert best.key in (tmp_path / "model.py").read_text()
+    assert load(tmp_path / "model.py").Network()(torch.zeros(2, 3, 16, 16)).shape == (2, 7)
+    assert (tmp_path / "train.py").exists()
+
+
+def test_the_structure_is_the_text_that_the_space_reads_back(run: Result, tmp_path: Path) -> None:
+    run_export([str(run.folder), "--format", "structure", "--rank", "2", "--to", str(tmp_path / "s")])
+    text = (tmp_path / "s").read_text().strip()
+    second = sorted((e for e in run.evaluations() if e.score), key=lambda e: (-e.score.value, e.number))[1]
+    assert NasBench201().parse(text).key == second.key == text
+
+
+@pytest.mark.slow
+def test_a_torch_export_program_takes_any_batch_and_computes_the_same(run: Result, tmp_path: Path) -> None:
+    path, weights = tmp_path / "model.pt2", tmp_path / "model.safetensors"
+    written = run_export(
+        [str(run.folder), "--format", "torch-export", "--to", str(path), "--weights", "safetensors", "--seed", "3"]
+    )
+    assert written.splitlines() == [str(path), str(weights)]
+    from safetensors.torch import load_file
+
+    assert run.best is not None
+    model = run.best.space.build(run.best.architecture).eval()
+    model.load_state_dict(load_file(weights))
+    images = torch.randn(3, 3, 16, 16)
+    with torch.no_grad():
+        torch.testing.assert_close(torch.export.load(path).module()(images), model(images), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_an_onnx_file_runs_in_onnxruntime_with_the_same_outputs(run: Result, tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    path = tmp_path / "model.onnx"
+    run_export([str(run.folder), "--format", "onnx", "--to", str(path), "--weights", "safetensors"])
+    from safetensors.torch import load_file
+
+    assert run.best is not None
+    model = run.best.space.build(run.best.architecture).eval()
+    model.load_state_dict(load_file(tmp_path / "model.safetensors"))
+    images = torch.randn(7, 3, 16, 16)
+    (logits,) = onnxruntime.InferenceSession(str(path)).run(None, {"images": images.numpy()})
+    with torch.no_grad():
+        torch.testing.assert_close(torch.from_numpy(logits), model(images), rtol=1e-4, atol=1e-4)
+
+
+def test_a_file_that_computes_something_else_is_refused() -> None:
+    ours = torch.tensor([[1.0, -20.0]])
+    _must_agree(ours + 1e-3, ours, Path("x"))  # 1e-4 of the largest logit is 2e-3
+    with pytest.raises(ExportError, match=r"differs by up to 0\.01"):
+        _must_agree(ours + 1e-2, ours, Path("x"))
+    with pytest.raises(ExportError, match="differs by up to nan"):
+        _must_agree(ours * float("nan"), ours, Path("x"))
+
+
+def test_choices_that_do_not_exist_are_refused_in_words(run: Result, tmp_path: Path) -> None:
+    folder = str(run.folder)
+    with pytest.raises(RunFolderError, match=r"--rank: must be in 1 … 20"):
+        run_export([folder, "--rank", "21"])
+    with pytest.raises(RunFolderError, match="at most 1k FLOPs"):
+        run_export([folder, "--flops", "1k"])
+    with pytest.raises(RunFolderError, match="must be a number such as 450M"):
+        run_export([folder, "--flops", "many"])
+    with pytest.raises(RunFolderError, match=r"must be the folder of a run"):
+        run_export([str(tmp_path)])
+    with pytest.raises(ExportError, match="does not take dropout"):
+        run_export([folder, "--format", "onnx", "--network", '{"dropout": 0.1}', "--to", str(tmp_path / "x.onnx")])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_whose_space_came_from_python_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["vkdnw_search.export"], "_must_equal", lambda source, found: None)
+    search(
+        {"executor": "inline", "stop": {"evaluations": 3}, "finalists": 0},
+        space=NasBench201(),
+        proxy=Quick(),
+        out=tmp_path / "run",
+    )
+    with pytest.raises(RunFolderError, match="was given from Python"):
+        run_export([str(tmp_path / "run")])
+
+
+@pytest.mark.parametrize(
+    "space", [NasBench201(cells=1), MobileNet(resolution=32, num_classes=10)], ids=lambda s: s.name
+)
+def test_the_source_of_any_genome_is_the_network_that_is_built(space: Any) -> None:
+    draw = random.Random(5)
+    for _ in range(3):
+        genome = tuple(draw.randrange(min(len(gene.choices), 6)) for gene in space.genes)
+        architecture = space.decode(genome)
+        theirs = load_network(space.source(architecture))()
+        assert_same_network(space.build(architecture), theirs, torch.randn(2, *space.input_shape))

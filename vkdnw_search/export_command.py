@@ -1,0 +1,127 @@
+"""``vkdnw-search export``: any network that a run has visited, in any form."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vkdnw_search.budget import CostCounter
+from vkdnw_search.contracts import Architecture, SearchSpace
+from vkdnw_search.errors import ExportError, RunFolderError
+from vkdnw_search.export import export
+from vkdnw_search.formats import network, write_onnx, write_safetensors, write_torch_export
+from vkdnw_search.quantities import whole
+from vkdnw_search.records import Evaluation
+from vkdnw_search.result import Found
+from vkdnw_search.visited import Visited
+
+SUFFIXES = {"python": "model.py", "torch-export": "model.pt2", "onnx": "model.onnx", "structure": "structure.txt"}
+
+
+def run_export(words: Sequence[str]) -> str:
+    """Export as ``words`` say. Returns what to show: the files written.
+
+    Raises:
+        RunFolderError: the folder is no run, or has no such network.
+        ExportError: what was written does not compute what the network does, so it was not kept.
+    """
+    options = _parse(words)
+    with Visited(options.folder) as visited:
+        found = visited.found(_chosen(visited, options))
+    found = _with_classes(found, options.num_classes)
+    path: Path = options.to or options.folder / "exports" / f"{found.evaluation.number}" / SUFFIXES[options.format]
+    written = [path]
+    if options.format == "python":
+        export(found, path, recipe=visited.recipe)
+    elif options.format == "structure":
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(found.key + "\n", encoding="utf-8")
+    if options.format in ("torch-export", "onnx") or options.weights:
+        written += _write_network(found, path, options)
+    return "\n".join(map(str, written))
+
+
+def _parse(words: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="vkdnw-search export", description="A visited network in any form.")
+    parser.add_argument("folder", metavar="DIR", type=Path, help="run folder, finished or not")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--rank", type=int, default=1, metavar="K", help="the K-th best (default: the best)")
+    which.add_argument("--flops", metavar="450M", help="the best with at most so many FLOPs")
+    which.add_argument("--number", type=int, metavar="N", help="the candidate of that number in results.csv")
+    parser.add_argument("--format", choices=SUFFIXES, default="python")
+    parser.add_argument("--to", type=Path, metavar="PATH", help="file to write (default: under DIR/exports)")
+    parser.add_argument("--num-classes", type=int, metavar="N", help="other than those searched for")
+    parser.add_argument("--in-channels", type=int, metavar="N", help="of the images, where the space supports it")
+    parser.add_argument(
+        "--network",
+        type=json.loads,
+        default={},
+        metavar="JSON",
+        help='more arguments of Network, e.g. {"dropout": 0.2}',
+    )
+    parser.add_argument("--weights", choices=["safetensors"], help="also write initial weights")
+    parser.add_argument("--seed", type=int, default=0, help="of the initial weights")
+    options = parser.parse_args(words)
+    if options.format in ("python", "structure") and (options.in_channels or options.network) and not options.weights:
+        parser.error("--in-channels and --network: Network of model.py takes them as arguments; give them there")
+    return options
+
+
+def _chosen(visited: Visited, options: argparse.Namespace) -> Evaluation:
+    """The evaluation that the options point at."""
+    if options.number is not None:
+        for evaluation in visited.evaluations:
+            if evaluation.number == options.number:
+                return evaluation
+        raise RunFolderError(f"--number: must be in 0 … {len(visited.evaluations) - 1}, but is {options.number}")
+    ranked = visited.ranked
+    if options.flops is not None:
+        limit = whole(options.flops) if not options.flops.isdecimal() else int(options.flops)
+        if not isinstance(limit, int):
+            raise RunFolderError(f"--flops: must be a number such as 450M, but is {options.flops!r}")
+        ranked = [e for e in ranked if e.cost.flops <= limit]
+        if not ranked:
+            raise RunFolderError(f"--flops: no scored network of {visited.path} has at most {options.flops} FLOPs")
+    if not 1 <= options.rank <= len(ranked):
+        raise RunFolderError(f"--rank: must be in 1 … {len(ranked)}, the scored networks, but is {options.rank}")
+    place: int = options.rank - 1
+    return ranked[place]
+
+
+def _with_classes(found: Found, num_classes: int | None) -> Found:
+    """The same architecture in a space of that many classes, counted anew."""
+    if num_classes is None or num_classes == found.space.num_classes:
+        return found
+    space: Any = found.space
+    if not dataclasses.is_dataclass(space) or "num_classes" not in {f.name for f in dataclasses.fields(space)}:
+        raise ExportError(f"--num-classes: the space {found.space.name} has no option num_classes")
+    changed: SearchSpace[Architecture] = _replaced(space, num_classes)
+    cost = CostCounter(changed).cost(found.architecture)
+    return Found(changed, dataclasses.replace(found.evaluation, cost=cost))
+
+
+def _replaced(space: Any, num_classes: int) -> Any:
+    return dataclasses.replace(space, num_classes=num_classes)
+
+
+def _write_network(found: Found, path: Path, options: argparse.Namespace) -> list[Path]:
+    """The forms that hold weights. Returns the files beside ``path``."""
+    arguments = dict(options.network)
+    channels, *size = found.space.input_shape
+    if options.in_channels is not None:
+        arguments["in_channels"] = channels = options.in_channels
+    model = network(found, seed=options.seed, arguments=arguments)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if options.format == "torch-export":
+        write_torch_export(model, (channels, *size), path)
+    elif options.format == "onnx":
+        write_onnx(model, (channels, *size), path)
+    if not options.weights:
+        return []
+    weights = path.with_suffix(".safetensors")
+    write_safetensors(model, weights)
+    return [weights]
