@@ -6,11 +6,12 @@ import re
 from decimal import Decimal
 
 UNITS = {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+"""``K`` is read as ``k``."""
 
 LARGEST = 2**63 - 1
 """Of a whole number in a recipe: what SQLite and NumPy can hold."""
 
-_WITH_UNIT = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,18})?)([kMGT])", re.ASCII)
+_WITH_UNIT = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,18})?)([kKMGT])", re.ASCII)
 _NEARLY = re.compile(r"\s*([0-9][0-9_]{0,17}(?:\.[0-9]{1,18})?)\s*(?:([kmgtb])[a-z/ ]*)?", re.ASCII | re.IGNORECASE)
 
 
@@ -27,7 +28,7 @@ def whole(value: object) -> object:
     match = _WITH_UNIT.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         return value
-    number = Decimal(match[1]) * UNITS[match[2]]
+    number = Decimal(match[1]) * UNITS[match[2].replace("K", "k")]
     return int(number) if number == int(number) and number <= LARGEST else value
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from vkdnw_search.options import Checked, annotation_of
@@ -71,3 +73,17 @@ def _model(model: type[Checked], field: str) -> type[Checked] | None:
 
 def _escaped(cell: str) -> str:
     return cell.replace("|", r"\|").replace("\n", " ")
+
+
+def main(arguments: list[str]) -> int:
+    """``python -m vkdnw_search.recipe_table README.md`` writes the table between its two marks."""
+    path = Path(arguments[0])
+    head, mark, rest = path.read_text(encoding="utf-8").partition("<!-- recipe table")
+    opening, end = rest.partition("-->\n")[0], "<!-- end of recipe table"
+    tail = rest.partition(end)[2]
+    path.write_text(f"{head}{mark}{opening}-->\n{recipe_table()}{end}{tail}", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from vkdnw_search.cli import main
+
+INSTANT = ["nb201", "score=flops", "executor=inline", "finalists=2"]
+
+
+@pytest.fixture(autouse=True)
+def trust_the_export(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """test_export.py checks it; here it would only take time."""
+    monkeypatch.setattr(sys.modules["vkdnw_search.export"], "_must_equal", lambda source, found: None)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_a_search_ends_with_a_table_on_stdout_and_nothing_on_stderr(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*INSTANT, "stop.evaluations=30", "--out", "found"]) == 0
+    out, err = capsys.readouterr()
+    for word in ("ended", "candidates", "best", "score", "FLOPs", "parameters", "rescored", "found/best/model.py"):
+        assert word in out
+    assert err == ""
+    assert {p.name for p in (tmp_path / "found").iterdir()} >= {
+        "recipe.yaml", "environment.json", "results.csv", "finalists.csv", "run.log", "run.sqlite", "best",
+    }  # fmt: skip
+    assert "ended after 30 candidates" in (tmp_path / "found/run.log").read_text()
+
+
+def test_the_run_folder_is_named_after_the_recipe_by_default(tmp_path: Path) -> None:
+    assert main([*INSTANT, "stop.evaluations=3"]) == 0
+    assert (tmp_path / "runs/nb201/results.csv").is_file()
+
+
+def test_the_written_recipe_gives_the_same_run_again(tmp_path: Path) -> None:
+    assert main([*INSTANT, "stop.evaluations=20", "--out", "a"]) == 0
+    assert main(["a/recipe.yaml", "--out", "b"]) == 0
+    assert (tmp_path / "a/results.csv").read_bytes() == (tmp_path / "b/results.csv").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["nb201", "stop.evalutions=3"], 2, "Did you mean 'evaluations'?"),
+        (["nb201", "limits.flops=600MB"], 2, "must be a positive number such as 600M or 6e8, but is '600MB'"),
+        (["nosuch.yaml"], 2, "there is no such file"),
+        (["nb202"], 2, "Did you mean 'nb201'?"),
+        (["serch"], 2, "must be a recipe file, a shipped recipe"),
+        (["nb201", "--plugin", "gone.py"], 2, "gone.py: there is no such file"),
+        ([*INSTANT, "limits.flops=1K", "stop.evaluations=10"], 3, ""),
+    ],
+)
+def test_what_a_user_gets_wrong_is_told_in_words_with_its_exit_code(
+    words: list[str], code: int, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == code
+    err = capsys.readouterr().err
+    assert says in err and "Traceback" not in err
+
+
+def test_nothing_feasible_names_the_nearest_and_by_how_much_it_misses(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*INSTANT, "limits.flops=1K", "stop.evaluations=10"]) == 3
+    out = capsys.readouterr().out
+    assert "no candidate is within the limits" in out and "is above the limit" in out
+
+
+def test_a_folder_with_other_files_is_refused_and_left_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious/data").write_text("x")
+    assert main([*INSTANT, "--out", "precious"]) == 2
+    assert "must be empty, or hold a run to continue" in capsys.readouterr().err
+    assert [p.name for p in (tmp_path / "precious").iterdir()] == ["data"]
+
+
+def test_list_shows_what_is_installed_and_what_ships(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list"]) == 0
+    out = capsys.readouterr().out
+    for word in ("nasbench201", "mobilenet", "vkdnw_single", "evolution", "aging", "nsga2", "processes", "mbv2_600M"):
+        assert word in out
+
+
+def test_an_unknown_option_is_refused_by_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["nb201", "--outt", "x"])
+    assert stop.value.code == 2
