@@ -38,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"{error}\n")
         return FAILED
     except (OSError, sqlite3.OperationalError) as error:  # a full disk, for instance
-        sys.stderr.write(f"{error}. What was found so far is in the run folder; the same command continues the run\n")
+        kept = "What was found so far is in the run folder; the same command continues the run"
+        sys.stderr.write(f"files cannot be written or read: {error}. {kept}\n")
         return FAILED
     except KeyboardInterrupt:
         sys.stderr.write("stopped at once\n")

@@ -6,6 +6,7 @@ That is enough, since a score is a function of its task alone and the run folder
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import logging
 import pickle
@@ -97,7 +98,8 @@ class Dask(Executor):
     def capacity(self) -> int:
         """One call for each worker thread that is there now, so that a death concerns the call under way alone."""
         if time.monotonic() - self._counted >= RECOUNT and self._client.status == "running":
-            self._threads = max(1, sum(self._client.nthreads().values()))
+            with contextlib.suppress(OSError):  # a scheduler that is lost just now cancels what is under way
+                self._threads = max(1, sum(self._client.nthreads().values()))
             self._counted = time.monotonic()
         return self._threads
 

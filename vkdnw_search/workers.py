@@ -58,7 +58,9 @@ class Workers(Executor):
         self._workers = [_Worker(seconds, memory) for _ in range(count)]
         self._kill = weakref.finalize(self, _kill, self._workers)  # at the latest when the interpreter ends
         resource_tracker.ensure_running()  # its first start would let through the signals that threads keep away
-        self._threads = [threading.Thread(target=_attend, args=(self._calls, w), daemon=True) for w in self._workers]
+        self._threads = [
+            threading.Thread(target=_attend, args=(self._calls, worker), daemon=True) for worker in self._workers
+        ]
         for thread in self._threads:
             thread.start()
 
