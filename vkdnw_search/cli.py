@@ -165,4 +165,12 @@ def _doctor(words: list[str]) -> int:
     return NOTHING_FEASIBLE if diagnosis.hopeless else DONE
 
 
-VERBS: dict[str, Callable[[list[str]], int]] = {"list": _list, "doctor": _doctor}
+def _rank(words: list[str]) -> int:
+    from vkdnw_search.ranking.command import run_rank
+
+    with _Signals() as signals:
+        print(run_rank(words, stopped=signals.received))
+    return 128 + signals.number if signals.number else DONE
+
+
+VERBS: dict[str, Callable[[list[str]], int]] = {"list": _list, "doctor": _doctor, "rank": _rank}

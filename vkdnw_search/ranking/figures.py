@@ -1,0 +1,110 @@
+"""Figures of a study: score against accuracy for each method, and all methods side by side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
+from numpy.typing import NDArray
+
+from vkdnw_search.ranking.comparison import METRICS, TableRow
+from vkdnw_search.ranking.published import published
+
+__all__ = ["bars", "scatter"]
+
+TOP = 10
+"""Networks marked in a scatter plot: the most accurate, and the best by the score."""
+
+LABELS = {"kendall": "Kendall's τ", "spearman": "Spearman's ρ", "ndcg": "nDCG"}
+BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#8a8a8a"
+"""Told apart by colour-blind readers, too (Okabe and Ito)."""
+_TICKS = (0, 20, 40, 60, 70, 80, 85, 90, 92, 94, 95, 96, 97, 98, 99)
+
+Vector = NDArray[np.float64]
+
+
+def scatter(path: Path, scores: Vector, accuracies: Vector, *, method: str, column: str) -> None:
+    """Score against accuracy, one dot a network, as a PNG; networks without a score are left out.
+
+    The accuracy's axis is logarithmic in the error, for the networks that matter differ by tenths of a percent.
+
+    Args:
+        path: of the file.
+        scores: (n,).
+        accuracies: (n,), in percent.
+        method: name of the scores.
+        column: name of the accuracies.
+    """
+    with _figure(path, 5.5, 4.2) as figure:
+        axes = figure.add_subplot()
+        usable = np.flatnonzero(np.isfinite(scores))
+        axes.scatter(scores[usable], accuracies[usable], s=5, c=GREY, alpha=0.4, linewidths=0, rasterized=True)
+        chosen = usable[np.argsort(-scores[usable], kind="stable")[:TOP]]
+        accurate = np.argsort(-accuracies, kind="stable")[:TOP]
+        accurate = accurate[np.isfinite(scores[accurate])]
+        axes.scatter(scores[accurate], accuracies[accurate], s=30, marker="D", c=ORANGE, label=f"{TOP} most accurate")
+        axes.scatter(
+            scores[chosen], accuracies[chosen], s=55, facecolors="none", edgecolors=BLUE, label=f"{TOP} best by score"
+        )
+        _error_scale(axes, accuracies)
+        _score_scale(axes, scores[usable])
+        axes.set(xlabel=method, ylabel=f"{column} accuracy in %", title=f"{method}: {len(usable):,} networks")
+        axes.legend(loc="lower right", fontsize=8)
+
+
+def bars(path: Path, rows: Sequence[TableRow], *, column: str, space: str) -> None:
+    """Each metric of each method as a bar, as a PNG: the standard deviation over seeds, and the paper's number."""
+    with _figure(path, 11, 1.2 + 0.3 * len(rows)) as figure:
+        places = np.arange(len(rows))[::-1]
+        for axes, metric in zip(figure.subplots(1, len(METRICS), sharey=True), METRICS, strict=True):
+            found = [row.qualities[column][metric] for row in rows]
+            errors = [0.0 if math.isnan(q.deviation) else q.deviation for q in found]
+            axes.barh(places, [q.mean for q in found], xerr=errors, color=BLUE, height=0.7, capsize=2, ecolor="black")
+            paper = [published(space=space, method=row.name, column=column) for row in rows]
+            known = [(getattr(p, metric), place) for p, place in zip(paper, places, strict=True) if p]
+            if known:
+                axes.scatter(*zip(*known, strict=True), marker="D", s=22, c=ORANGE, zorder=3)
+            axes.set(xlabel=LABELS[metric], yticks=places, yticklabels=[row.name for row in rows])
+            axes.grid(axis="x", alpha=0.3)
+            axes.set_axisbelow(True)
+        paper_too = any(published(space=space, method=row.name, column=column) for row in rows)
+        figure.suptitle(f"{space}, {column}" + (" (diamonds: the paper's numbers)" if paper_too else ""))
+
+
+@contextmanager
+def _figure(path: Path, width: float, height: float) -> Iterator[Figure]:
+    """A figure that needs no display and no global state, written to ``path`` at the end."""
+    figure = Figure(figsize=(width, height), layout="constrained", dpi=150)
+    FigureCanvasAgg(figure)
+    yield figure
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, metadata={"Software": None})
+
+
+def _error_scale(axes: Axes, accuracies: Vector) -> None:
+    beyond = max(float(accuracies.max()) + 0.5, 100.0)
+    axes.set_yscale(
+        "function", functions=(lambda a: -np.log(np.maximum(beyond - a, 1e-9)), lambda y: beyond - np.exp(-y))
+    )
+    low, high = float(accuracies.min()), float(accuracies.max())
+    margin = 0.03 * (beyond - high) + 0.01
+    axes.set_ylim(low - 0.05 * (beyond - low), high + margin)
+    axes.yaxis.set_major_locator(FixedLocator([t for t in _TICKS if low - 5 <= t <= high + margin]))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(ScalarFormatter())
+
+
+def _score_scale(axes: Axes, scores: Vector) -> None:
+    """Logarithmic both ways where a linear axis would squeeze most networks into a line."""
+    if len(scores) < 2:
+        return
+    middle, extreme = np.median(np.abs(scores)), np.abs(scores).max()
+    if middle > 0 and extreme > 1000 * middle:
+        axes.set_xscale("symlog", linthresh=float(middle))

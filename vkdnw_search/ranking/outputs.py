@@ -1,0 +1,84 @@
+"""The files of a study: every number, the table, the figures."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from vkdnw_search.ranking.comparison import table_csv
+from vkdnw_search.ranking.evaluation import Study
+from vkdnw_search.ranking.figures import bars, scatter
+from vkdnw_search.ranking.plan import VALUE, Terms
+
+__all__ = ["write_outputs"]
+
+
+def write_outputs(
+    folder: Path,
+    study: Study,
+    scores: Sequence[Mapping[str, Terms]],
+    names: Mapping[str, str],
+    *,
+    space: str,
+    figures: bool,
+) -> None:
+    """scores.csv, table.csv, table.md and figures; the same study gives the same bytes.
+
+    Args:
+        folder: of the study.
+        study: what to write.
+        scores: for each seed, part → term → values, (n,).
+        names: part → what its terms are called in scores.csv.
+        space: name of the search space.
+        figures: whether to draw; a second for each.
+    """
+    _write_rows(folder / "scores.csv", _score_lines(study, scores, names))
+    _replace(folder / "table.csv", lambda path: path.write_text(table_csv(study.rows, space=space), encoding="utf-8"))
+    _replace(folder / "table.md", lambda path: path.write_text(study.markdown, encoding="utf-8"))
+    for column in study.rows[0].qualities if figures else ():
+        truth = study.accuracies.column(column)
+        for method, values in study.values.items():
+            path = folder / "figures" / f"{column}_{method}.png"
+            scatter(path, values[0], truth, method=method, column=column)
+        bars(folder / "figures" / f"{column}_bars.png", study.rows, column=column, space=space)
+
+
+def _score_lines(
+    study: Study, scores: Sequence[Mapping[str, Terms]], names: Mapping[str, str]
+) -> Iterator[list[object]]:
+    """A header, then a line for each seed and network: accuracies, value of each method, terms of each proxy."""
+    terms = {
+        (part, term): f"{names[part]}.{term}"
+        for parts in scores
+        for part, columns in parts.items()
+        for term in columns
+        if term not in (VALUE, names[part])
+    }
+    accuracies = study.accuracies.columns
+    yield ["architecture", "seed", *accuracies, *study.values, *terms.values()]
+    for seed, parts in enumerate(scores):
+        for i, key in enumerate(study.accuracies.architectures):
+            values = [study.values[method][seed, i] for method in study.values]
+            details = [parts[part][term][i] if term in parts[part] else math.nan for part, term in terms]
+            yield [key, seed, *(_text(v[i]) for v in accuracies.values()), *map(_text, values), *map(_text, details)]
+
+
+def _text(value: float) -> str:
+    return "" if math.isnan(value) else repr(float(value))
+
+
+def _write_rows(path: Path, rows: Iterable[list[object]]) -> None:
+    def write(draft: Path) -> None:
+        with draft.open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows(rows)
+
+    _replace(path, write)
+
+
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file as a whole or not at all."""
+    draft = path.with_name(path.name + ".part")
+    write(draft)
+    draft.replace(path)

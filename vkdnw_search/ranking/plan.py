@@ -1,0 +1,140 @@
+"""Which proxies a table needs: each is computed once per network and seed, whatever number of rows use it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vkdnw_search.contracts import HasRelativeFitness, Proxy
+from vkdnw_search.proxies.aggregate import RankSum
+from vkdnw_search.proxies.az_nas import AzNasTerms, Expressivity, Progressivity, Trainability
+from vkdnw_search.proxies.te_nas import LinearRegions, NtkCondition, TeNasTerms
+from vkdnw_search.records import Score
+
+__all__ = ["VALUE", "Plan", "Row", "Terms", "identity", "make_plan"]
+
+VALUE = ""
+"""The name under which the value of a score stands among its terms."""
+
+Terms = Mapping[str, NDArray[np.float64]]
+"""Term → its value for each of n networks, shape (n,); NaN where the proxy failed."""
+
+_JOINT: Mapping[type, tuple[type, str]] = {
+    Expressivity: (AzNasTerms, "expressivity"),
+    Progressivity: (AzNasTerms, "progressivity"),
+    Trainability: (AzNasTerms, "trainability"),
+    NtkCondition: (TeNasTerms, "ntk_condition"),
+    LinearRegions: (TeNasTerms, "linear_regions"),
+}
+"""Proxy → another that computes the same number among others, in one go."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        name: of the proxy.
+        proxy: what it is.
+        sources: what the proxy is made of: name → (identity of a part, its term that is the value).
+    """
+
+    name: str
+    proxy: Proxy
+    sources: Mapping[str, tuple[str, str]]
+
+    @property
+    def kind(self) -> str:
+        """``aggregate``: the value of a network depends on the other networks."""
+        return "aggregate" if isinstance(self.proxy, HasRelativeFitness) else "single"
+
+    @property
+    def members(self) -> Mapping[str, Proxy]:
+        """Name → proxy: those a sum of ranks is made of, or the proxy alone."""
+        return self.proxy.proxies if isinstance(self.proxy, RankSum) else {self.name: self.proxy}
+
+    def values(self, parts: Mapping[str, Terms]) -> NDArray[np.float64]:
+        """The value of each of n networks, for one seed. Shape (n,); NaN: no usable score.
+
+        In an aggregate a network without a usable term ranks last by it, as in the published evaluation.
+        """
+        if not isinstance(self.proxy, HasRelativeFitness):
+            ((part, term),) = self.sources.values()
+            return parts[part][term]
+        own: dict[str, NDArray[np.float64]] = {}
+        for name, (part, value) in self.sources.items():
+            terms = parts[part]
+            if not np.isfinite(terms[value]).any():
+                return np.full(len(terms[value]), np.nan)
+            own |= {name: terms[value], **{term: column for term, column in terms.items() if term != VALUE}}
+        filled = {name: _lowest(column) for name, column in own.items()}
+        alone = not isinstance(self.proxy, RankSum)  # an aggregate of a stranger's: one part, whose value counts
+        scores = [
+            Score(row[0] if alone else 0.0, terms=dict(zip(filled, row, strict=True)))
+            for row in zip(*(column.tolist() for column in filled.values()), strict=True)
+        ]
+        return np.asarray(self.proxy.fitness(scores), dtype=np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The rows of a table, and the proxies they are made of.
+
+    Attributes:
+        rows: in the order of the table.
+        parts: identity → proxy, to be computed.
+    """
+
+    rows: Sequence[Row]
+    parts: Mapping[str, Proxy]
+
+    def names(self) -> dict[str, str]:
+        """Part → a short name: that of the single row it is, else its name within an aggregate and the aggregate's."""
+        found: dict[str, str] = {}
+        for row in sorted(self.rows, key=lambda row: row.kind, reverse=True):
+            for member, (part, _) in row.sources.items():
+                found.setdefault(part, member if member == row.name else f"{row.name}.{member}")
+        return found
+
+
+def make_plan(proxies: Mapping[str, Proxy]) -> Plan:
+    """What to compute for these proxies, name → proxy.
+
+    A sum of ranks shares its parts with other rows. A single term that another part gives as well is read there.
+    """
+    rows = [Row(name, proxy, {}) for name, proxy in proxies.items()]
+    summed = [row.members for row in rows if isinstance(row.proxy, RankSum)]
+    parts = {identity(member): member for members in summed for member in members.values()}
+    for place, row in enumerate(rows):
+        sources = {name: _source(member, parts) for name, member in row.members.items()}
+        rows[place] = replace(row, sources=sources)
+        parts |= {sources[name][0]: m for name, m in row.members.items() if sources[name][0] not in parts}
+    return Plan(rows, parts)
+
+
+def identity(plugin: object) -> str:
+    """Text that tells proxies, or spaces, with different options apart, and is the same in every process."""
+    if is_dataclass(plugin):
+        return f"{type(plugin).__module__}.{plugin!r}"
+    options = sorted(vars(plugin).items()) if hasattr(plugin, "__dict__") else []
+    return f"{type(plugin).__module__}.{type(plugin).__qualname__}({', '.join(f'{k}={v!r}' for k, v in options)})"
+
+
+def _source(proxy: object, parts: Mapping[str, object]) -> tuple[str, str]:
+    """Where the value of ``proxy`` is found: (part, term)."""
+    joint, term = _JOINT.get(type(proxy), (None, VALUE))
+    if joint is not None and is_dataclass(proxy):
+        options = {option.name: getattr(proxy, option.name) for option in fields(proxy)}
+        for text, part in parts.items():
+            if type(part) is joint and all(getattr(part, name, value) == value for name, value in options.items()):
+                return text, term
+    return identity(proxy), VALUE
+
+
+def _lowest(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``values`` with the smallest finite one in place of those that are not finite. There must be one."""
+    finite = np.isfinite(values)
+    return np.where(finite, values, values[finite].min())

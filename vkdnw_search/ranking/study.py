@@ -1,0 +1,159 @@
+"""The evaluation of the paper: score networks of known accuracy, compare rankings, write tables and figures.
+
+The folder of a study::
+
+    scores.sqlite   every score; the same command continues from it, and another accuracy column only reads it
+    scores.csv      a line for each network and seed: value of every method, terms, accuracies
+    table.csv       a line for each method and accuracy column
+    table.md        the same in the form of the paper's Table 1, beside the paper's numbers
+    figures/        COLUMN_METHOD.png: score against accuracy; COLUMN_bars.png: all methods
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vkdnw_search.budget import CostCounter
+from vkdnw_search.contracts import Proxy, SearchSpace
+from vkdnw_search.errors import RankingError
+from vkdnw_search.executors import inline
+from vkdnw_search.ranking.evaluation import Study, evaluate
+from vkdnw_search.ranking.models import check_training
+from vkdnw_search.ranking.outputs import write_outputs
+from vkdnw_search.ranking.plan import VALUE, Plan, Terms, identity, make_plan
+from vkdnw_search.ranking.score_store import ScoreStore
+from vkdnw_search.ranking.scoring_jobs import Listener, measure_costs, readable, score_all
+from vkdnw_search.ranking.tables import SIZES, AccuracyTable
+from vkdnw_search.seeding import seed_from
+
+__all__ = ["rank", "sampled"]
+
+TIMED = 3
+"""Networks on which the cost of each proxy is measured."""
+
+PLACES = 1000
+"""P of nDCG where all networks are ranked, as published."""
+
+
+def rank(
+    space: SearchSpace[Any],
+    accuracies: AccuracyTable,
+    proxies: Mapping[str, Proxy],
+    *,
+    out: str | Path,
+    columns: Sequence[str] = (),
+    sample: int | None = None,
+    seeds: int = 1,
+    training: int | None = None,
+    figures: bool = True,
+    executor: Executor | None = None,
+    listener: Listener = lambda done, total: None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Study | None:
+    """Score every network once per seed, and compare the rankings with the accuracies.
+
+    What is in ``out`` already is not scored again, whichever columns, proxies, seeds or sample are asked for.
+
+    Args:
+        space: must have ``parse``.
+        accuracies: its architectures must be canonical keys: read it with ``canonical=lambda t: space.parse(t).key``.
+        proxies: name → proxy.
+        out: folder of the study, made if it is not there.
+        columns: accuracies to compare with; all that are no sizes by default.
+        sample: how many networks, drawn from the table by its keys alone; a smaller sample is part of a larger one.
+            nDCG then counts the same share of them as 1,000 of the whole table.
+        seeds: repetitions, each with other initializations and inputs.
+        training: adds the model-driven rows, trained on so many networks (the paper: 1,024).
+        figures: whether to draw figures.
+        executor: where networks are scored; one after the other in this process by default.
+        listener: called with (networks done, in all), a network counting once per seed.
+        stopped: asked between networks; once it is True those under way are finished, and None is returned.
+
+    Raises:
+        RankingError: a column, sample or training number that does not fit the table.
+        RunFolderError: ``out`` holds something else, or is in use.
+        ExecutionError: a proxy raised an unexpected exception; the message names it and the architecture.
+    """
+    if not proxies or seeds < 1:
+        raise RankingError(
+            f"ranking: there must be at least one proxy and one seed, but are {len(proxies)} and {seeds}"
+        )
+    readable(space)
+    columns = tuple(columns) or tuple(name for name in accuracies.columns if name not in SIZES)
+    for column in columns:
+        accuracies.column(column)
+    chosen = sampled(accuracies, sample)
+    if training is not None:
+        check_training(training, len(chosen))
+    folder, plan = Path(out), make_plan(proxies)
+    with ScoreStore(folder, space=identity(space)) as store:
+        counter, keys = CostCounter(space), chosen.architectures
+        forwards = _costs(space, chosen, plan, store, counter)
+        complete = score_all(
+            space,
+            keys,
+            plan.parts,
+            store,
+            executor or inline(),
+            counter=counter,
+            seeds=seeds,
+            listener=listener,
+            stopped=stopped,
+        )
+        if not complete:
+            return None
+        scores = _load(store, plan, keys, seeds)
+    places = max(1, round(PLACES * len(chosen) / len(accuracies))) if sample else PLACES
+    study = evaluate(space.name, chosen, columns, plan, scores, forwards, P=places, training=training)
+    write_outputs(folder, study, scores, plan.names(), space=space.name, figures=figures)
+    return study
+
+
+def sampled(accuracies: AccuracyTable, sample: int | None) -> AccuracyTable:
+    """``sample`` networks in the order of the table, chosen by their keys alone; all of them for None.
+
+    Raises:
+        RankingError: there are not so many, or fewer than two.
+    """
+    if sample is None:
+        return accuracies
+    if not 2 <= sample <= len(accuracies):
+        raise RankingError(f"sample: must be from 2 to the {len(accuracies)} networks of the table, but is {sample}")
+    names = accuracies.architectures
+    lottery = sorted(range(len(names)), key=lambda i: (seed_from("sample", names[i]), names[i]))
+    return accuracies.rows(sorted(lottery[:sample]))
+
+
+def _costs(
+    space: SearchSpace[Any], chosen: AccuracyTable, plan: Plan, store: ScoreStore, counter: CostCounter[Any]
+) -> dict[str, float]:
+    """Row → its cost in forward passes: the sum of its own proxies', measured once in the life of the folder."""
+    every = {identity(proxy): proxy for row in plan.rows for proxy in row.members.values()}
+    unknown = {text: proxy for text, proxy in every.items() if store.forwards(text) is None}
+    few = sampled(chosen, min(TIMED, len(chosen))).architectures
+    for text, cost in measure_costs(space, few, unknown, counter=counter).items():
+        store.set_forwards(text, cost)
+    measured = {text: store.forwards(text) for text in every}
+    costs = {text: math.nan if forwards is None else forwards for text, forwards in measured.items()}
+    return {row.name: sum((costs[identity(m)] for m in row.members.values()), start=0.0) for row in plan.rows}
+
+
+def _load(store: ScoreStore, plan: Plan, keys: Sequence[str], seeds: int) -> list[dict[str, Terms]]:
+    """For each seed: part → term → values, (n,)."""
+    index = {key: place for place, key in enumerate(keys)}
+    loaded: list[dict[str, Terms]] = [{} for _ in range(seeds)]
+    for part in plan.parts:
+        columns = [{VALUE: np.full(len(keys), np.nan)} for _ in range(seeds)]
+        for key, seed, score in store.of(part):
+            if seed < seeds and key in index:
+                for term, value in score.terms.items():
+                    columns[seed].setdefault(term, np.full(len(keys), np.nan))[index[key]] = value
+        for seed in range(seeds):
+            loaded[seed][part] = columns[seed]
+    return loaded
