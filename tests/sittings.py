@@ -18,7 +18,7 @@ FILES = ("results.csv", "best/architecture.json", "best/model.py")
 SMALL = (
     "nb201",
     "space={use: nasbench201, channels: 4, cells: 1}",
-    "score={use: vkdnw_single, images: 16, directions: 8, resolution: 8}",
+    "score={use: vkdnw_single, images: 4, directions: 8, resolution: 8, parameters: 16, draws: 2}",
     "optimizer={use: evolution, population: 16, children: 8}",
     "finalists=2",
 )
