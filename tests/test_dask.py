@@ -103,3 +103,10 @@ def test_a_lost_scheduler_ends_the_run_in_words_and_it_goes_on_elsewhere(
     assert "the same command continues the run" in said
     finish(out, *SMALL, LENGTH, "executor=inline")
     assert_equal(out, undisturbed)
+
+
+@pytest.mark.fault
+def test_a_local_cluster_finds_the_same(tmp_path: Path, undisturbed: Path) -> None:
+    out = tmp_path / "run"
+    finish(out, *SMALL, LENGTH, "executor={use: dask, workers: 2}")
+    assert_equal(out, undisturbed)

@@ -94,7 +94,7 @@ def test_a_source_that_computes_something_else_is_refused_and_nothing_is_written
 
 
 def test_a_hostile_name_of_a_recipe_stays_inside_its_comment(tmp_path: Path) -> None:
-    recipe = load_recipe({"name": '"""; import os #\\', "space": "nasbench201"})
+    recipe = load_recipe({"space": "nasbench201"}).model_copy(update={"name": '"""\nimport os #\\'})
     source = export(found(NasBench201(), CELL), tmp_path / "model.py", recipe=recipe).read_text()
     imported = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Import)]
     assert [alias.name for node in imported for alias in node.names] == ["torch"]

@@ -64,17 +64,18 @@ def test_replayed_tells_lead_to_the_same_continuation(optimizer):
     assert genomes(run(LIMITED, resumed, 400 - replayed)) == genomes(whole[replayed:])
 
 
-def asks_of_all(space: Toy) -> dict[str, list[Genome]]:
-    return {optimizer.__name__: genomes(run(space, optimizer(space.problem()), 100)) for optimizer in ALL}
-
-
 def test_another_process_with_other_string_hashes_asks_the_same():
-    code = "from tests import test_optimizers as t; print(t.asks_of_all(t.LIMITED))"
-    root = Path(__file__).parents[1]
-    there = subprocess.run(
-        [sys.executable, "-c", code], env={"PYTHONHASHSEED": "1"}, cwd=root, capture_output=True, text=True, check=True
+    code = (
+        "from tests.spaces.toy import run, toy\n"
+        "from vkdnw_search.optimizers import AgingEvolution, Evolution, Nsga2, RandomSearch\n"
+        "space = toy(20, 5, at_most=0.85)\n"
+        "searches = [search(space.problem()) for search in (Evolution, AgingEvolution, RandomSearch, Nsga2)]\n"
+        "print([[evaluation.genome for evaluation in run(space, search, 100)] for search in searches])\n"
     )
-    assert there.stdout == f"{asks_of_all(LIMITED)}\n"
+    root, environment = Path(__file__).parents[1], {"PYTHONHASHSEED": "1"}
+    there = subprocess.run([sys.executable, "-c", code], env=environment, cwd=root, capture_output=True, text=True)
+    here = [genomes(run(LIMITED, optimizer(LIMITED.problem()), 100)) for optimizer in ALL]
+    assert there.stdout == f"{here}\n", there.stderr
 
 
 @every_optimizer
@@ -166,6 +167,7 @@ def outcome(space: Toy, genome: Genome, kind: str) -> Evaluation:
     return {
         "scored": plain,
         "failed": unscored,
+        "failed all the same": replace(unscored, score=Score(1000.0)),
         "not finite": replace(unscored, score=Score(math.nan)),
         "bounded": replace(plain, status="bounded", score=Score(-1000 + space.score(genome))),
         "bound not finite": replace(plain, status="bounded", score=Score(-math.inf)),
@@ -174,7 +176,7 @@ def outcome(space: Toy, genome: Genome, kind: str) -> Evaluation:
     }[kind]
 
 
-KINDS = ("scored", "failed", "not finite", "bounded", "bound not finite", "infeasible", "far")
+KINDS = ("scored", "failed", "failed all the same", "not finite", "bounded", "bound not finite", "infeasible", "far")
 
 
 @pytest.mark.parametrize("optimizer", EVOLVING)
@@ -205,7 +207,9 @@ def test_infeasible_and_failed_never_push_out_scored(optimizer):
     rng = np.random.default_rng(0)
     scored: set[str] = set()
     for _ in range(6):
-        told = [outcome(space, genome, KINDS[rng.choice([0, 0, 0, 1, 2, 5, 6])]) for genome in search.ask()]
+        told = [
+            outcome(space, genome, rng.choice(KINDS, p=[0.4, 0.1, 0.1, 0.1, 0, 0, 0.2, 0.1])) for genome in search.ask()
+        ]
         scored |= {evaluation.key for evaluation in told if evaluation.status == "scored"}
         search.tell(told)
         assert len(scored.intersection(search.survivors())) == min(20, len(scored))
@@ -218,12 +222,17 @@ def test_the_best_ever_survive_evolution():
     assert search.survivors() == [evaluation.key for evaluation in best]
 
 
-def test_the_newest_survive_aging_evolution_whatever_their_score():
+def test_the_newest_survive_aging_evolution_whatever_their_score_and_the_best_is_not_forgotten():
     search = AgingEvolution(LIMITED.problem(), population=30, children=7)
-    evaluations = run(LIMITED, search, 30 + 7 * 15)
-    assert search.survivors() == [evaluation.key for evaluation in evaluations[-30:]]
-    best = max(evaluations, key=lambda evaluation: LIMITED.score(evaluation.genome))
-    assert search._algorithm.opt[0].data["key"] == best.key
+    told: list[Evaluation] = []
+    while len(told) < 30 + 7 * 15:
+        asked = search.ask()
+        worse = [Score(-float(len(told) + i)) for i in range(len(asked))]  # each worse than all before it
+        news = [replace(LIMITED.evaluate(genome), score=score) for genome, score in zip(asked, worse, strict=True)]
+        search.tell(news)
+        told += news
+    assert search.survivors() == [evaluation.key for evaluation in told[-30:]]
+    assert search._algorithm.opt[0].data["key"] == told[0].key
 
 
 def test_aging_evolution_changes_one_parent_and_leaves_it_as_it_was():
@@ -330,6 +339,7 @@ def test_a_population_below_ten_keeps_the_threshold_at_the_tenth_best():
 def test_the_threshold_of_random_search_is_the_last_of_those_it_keeps():
     search = RandomSearch(LIMITED.problem(), children=5, keep=7)
     evaluations = run(LIMITED, search, 5)
+    search.tell([outcome(LIMITED, genome, "failed all the same") for genome in search.ask()])
     assert search.threshold() == -math.inf
     evaluations += run(LIMITED, search, 100)
     assert search.threshold() == scores(evaluations)[6]
@@ -366,24 +376,29 @@ def test_a_refit_to_the_same_values_changes_nothing(optimizer):
 # --- score against FLOPs ------------------------------------------------------------------------------------------
 
 
-def undominated(points: dict[str, tuple[float, int]]) -> set[str]:
+Point = tuple[float, int]
+
+
+def undominated(points: list[Point]) -> set[Point]:
     """By the definition: no other is at least as good in both and better in one."""
     return {
-        key
-        for key, (value, flops) in points.items()
-        if not any(v >= value and f <= flops and (v, f) != (value, flops) for v, f in points.values())
+        (value, flops)
+        for value, flops in points
+        if not any(v >= value and f <= flops and (v, f) != (value, flops) for v, f in points)
     }
 
 
-def test_the_front_is_what_no_candidate_beats():
-    search = Nsga2(LIMITED.problem(), population=20, children=20)
-    evaluations = run(LIMITED, search, 300)
-    points = {e.key: (e.score.value, e.cost.flops) for e in evaluations if e.score}
-    front = search.front()
-    assert {point.key for point in front} == undominated(points)
-    assert [point.flops for point in front] == sorted(point.flops for point in front)
-    assert all(evaluations[point.number].key == point.key for point in front)
-    assert [(point.value, point.flops) for point in front] == [points[point.key] for point in front]
+def test_the_front_is_what_no_candidate_beats_and_of_equals_the_first():
+    coarse = replace(LIMITED, gains=np.round(LIMITED.gains).tolist(), prices=np.round(LIMITED.prices, -3).tolist())
+    search = Nsga2(coarse.problem(), population=20, children=20)
+    evaluations = [evaluation for evaluation in run(coarse, search, 300) if evaluation.score]
+    points = [(e.score.value, e.cost.flops) for e in evaluations]
+    front = [(point.value, point.flops) for point in search.front()]
+    assert len(set(points)) < len(points) / 2  # many are equal
+    assert set(front) == undominated(points)
+    assert [flops for _, flops in front] == sorted({flops for _, flops in front})
+    first = [evaluations[points.index(point)] for point in front]
+    assert [(point.number, point.key) for point in search.front()] == [(e.number, e.key) for e in first]
 
 
 def test_the_front_follows_a_refit():
@@ -391,8 +406,8 @@ def test_the_front_follows_a_refit():
     evaluations = run(LIMITED, search, 100)
     fitness = {e.key: -e.score.value for e in evaluations if e.score}
     search.refit(fitness)
-    points = {e.key: (fitness[e.key], e.cost.flops) for e in evaluations if e.score}
-    assert {point.key for point in search.front()} == undominated(points)
+    points = [(fitness[e.key], e.cost.flops) for e in evaluations if e.score]
+    assert {(point.value, point.flops) for point in search.front()} == undominated(points)
 
 
 def test_nsga2_covers_more_of_score_against_flops_than_random_search():

@@ -14,7 +14,7 @@ from vkdnw_search.errors import ExecutionError, RunFolderError
 from vkdnw_search.records import Evaluation
 from vkdnw_search.run_folder import results_csv
 
-NB201: dict[str, Any] = {"space": "nasbench201", "executor": "inline", "stop": {"evaluations": 60}}
+NB201: dict[str, Any] = {"space": "nasbench201", "executor": "inline", "finalists": 0, "stop": {"evaluations": 60}}
 
 
 @pytest.fixture(autouse=True)

@@ -147,6 +147,14 @@ def _list(words: list[str]) -> int:
     return DONE
 
 
+def _rank(words: list[str]) -> int:
+    from vkdnw_search.ranking.command import run_rank
+
+    with _Signals() as signals:
+        print(run_rank(words, stopped=signals.received))
+    return 128 + signals.number if signals.number else DONE
+
+
 def _doctor(words: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="vkdnw-search doctor", description="What a run would meet: limits, time, memory, and the score's noise."
@@ -165,12 +173,24 @@ def _doctor(words: list[str]) -> int:
     return NOTHING_FEASIBLE if diagnosis.hopeless else DONE
 
 
-def _rank(words: list[str]) -> int:
-    from vkdnw_search.ranking.command import run_rank
+def _export(words: list[str]) -> int:
+    from vkdnw_search.export_command import run_export
 
-    with _Signals() as signals:
-        print(run_rank(words, stopped=signals.received))
-    return 128 + signals.number if signals.number else DONE
+    print(run_export(words))
+    return DONE
 
 
-VERBS: dict[str, Callable[[list[str]], int]] = {"list": _list, "doctor": _doctor, "rank": _rank}
+def _report(words: list[str]) -> int:
+    from vkdnw_search.report_command import run_report
+
+    print(run_report(words))
+    return DONE
+
+
+VERBS: dict[str, Callable[[list[str]], int]] = {
+    "list": _list,
+    "export": _export,
+    "report": _report,
+    "doctor": _doctor,
+    "rank": _rank,
+}

@@ -128,6 +128,9 @@ class HasFreeOperators(Protocol):
         ...
 
 
+CPU = torch.device("cpu")
+
+
 @dataclass(frozen=True, slots=True)
 class Probe:
     """How a proxy shall look at a network: with inputs ~ N(0, I), from this seed, on this device.
@@ -143,7 +146,7 @@ class Probe:
     input_shape: tuple[int, ...]
     num_classes: int
     seed: int
-    device: torch.device = torch.device("cpu")
+    device: torch.device = CPU
     cost: Cost | None = None
 
 

@@ -26,7 +26,9 @@ def _convolution(dimensions: int, *, transposed: bool = False) -> Callable[..., 
             return function(input, weight, bias, *args, **kwargs)
         geometry = _geometry(weight, dimensions, transposed, args, kwargs)
         kernel, padding = _crop(taps.weight(weight), input, geometry)
-        if padding is None:
+        if _pointwise_kernel(kernel, geometry, padding):
+            output = F.linear(input.movedim(1, -1), kernel.flatten(1), taps.constant(bias)).movedim(-1, 1)
+        elif padding is None:
             output = function(input, kernel, taps.constant(bias), *args, **kwargs)
         else:
             output = function(
@@ -65,6 +67,14 @@ def _geometry(
     if transposed:
         return _Geometry(stride, padding, dilation, groups, True, weight.shape[0] // groups, weight.shape[1])
     return _Geometry(stride, padding, dilation, groups, False, weight.shape[1], weight.shape[0] // groups)
+
+
+def _pointwise_kernel(kernel: Tensor, geometry: _Geometry, padding: tuple[int, ...] | None) -> bool:
+    """Whether a convolution is a linear layer over channels: the same result from a matrix product, which needs no
+    code generated for every new shape (a search meets new widths all the time)."""
+    ones = (1,) * (kernel.dim() - 2)
+    unpadded = not any(geometry.padding if padding is None else padding)
+    return kernel.shape[2:] == ones and geometry.stride == ones and geometry[3:5] == (1, False) and unpadded
 
 
 def _crop(weight: Tensor, input: Tensor, geometry: _Geometry) -> tuple[Tensor, tuple[int, ...] | None]:

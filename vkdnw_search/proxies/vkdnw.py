@@ -46,17 +46,17 @@ class VkdnwSingle:
     """ℵ + entropy of the deciles of the Fisher spectrum (VKDNW_single, arXiv 2502.04975). Higher is better.
 
     ℵ is the number of trainable layers. Labels and data are not needed: inputs are N(0, I). The published estimator
-    is ``batch_norm: initial, positions: first, draws: 1, directions: all, smoothing: 0.05``, but for its transposed
-    Cholesky factor: this is the Fisher information of the theory.
+    is ``batch_norm: initial, positions: first, draws: 1, directions: all, parameters: 128, smoothing: 0.05``, but for
+    its transposed Cholesky factor: this is the Fisher information of the theory.
     """
 
     images: Annotated[int, Interval(ge=1, le=4096), "images in the random batch"] = 64
     resolution: Annotated[int | None, Interval(ge=1, le=4096), "their height and width; none: the space's own"] = None
-    parameters: Annotated[int, Interval(ge=2, le=65536), "trainable tensors a scalar is taken of, at most"] = 128
+    parameters: Annotated[int, Interval(ge=2, le=65536), "trainable tensors a scalar is taken of, at most"] = 64
     selection: Annotated[Selection, "which tensors, where there are more"] = "first"
     directions: Annotated[
         int | Literal["all"], Interval(ge=1, le=100_000), "random directions in class space; all: exact"
-    ] = 2
+    ] = 1
     draws: Annotated[int, Interval(ge=1, le=1024), "choices of the scalars, averaged"] = 8
     positions: Annotated[Positions, "which scalar of each tensor"] = "aligned"
     batch_norm: Annotated[Literal["calibrated", "initial"], "statistics of the batch, or mean 0 and variance 1"] = (

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from vkdnw_search.errors import CandidateLost, ExecutionError
+from vkdnw_search.recipe import load_recipe
+from vkdnw_search.workers import DEATHS, Workers, resident
+
+
+def own_number(_: int) -> int:
+    return os.getpid()
+
+
+def die_so_often(file: str, times: int) -> int:
+    """The number of the attempt that came to an end."""
+    with Path(file).open("a") as attempts:
+        attempts.write("x")
+    if (attempt := len(Path(file).read_text())) <= times:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return attempt
+
+
+def raise_what_cannot_be_pickled() -> None:
+    class Local(Exception):
+        pass
+
+    raise Local("only here")
+
+
+@pytest.mark.fault
+def test_a_call_survives_two_deaths_and_not_three_and_no_other_is_blamed(tmp_path: Path) -> None:
+    with Workers(2) as workers:
+        twice = workers.submit(die_so_often, str(tmp_path / "twice"), DEATHS - 1)
+        always = workers.submit(die_so_often, str(tmp_path / "always"), 99)
+        others = [workers.submit(own_number, number) for number in range(20)]
+        assert twice.result() == DEATHS
+        with pytest.raises(CandidateLost, match="ended 3 worker processes, the last by signal 9"):
+            always.result()
+        assert all(future.exception() is None for future in others)
+    assert (tmp_path / "always").read_text() == "x" * DEATHS
+
+
+@pytest.mark.fault
+def test_what_a_call_raises_arrives_with_its_traceback_even_if_it_cannot_be_pickled() -> None:
+    with Workers(1) as workers:
+        with pytest.raises(ZeroDivisionError) as caught:
+            workers.submit(divmod, 1, 0).result()
+        assert "Traceback" in caught.value.__notes__[0]
+        with pytest.raises(ExecutionError, match="Local: only here"):
+            workers.submit(raise_what_cannot_be_pickled).result()
+        with pytest.raises((TypeError, AttributeError)):  # neither can the call itself be
+            workers.submit(lambda: 1).result()
+        assert workers.submit(abs, -3).result() == 3
+
+
+@pytest.mark.fault
+def test_leaving_by_an_exception_ends_workers_at_once_whatever_they_are_at() -> None:
+    with pytest.raises(KeyboardInterrupt), Workers(1) as workers:
+        number = workers.submit(own_number, 0).result()
+        endless = workers.submit(time.sleep, 3600)
+        raise KeyboardInterrupt
+    assert isinstance(endless.exception(), ExecutionError)
+    assert not Path(f"/proc/{number}").exists()
+
+
+def test_this_process_holds_memory_and_one_that_is_none_holds_nothing() -> None:
+    assert resident(os.getpid()) > 2**20
+    assert resident(-1) == 0
+
+
+@pytest.mark.parametrize("options", ["seconds: 0", "memory: 1k", "workers: 0"])
+def test_limits_that_nothing_could_keep_are_refused(options: str) -> None:
+    with pytest.raises(ValueError, match=f"executor.{options.partition(':')[0]}: must be"):
+        load_recipe("nb201", [f"executor={{use: processes, {options}}}"])

@@ -1,0 +1,88 @@
+"""A run folder → report.html: one page that needs no network, and its figures as files."""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from vkdnw_search import diagram
+from vkdnw_search import report_facts as facts
+from vkdnw_search.report_figures import draw
+from vkdnw_search.visited import Visited
+
+
+def report(folder: str | Path) -> Path:
+    """Write ``report.html`` and ``figures/`` into a run folder, whether its run has ended or not.
+
+    Nothing in the folder is executed, and all text from it is escaped.
+
+    Returns:
+        The page.
+
+    Raises:
+        RunFolderError: it is not the folder of a run that can be opened.
+    """
+    folder = Path(folder)
+    environment = Environment(
+        loader=PackageLoader("vkdnw_search"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.filters |= {"si": _si, "signed": _signed}
+    with Visited(folder) as visited:
+        page = environment.get_template("report.html").render(_content(visited))
+    draft = folder / "report.html.part"
+    draft.write_text(page, encoding="utf-8")
+    return draft.replace(folder / "report.html")
+
+
+def _content(visited: Visited) -> dict[str, Any]:
+    """All that the template shows."""
+    counts = visited.store.counts()
+    file = visited.path / "environment.json"
+    content: dict[str, Any] = {
+        "name": visited.recipe.name or visited.path.name,
+        "version": version("vkdnw-search"),
+        "visited": sum(counts.values()),
+        "counts": counts,
+        "seconds": visited.store.elapsed(),
+        "recipe": visited.recipe.to_yaml(),
+        "environment": json.loads(file.read_text(encoding="utf-8")) if file.exists() else {},
+        "judgement": visited.judgement,
+        "winner": None,
+    }
+    if not visited.ranked:
+        return content
+    winner = visited.ranked[0]
+    architecture = visited.space.decode(winner.genome)
+    nodes, arcs = diagram.cell(architecture)
+    genes = zip(visited.space.genes, winner.genome, strict=True)
+    return content | {
+        "winner": winner,
+        "fitness": visited.fitness[winner.number],
+        "figures": {name: Markup(svg) for name, svg in draw(visited, winner, visited.path / "figures").items()},
+        "nodes": nodes,
+        "arcs": arcs,
+        "bars": diagram.chain(architecture),
+        "genes": [(gene.name, gene.choices[index]) for gene, index in genes],
+        "mutations": facts.mutations(visited, winner),
+        "shared": facts.shared(visited),
+        "bounds": facts.bounds(visited, winner),
+        "top": [(e, visited.fitness[e.number]) for e in visited.ranked[:10]],
+    }
+
+
+def _si(value: float) -> str:
+    """``598.2M``."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if abs(value) >= size:
+            return f"{value / size:.4g}{unit}"
+    return f"{value:.4g}"
+
+
+def _signed(value: float) -> str:
+    """With its sign, ``0`` without."""
+    return "0" if value == 0 else ("+" if value > 0 else "−") + _si(abs(value))

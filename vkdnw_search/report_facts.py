@@ -1,0 +1,158 @@
+"""What a report tells of a run, as plain numbers and words; how it looks is in the template."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from vkdnw_search.budget import CostCounter
+from vkdnw_search.records import Evaluation, Gene, Genome
+from vkdnw_search.visited import Visited
+
+GOOD = 0.1
+"""Share of the scored networks that count as the good ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """What one step of one gene would make of the winner; differences are new − winner.
+
+    Attributes:
+        score: difference of fitness, or None where the search has not scored that network.
+    """
+
+    gene: str
+    before: object
+    after: object
+    flops: int
+    parameters: int
+    tensors: int
+    feasible: bool
+    score: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """The value of a gene that the good networks have most, and how frequent it is among them and among all."""
+
+    gene: str
+    value: object
+    good: float
+    all: float
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """One limit: how much of it the winner uses, and how many candidates broke it."""
+
+    name: str
+    minimum: float | None
+    maximum: float | None
+    value: int
+    broken: int
+
+    @property
+    def room(self) -> float:
+        """The share of the nearer bound that is left; 0 where the winner is at it."""
+        sides = [abs(bound - self.value) / bound for bound in (self.minimum, self.maximum) if bound is not None]
+        return min(sides)
+
+
+def mutations(visited: Visited, winner: Evaluation) -> list[Mutation]:
+    """Every other network that is one step of one gene away: an ordered gene moves to the choices beside it."""
+    space, counter = visited.space, CostCounter(visited.space)
+    known = {e.key: visited.fitness[e.number] for e in visited.evaluations if e.number in visited.fitness}
+    seen, found = {winner.key}, []
+    limits = [(b.name, b.minimum, b.maximum) for b in bounds(visited, winner)]
+    for place, gene in enumerate(space.genes):
+        for index in _steps(gene, winner.genome[place]):
+            genome: Genome = (*winner.genome[:place], index, *winner.genome[place + 1 :])
+            architecture = space.decode(genome)
+            if architecture.key in seen:
+                continue
+            seen.add(architecture.key)
+            cost, old = counter.cost(architecture), winner.cost
+            feasible = all(
+                (low is None or getattr(cost, name) >= low) and (high is None or getattr(cost, name) <= high)
+                for name, low, high in limits
+            )
+            score = known.get(architecture.key)
+            found.append(
+                Mutation(
+                    gene.name,
+                    gene.choices[winner.genome[place]],
+                    gene.choices[index],
+                    cost.flops - old.flops,
+                    cost.parameters - old.parameters,
+                    cost.tensors - old.tensors,
+                    feasible,
+                    None if score is None else score - visited.fitness[winner.number],
+                )
+            )
+    return found
+
+
+def _steps(gene: Gene, index: int) -> Iterator[int]:
+    near = (index - 1, index + 1) if gene.ordered else range(len(gene.choices))
+    yield from (other for other in near if 0 <= other < len(gene.choices) and other != index)
+
+
+def shared(visited: Visited) -> list[Shared]:
+    """For each gene what the best tenth have in common, the most telling first."""
+    scored = [e for e in visited.evaluations if e.number in visited.fitness]
+    good = visited.ranked[: max(math.ceil(GOOD * len(scored)), 1)]
+    rows = []
+    for place, gene in enumerate(visited.space.genes):
+        counts = Counter(e.genome[place] for e in good)
+        index, number = counts.most_common(1)[0]
+        everywhere = sum(e.genome[place] == index for e in scored) / len(scored)
+        rows.append(Shared(gene.name, gene.choices[index], number / len(good), everywhere))
+    return sorted(rows, key=lambda row: row.all - row.good)
+
+
+def bounds(visited: Visited, winner: Evaluation) -> list[Bound]:
+    """The limits of the recipe, the one with the least room first: that one binds."""
+    rows = []
+    for name in type(visited.recipe.limits).model_fields:
+        limit = getattr(visited.recipe.limits, name)
+        if limit is not None:
+            broken = sum(
+                e.status == "infeasible" and not (limit.min or 0) <= getattr(e.cost, name) <= (limit.max or math.inf)
+                for e in visited.evaluations
+            )
+            rows.append(Bound(name, limit.min, limit.max, getattr(winner.cost, name), broken))
+    return sorted(rows, key=lambda bound: bound.room)
+
+
+def best_so_far(visited: Visited) -> list[tuple[int, float]]:
+    """(candidates visited, best fitness until then), at each improvement and at the end."""
+    points: list[tuple[int, float]] = []
+    for e in visited.evaluations:
+        value = visited.fitness.get(e.number)
+        if value is not None and (not points or value > points[-1][1]):
+            points.append((e.number + 1, value))
+    return [*points, (len(visited.evaluations), points[-1][1])] if points else []
+
+
+def front(visited: Visited) -> list[Evaluation]:
+    """Scored networks of which no other has at most their FLOPs and a higher score; by rising FLOPs."""
+    scored = [e for e in visited.evaluations if e.number in visited.fitness]
+    kept: list[Evaluation] = []
+    for e in sorted(scored, key=lambda e: (e.cost.flops, -visited.fitness[e.number])):
+        if not kept or visited.fitness[e.number] > visited.fitness[kept[-1].number]:
+            kept.append(e)
+    return kept
+
+
+def deciles(evaluation: Evaluation) -> list[float]:
+    """Of the Fisher spectrum; empty where the score has none."""
+    terms = {} if evaluation.score is None else evaluation.score.terms
+    return [terms[f"decile_{k}"] for k in range(1, 10) if f"decile_{k}" in terms]
+
+
+def random_network(visited: Visited, winner: Evaluation) -> Evaluation | None:
+    """The first scored network, drawn before the search had learnt anything."""
+    others: Sequence[Evaluation] = [e for e in visited.evaluations if e.number in visited.fitness]
+    return next((e for e in others if e.number != winner.number), None)
