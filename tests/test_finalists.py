@@ -120,3 +120,14 @@ def test_a_score_relative_to_the_population_can_be_judged_too() -> None:
     assert result.best is not None and result.judgement is not None
     assert result.best.cost.flops == max(e.cost.flops for e in result.evaluations())
     assert json.loads(result.judgement.to_json())["finalists"][0]["number"] == result.best.evaluation.number
+
+
+def test_a_folder_that_is_read_again_ranks_the_finalists_as_they_were_judged(tmp_path: Path) -> None:
+    from vkdnw_search.visited import Visited
+
+    result = search(RECIPE, ["finalists=3", "score=flops"], out=tmp_path / "run")
+    visited = Visited(tmp_path / "run")
+    assert result.judgement is not None
+    numbers = [f.number for f in result.judgement.finalists]
+    assert [f["number"] for f in visited.judgement["finalists"]] == numbers
+    assert [e.number for e in visited.ranked[:3]] == numbers

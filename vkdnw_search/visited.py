@@ -57,8 +57,8 @@ class Visited:
     @cached_property
     def judgement(self) -> Mapping[str, Any]:
         """The finalists scored anew, their baselines, warnings: empty before the run has ended."""
-        content = json.loads(self.store.note("finalists") or "{}")
-        return content if isinstance(content, dict) else {"finalists": content}
+        content = json.loads(self.store.note("judgement") or "{}")
+        return content if isinstance(content, dict) else {}
 
     @cached_property
     def ranked(self) -> list[Evaluation]:
