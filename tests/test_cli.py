@@ -89,3 +89,8 @@ def test_an_unknown_option_is_refused_by_usage(capsys: pytest.CaptureFixture[str
     with pytest.raises(SystemExit) as stop:
         main(["nb201", "--outt", "x"])
     assert stop.value.code == 2
+
+
+def test_overrides_may_stand_before_and_after_options(tmp_path: Path) -> None:
+    assert main(["nb201", "--out", "mixed", *INSTANT[1:], "-q", "stop.evaluations=5"]) == 0
+    assert (tmp_path / "mixed/results.csv").read_text().count("\n") == 6

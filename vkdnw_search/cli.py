@@ -73,7 +73,7 @@ def _add_plugin(parser: argparse.ArgumentParser) -> None:
 
 
 def _search(words: list[str]) -> int:
-    options = _parser().parse_args(words)
+    options = _parser().parse_intermixed_args(words)  # key=value may stand anywhere
     _must_be_a_recipe(options.recipe)
     for source in options.plugin:
         load_plugin(source)
