@@ -107,10 +107,10 @@ def test_candidates_that_hang_exhaust_memory_kill_or_are_no_number_are_recorded_
     out = tmp_path / "run"
     finish(
         out, "nb201", "--plugin", str(Path(__file__).with_name("faulty_plugin.py")), "score=faulty", "finalists=0",
-        "optimizer=random", "stop.evaluations=40", "executor={use: processes, workers: 2, seconds: 15, memory: 1200M}",
+        "optimizer=random", "stop.evaluations=100", "executor={use: processes, workers: 2, seconds: 8, memory: 1200M}",
     )  # fmt: skip
     reasons = {
-        "hangs": "took more than the 15 seconds allowed",
+        "hangs": "took more than the 8 seconds allowed",
         "exhausts": "took more than the 1,144 MiB of memory allowed",
         "dies": "scoring it ended 3 worker processes, the last by signal 9; out of memory is a common cause",
         "nan": "the score is nan",

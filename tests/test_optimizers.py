@@ -410,6 +410,14 @@ def test_the_front_follows_a_refit():
     assert {(point.value, point.flops) for point in search.front()} == undominated(points)
 
 
+def test_the_best_and_the_cheapest_ever_survive_nsga2():
+    search = Nsga2(LIMITED.problem(), population=20, children=20)
+    scored = [evaluation for evaluation in run(LIMITED, search, 300) if evaluation.score]
+    best = max(scored, key=lambda evaluation: evaluation.score.value)
+    cheapest = min(scored, key=lambda evaluation: evaluation.cost.flops)
+    assert {best.key, cheapest.key} <= set(search.survivors())
+
+
 def test_nsga2_covers_more_of_score_against_flops_than_random_search():
     def covered(evaluations: list[Evaluation]) -> float:
         """Mean over budgets of the best score within them."""
