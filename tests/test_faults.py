@@ -107,7 +107,7 @@ def test_candidates_that_hang_exhaust_memory_kill_or_are_no_number_are_recorded_
     out = tmp_path / "run"
     finish(
         out, "nb201", "--plugin", str(Path(__file__).with_name("faulty_plugin.py")), "score=faulty", "finalists=0",
-        "optimizer=random", "stop.evaluations=100", "executor={use: processes, workers: 2, seconds: 8, memory: 1200M}",
+        "optimizer=random", "stop.evaluations=60", "executor={use: processes, workers: 2, seconds: 8, memory: 1200M}",
     )  # fmt: skip
     reasons = {
         "hangs": "took more than the 8 seconds allowed",
