@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +21,15 @@ def load_network(source: str) -> type[nn.Module]:
     namespace: dict[str, Any] = {"__name__": "generated"}
     exec(compile(source, "generated.py", "exec"), namespace)
     return namespace["Network"]
+
+
+def load(path: Path) -> Any:
+    """The module in a file, as its user imports it."""
+    spec = importlib.util.spec_from_file_location("exported", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def assert_same_network(ours: nn.Module, theirs: nn.Module, x: torch.Tensor) -> None:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from torch import nn
 
 from search_spaces.mobilenet import MobileNet
 from search_spaces.nasbench201 import NasBench201
+from tests.generated_source import load
 from vkdnw_search import Found, build, export, load_recipe, search
 from vkdnw_search.budget import CostCounter
 from vkdnw_search.errors import ExportError
@@ -26,14 +26,6 @@ def found(space: Any, genome: Genome) -> Found:
     return Found(
         space, Evaluation(7, 0, genome, architecture.key, cost, 0.0, "scored", "", Score(1.5, 0.1, {"layers": 1.0}))
     )
-
-
-def load(path: Path) -> Any:
-    spec = importlib.util.spec_from_file_location("exported", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.parametrize("space", [NasBench201(), MobileNet(resolution=64, num_classes=10)], ids=lambda s: s.name)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
 import random
 import sys
 from pathlib import Path
@@ -11,7 +10,7 @@ import torch
 
 from search_spaces.mobilenet import MobileNet
 from search_spaces.nasbench201 import NasBench201
-from tests.generated_source import assert_same_network, load_network
+from tests.generated_source import assert_same_network, load, load_network
 from tests.quick import Quick
 from vkdnw_search import Result, search
 from vkdnw_search.errors import ExportError, RunFolderError
@@ -33,14 +32,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Result:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys.modules["vkdnw_search.export"], "_must_equal", lambda source, found: None)
         return search(RECIPE, out=tmp_path_factory.mktemp("runs") / "run")
-
-
-def load(path: Path) -> Any:
-    spec = importlib.util.spec_from_file_location("exported", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_a_network_that_was_not_the_winner_can_be_exported_for_other_classes(run: Result, tmp_path: Path) -> None:

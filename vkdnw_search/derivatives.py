@@ -253,9 +253,7 @@ def _affine(
         channels = _pick([index[0] for index in scalars.indices])
         with torch.no_grad():
             x = normalised(input.detach()[:, channels].movedim(1, -1), channels).movedim(-1, 1)
-        return lambda gradient: (
-            (gradient[:, channels] * x).flatten(2).sum(dim=2) if x.dim() > 2 else gradient[:, channels] * x
-        )
+        return lambda gradient: _over_places(gradient[:, channels] * x)
 
     return taps.attach(output, (taps.scalars(weight), of_weight), (taps.scalars(bias), _channel_sum))
 
@@ -263,12 +261,12 @@ def _affine(
 def _channel_sum(scalars: Scalars) -> Contract:
     """∂/∂β[c] = Σ_q g[n, c, q]."""
     channels = _pick([index[0] for index in scalars.indices])
+    return lambda gradient: _over_places(gradient[:, channels])
 
-    def contract(gradient: Tensor) -> Tensor:
-        chosen = gradient[:, channels]
-        return chosen.flatten(2).sum(dim=2) if chosen.dim() > 2 else chosen
 
-    return contract
+def _over_places(values: Tensor) -> Tensor:
+    """(N, D, …) → (N, D), summed over what follows."""
+    return values.flatten(2).sum(dim=2) if values.dim() > 2 else values
 
 
 def _layer_norm(

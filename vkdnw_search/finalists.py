@@ -85,8 +85,10 @@ class Judgement:
 
     def to_json(self) -> str:
         """As text, to be kept with the run."""
-        judged = [asdict(f) | {"mean": f.mean, "standard_error": f.standard_error} for f in self.finalists]
-        trivial = [asdict(f) | {"mean": f.mean, "standard_error": f.standard_error} for f in self.baselines]
+        judged, trivial = (
+            [asdict(f) | {"mean": f.mean, "standard_error": f.standard_error} for f in group]
+            for group in (self.finalists, self.baselines)
+        )
         content = {"finalists": judged, "baselines": trivial, "correlations": self.correlations}
         return json.dumps(content | {"warnings": self.warnings})
 
