@@ -164,9 +164,13 @@ def test_an_exception_in_a_proxy_stops_the_run_and_names_the_architecture(tmp_pa
         quick(out=tmp_path / "run", proxy=Failing(how="raises"))
 
 
-@pytest.mark.parametrize("optimizer", ["evolution", "random"])
+@pytest.mark.parametrize(
+    "optimizer",
+    ["evolution", "random", "{use: evolution, population: 4, children: 8}"],
+    ids=["evolution", "random", "more finalists than survivors"],
+)
 def test_skipping_candidates_by_their_bound_changes_nothing_but_the_time(optimizer: str) -> None:
-    overrides = [f"optimizer={optimizer}", "stop.evaluations=400"]
+    overrides = [f"optimizer={optimizer}", "stop.evaluations=400", "finalists=10"]
     plain, bounded = quick(overrides), quick(overrides, proxy=QuickWithBound())
     assert bounded.counts.get("bounded", 0) > 0
     assert [e.key for e in rows(plain)] == [e.key for e in rows(bounded)]

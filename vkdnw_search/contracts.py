@@ -232,10 +232,10 @@ class Optimizer(Protocol):
 
 @runtime_checkable
 class HasThreshold(Protocol):
-    """An optimizer that knows which scores are too low to matter."""
+    """An optimizer that knows which scores are too low to matter to it."""
 
     def threshold(self) -> float:
-        """A candidate that scores below this cannot influence the rest of the search; −inf if any can."""
+        """A candidate that scores below this cannot influence what is asked later: −inf if any can, inf if none can."""
         ...
 
 

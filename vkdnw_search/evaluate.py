@@ -14,7 +14,15 @@ import torch
 
 from vkdnw_search import sections
 from vkdnw_search.budget import CostCounter, Limits, Range
-from vkdnw_search.contracts import Architecture, HasCostScore, HasUpperBound, Probe, Proxy, SearchSpace
+from vkdnw_search.contracts import (
+    Architecture,
+    HasCostScore,
+    HasRelativeFitness,
+    HasUpperBound,
+    Probe,
+    Proxy,
+    SearchSpace,
+)
 from vkdnw_search.errors import CandidateLost, DegenerateNetwork, ExecutionError, VkdnwSearchError
 from vkdnw_search.records import Cost, Evaluation, Genome, Score
 from vkdnw_search.seeding import seed_from
@@ -132,21 +140,21 @@ class Evaluator:
         return self._seen(genome)[2]
 
     def prepare(
-        self, genome: Genome, *, number: int, generation: int, threshold: float = -math.inf
+        self, genome: Genome, *, number: int, generation: int, threshold: Callable[[Cost], float]
     ) -> Evaluation | None:
         """The evaluation of a candidate that needs no score, or None for one that does.
 
         Args:
-            threshold: a candidate whose upper bound is below need not be scored (see HasThreshold).
+            threshold: a candidate of that cost whose upper bound is below need not be scored (see HasThreshold).
         """
         key, cost, violation = self._seen(genome)
         if violation > 0:
             reason = self.limits.reason(cost)
             return Evaluation(number, generation, genome, key, cost, violation, "infeasible", reason)
-        if threshold > -math.inf and isinstance(self.proxy, HasUpperBound):
-            bound = self.proxy.upper_bound(cost)
-            if bound < threshold:
-                reason = f"scores at most {bound:.4f}, below the {threshold:.4f} it takes to survive"
+        if isinstance(self.proxy, HasUpperBound) and not isinstance(self.proxy, HasRelativeFitness):
+            bound, least = self.proxy.upper_bound(cost), threshold(cost)
+            if bound < least:
+                reason = f"scores at most {bound:.4f}, below the {least:.4f} it takes to matter"
                 return Evaluation(number, generation, genome, key, cost, 0.0, "bounded", reason, Score(bound))
         return None
 

@@ -33,7 +33,7 @@ from vkdnw_search.breeding import Breeding, RandomSampling, Tournament, genomes_
 from vkdnw_search.contracts import Problem
 from vkdnw_search.records import Evaluation, Genome
 from vkdnw_search.seeding import seed_from
-from vkdnw_search.turns import Best, Children, CrossoverShare, Keep, Moves, RepairTries, Survivors, TakesTurns
+from vkdnw_search.turns import Children, CrossoverShare, Moves, RepairTries, Survivors, TakesTurns
 
 __all__ = ["AgingEvolution", "Evolution", "FrontPoint", "Nsga2", "RandomSearch"]
 
@@ -44,22 +44,19 @@ FAILED = 1.0
 class RandomSearch(TakesTurns):
     """Random candidates without replacement: the baseline any search has to beat."""
 
-    def __init__(
-        self, problem: Problem, *, children: Children = 32, repair_tries: RepairTries = 200, keep: Keep = 10
-    ) -> None:
+    def __init__(self, problem: Problem, *, children: Children = 32, repair_tries: RepairTries = 200) -> None:
         super().__init__(problem, repair_tries=repair_tries)
         self._children = children
-        self._best = Best(keep)
 
     def threshold(self) -> float:
-        """What the best ``keep`` score at least: nothing below can be among them. −inf while there are fewer."""
-        return self._best.least()
+        """Infinite: no score changes what is drawn next."""
+        return math.inf
 
     def _propose(self) -> list[Genome]:
         return self._unseen.draw(self._children)
 
     def _learn(self, evaluations: Sequence[Evaluation]) -> None:
-        self._best.add(evaluations)
+        pass
 
 
 class _Evolves(TakesTurns):
@@ -156,7 +153,6 @@ class Evolution(_Evolves):
         crossover: CrossoverShare = 0.9,
         moves: Moves = 1.0,
         repair_tries: RepairTries = 200,
-        keep: Keep = 10,
     ) -> None:
         super().__init__(
             problem,
@@ -169,23 +165,17 @@ class Evolution(_Evolves):
             repair_tries=repair_tries,
         )
         self._population = population
-        self._best = Best(keep)
 
     def threshold(self) -> float:
         """The least score in the population, if it is full of scored candidates: nothing below survives.
 
-        The best ``keep`` ever matter too. A population of ``keep`` or more contains them, as the best never leave
-        it; for a smaller one the lower of the two thresholds holds. −inf once fitness was changed by ``refit``.
+        −inf once fitness was changed by ``refit``.
         """
         members = self._members()
         full = len(members) == self._population and all(member.data["status"] == "scored" for member in members)
         if not full or self._fitness:
             return -math.inf
-        return min(self._best.least(), *(float(member.data["value"]) for member in members))
-
-    def _learn(self, evaluations: Sequence[Evaluation]) -> None:
-        super()._learn(evaluations)
-        self._best.add(evaluations)
+        return min(float(member.data["value"]) for member in members)
 
 
 class _KeepNewest(GeneticAlgorithm):

@@ -15,6 +15,7 @@ from vkdnw_search.recipe import Recipe, SectionName, load_recipe
 from vkdnw_search.result import Found, Result
 from vkdnw_search.run_folder import RunFolder
 from vkdnw_search.session import Listener, Session
+from vkdnw_search.standing import Standing
 
 LOGGER = logging.getLogger(__name__)
 
@@ -52,7 +53,15 @@ def search(
     optimizer = chosen.build_optimizer(Problem(space, evaluator.key, evaluator.violation, chosen.seed))
     with RunFolder(None if out is None else Path(out), chosen) as folder:
         with chosen.build_executor() as executor:
-            session = Session(evaluator, folder.store, executor, stop=chosen.stop, listener=listener, stopped=stopped)
+            session = Session(
+                evaluator,
+                folder.store,
+                executor,
+                stop=chosen.stop,
+                standing=Standing(chosen.finalists),
+                listener=listener,
+                stopped=stopped,
+            )
             ended = explore(optimizer, session)
             LOGGER.info("ended after %d candidates: %s", session.number, ended)
             judgement = None if stopped() else judge(evaluator, folder.store, executor, finalists=chosen.finalists)

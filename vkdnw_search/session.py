@@ -9,8 +9,9 @@ from concurrent.futures import Executor
 
 from vkdnw_search.contracts import HasRefit, HasRelativeFitness, HasThreshold, Optimizer
 from vkdnw_search.evaluate import Evaluator, Task, run_tasks
-from vkdnw_search.records import Evaluation, Genome, Score
+from vkdnw_search.records import Cost, Evaluation, Genome, Score
 from vkdnw_search.sections import Stop
+from vkdnw_search.standing import Standing
 from vkdnw_search.store import Store
 
 Listener = Callable[[Evaluation], None]
@@ -24,6 +25,7 @@ class Session:
         store: what earlier sittings found is taken from here; everything new goes there.
         executor: where candidates are scored.
         stop: the limits.
+        standing: what the end of the run asks for; a candidate that cannot get there nor survive is not scored.
         listener: called with every evaluation as it is done.
         stopped: True once the user wants the run to end.
     """
@@ -35,11 +37,12 @@ class Session:
         executor: Executor,
         *,
         stop: Stop,
+        standing: Standing,
         listener: Listener,
         stopped: Callable[[], bool],
     ) -> None:
         self._evaluator, self._store, self._executor = evaluator, store, executor
-        self._stop, self._listener, self._stopped = stop, listener, stopped
+        self._stop, self._standing, self._listener, self._stopped = stop, standing, listener, stopped
         self._started = time.monotonic() - store.elapsed()
         self._scores: dict[str, Score] = {}
         self.number = self.generation = 0
@@ -63,7 +66,11 @@ class Session:
     def evaluate(self, genomes: Sequence[Genome], optimizer: Optimizer) -> list[Evaluation]:
         """The outcomes of one generation, in order; fewer than asked where a limit ends the run."""
         self._store.start_generation(self.generation, first=self.number, genomes=genomes)
-        threshold = optimizer.threshold() if isinstance(optimizer, HasThreshold) else -math.inf
+        survives = optimizer.threshold() if isinstance(optimizer, HasThreshold) else -math.inf
+
+        def threshold(cost: Cost) -> float:
+            return min(survives, self._standing.least(cost))
+
         genomes = genomes[: self._stop.evaluations - self.number]
         known = {e.number: e for e in self._store.evaluations(first=self.number, count=len(genomes))}
         prepared: list[Evaluation] = []
@@ -97,6 +104,7 @@ class Session:
         done: list[Evaluation] = []
         while self.number + len(done) in known and len(done) < asked:
             done.append(known[self.number + len(done)])
+        self._standing.add(done)
         self.number += len(done)
         self.generation += len(done) == asked
         return done

@@ -5,8 +5,6 @@ The option types are what a recipe checks its numbers against, and their text is
 
 from __future__ import annotations
 
-import heapq
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Annotated
@@ -23,7 +21,6 @@ Children = Annotated[int, Interval(ge=1, le=100_000), "candidates asked per gene
 CrossoverShare = Annotated[float, Interval(ge=0, le=1), "probability that two parents are mixed gene by gene"]
 Moves = Annotated[float, Interval(gt=0, le=1000), "genes a mutation changes on average, unless the space mutates"]
 RepairTries = Annotated[int, Interval(ge=0, le=100_000), "changes tried to bring a genome within the limits; 0: none"]
-Keep = Annotated[int, Interval(ge=1, le=100_000), "best candidates that matter in the end, such as finalists"]
 
 
 class TakesTurns(ABC):
@@ -74,23 +71,3 @@ class TakesTurns(ABC):
     @abstractmethod
     def _learn(self, evaluations: Sequence[Evaluation]) -> None:
         """At least one outcome of what was proposed, in its order."""
-
-
-class Best:
-    """The ``keep`` highest scores so far."""
-
-    def __init__(self, keep: int) -> None:
-        self._keep = keep
-        self._heap: list[float] = []
-
-    def add(self, evaluations: Sequence[Evaluation]) -> None:
-        """Take in those of ``evaluations`` that are scored."""
-        for evaluation in evaluations:
-            if evaluation.status == "scored" and evaluation.score is not None:
-                heapq.heappush(self._heap, evaluation.score.value)
-                if len(self._heap) > self._keep:
-                    heapq.heappop(self._heap)
-
-    def least(self) -> float:
-        """A score below it is not among the best ``keep``; −inf while there are fewer than ``keep``."""
-        return self._heap[0] if len(self._heap) == self._keep else -math.inf

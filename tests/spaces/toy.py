@@ -10,6 +10,7 @@ import numpy as np
 
 from vkdnw_search.contracts import Optimizer, Problem
 from vkdnw_search.records import Cost, Evaluation, Gene, Genome, Score
+from vkdnw_search.standing import Standing
 
 
 def text(genome: Genome) -> str:
@@ -82,10 +83,12 @@ def toy(genes: int, choices: int, *, seed: int = 0, at_least: float = 0.0, at_mo
 def run(toy: Toy, optimizer: Optimizer, evaluations: int, *, bounding: bool = False) -> list[Evaluation]:
     """Ask and tell until so many are evaluated or nothing is left; what lies below the threshold is not scored."""
     done: list[Evaluation] = []
+    standing = Standing(10)
     while genomes := optimizer.ask()[: evaluations - len(done)]:
-        threshold = optimizer.threshold() if bounding else -math.inf
+        threshold = min(optimizer.threshold(), standing.least(toy.evaluate(genomes[0]).cost)) if bounding else -math.inf
         told = [toy.evaluate(genome, number=len(done) + i, threshold=threshold) for i, genome in enumerate(genomes)]
         optimizer.tell(told)
+        standing.add(told)
         done += told
         if len(done) == evaluations:
             break

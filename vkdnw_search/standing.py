@@ -1,0 +1,41 @@
+"""The best so far, in whatever the end of a run asks for: what a candidate must score to matter there."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from bisect import bisect_left
+from collections.abc import Sequence
+
+from vkdnw_search.records import Cost, Evaluation
+
+
+class Standing:
+    """The ``count`` highest scores, of all candidates or of each FLOPs band.
+
+    Args:
+        count: how many of the best matter, such as the number of finalists; at least the winner does.
+        bands: most FLOPs of each band, ascending; the best of every band matter. Empty: one band for all.
+    """
+
+    def __init__(self, count: int, bands: Sequence[int] = ()) -> None:
+        self._count = max(count, 1)
+        self._bands = list(bands)
+        self._best: list[list[float]] = [[] for _ in range(len(self._bands) + 1)]  # heaps
+
+    def add(self, evaluations: Sequence[Evaluation]) -> None:
+        """Take in those of ``evaluations`` that are scored."""
+        for evaluation in evaluations:
+            if evaluation.status == "scored" and evaluation.score is not None:
+                heap = self._heap(evaluation.cost)
+                heapq.heappush(heap, evaluation.score.value)
+                if len(heap) > self._count:
+                    heapq.heappop(heap)
+
+    def least(self, cost: Cost) -> float:
+        """A candidate of this cost that scores below is not among the best; −inf while there are fewer than that."""
+        heap = self._heap(cost)
+        return heap[0] if len(heap) == self._count else -math.inf
+
+    def _heap(self, cost: Cost) -> list[float]:
+        return self._best[bisect_left(self._bands, cost.flops)]
