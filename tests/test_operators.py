@@ -117,7 +117,7 @@ def draw_all(space, *, seed=0, repair_tries=200, step=7):
     unseen = Unseen(space.problem(seed), repair_tries=repair_tries)
     keys = []
     while genomes := unseen.draw(step):
-        unseen.mark(genomes)
+        unseen.mark(map(space.key, genomes))
         keys += map(space.key, genomes)
     return keys
 

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import contextlib
+import math
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +12,7 @@ from hypothesis import strategies as st
 
 from vkdnw_search.errors import RunFolderError
 from vkdnw_search.records import Cost, Evaluation, Score
-from vkdnw_search.store import Store
+from vkdnw_search.store import Snapshot, Store
 
 COST = Cost(flops=2**40, macs=2**39, parameters=7, layers=3, tensors=9, modules=4)
 
@@ -76,13 +79,56 @@ def test_a_database_overwritten_in_the_middle_is_refused_and_left_as_it_is(run: 
     refused(run, "damaged|cannot be read as one")
 
 
-@pytest.mark.parametrize("version", [0, 99])
+@pytest.mark.parametrize("version", [0, 1, 99])
 def test_a_schema_of_another_version_is_refused_naming_both(run: Path, version: int) -> None:
     database = sqlite3.connect(run)
     database.execute(f"PRAGMA user_version = {version}")
     database.commit()
     database.close()
-    refused(run, f"must have schema version 1, but has {version}")
+    refused(run, f"must have schema version 2, but has {version}")
+
+
+def test_a_database_with_a_trigger_of_a_stranger_is_refused_and_left_as_it_is(run: Path) -> None:
+    database = sqlite3.connect(run)
+    database.execute("CREATE TRIGGER trap AFTER INSERT ON evaluation BEGIN DELETE FROM note; END")
+    database.close()
+    refused(run, "must have the tables of the database of a run, but has others")
+
+
+def test_a_file_whose_maker_was_killed_before_it_had_written_is_made_anew(tmp_path: Path) -> None:
+    (tmp_path / "run.sqlite").touch()
+    with Store(tmp_path / "run.sqlite") as store:
+        store.add([scored(0)], seconds={}, now=1.0)
+        assert list(store.evaluations()) == [scored(0)]
+
+
+def test_only_the_last_snapshot_is_kept_and_comes_back_as_it_was(tmp_path: Path) -> None:
+    states = [{"random": {"state": 2**127 + i, "name": "ℵ"}, "row": [0.1, -math.inf, None, [i]]} for i in range(3)]
+    with Store(tmp_path / "run.sqlite") as store:
+        assert store.snapshot() is None
+        for i, state in enumerate(states):
+            store.set_snapshot(Snapshot(i, 10 * i, "a test", state))
+    with Store(tmp_path / "run.sqlite") as store:
+        assert store.snapshot() == Snapshot(2, 20, "a test", states[2])
+
+
+@pytest.mark.parametrize("state", ["", "[" * 100_000, "[1]", '{"a": ' + "1" * 5000 + "}"])
+def test_a_snapshot_that_is_no_state_is_an_error_in_words(tmp_path: Path, state: str) -> None:
+    path = tmp_path / "run.sqlite"
+    Store(path).close()
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.execute("INSERT INTO snapshot VALUES (0, 1, 1, '', ?)", (state,))
+    with Store(path) as store, pytest.raises(RunFolderError, match="the optimizer's state kept there"):
+        store.snapshot()
+
+
+def test_terms_are_named_in_the_order_in_which_they_came() -> None:
+    def of(number: int, *names: str) -> Evaluation:
+        return replace(scored(number), score=Score(1.0, 0.5, dict.fromkeys(names, 0.0)))
+
+    with Store() as store:
+        store.add([of(0, "b", "a"), of(1, "c", "a"), replace(of(2), status="bounded")], seconds={}, now=1.0)
+        assert store.terms() == ["b", "a", "c"]
 
 
 def test_a_generation_that_would_be_asked_otherwise_is_refused(run: Path) -> None:

@@ -14,9 +14,9 @@ are checked against them, and the table of options is made from them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -245,4 +245,26 @@ class HasRefit(Protocol):
 
     def refit(self, values: Mapping[str, float]) -> None:
         """Key → its current fitness, for every scored candidate so far. Called before each ``tell``."""
+        ...
+
+
+@runtime_checkable
+class HasState(Protocol):
+    """An optimizer that can be brought back at once. One without is told all generations again when a run goes on."""
+
+    def state(self) -> Mapping[str, Any]:
+        """What the next asks depend on besides the evaluations told. Asked after a whole generation was told.
+
+        Plain data that JSON can write: numbers, text, None, lists, and mappings with text keys. Such are also a
+        ``numpy.random.Generator``'s ``bit_generator.state``. It is read back from a file that may come from a stranger.
+        """
+        ...
+
+    def restore(self, state: Mapping[str, Any], told: Iterable[Evaluation]) -> None:
+        """Make a fresh optimizer ask what the one that gave ``state`` would have asked next.
+
+        Args:
+            state: as :meth:`state` gave it; lists where there were tuples.
+            told: every evaluation that was told, in order, read from the store one by one.
+        """
         ...

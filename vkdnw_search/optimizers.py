@@ -1,7 +1,6 @@
 """Propose genomes and learn from their scores: evolution, aging evolution, random search, score against FLOPs.
 
-pymoo selects, crosses over and decides who survives; this file takes turns with the search and translates. Nothing
-here is ever pickled: the same tells bring any of these optimizers back to the same state.
+Nothing here is ever pickled: the same tells, or a state in plain data, bring any of these optimizers back.
 """
 
 # mypy: disallow-subclassing-any=False
@@ -9,36 +8,30 @@ here is ever pickled: the same tells bring any of these optimizers back to the s
 from __future__ import annotations
 
 import math
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
-import numpy as np
 from annotated_types import Interval
 from pymoo.algorithms.base.genetic import GeneticAlgorithm
 from pymoo.algorithms.moo.nsga2 import NSGA2, binary_tournament
 from pymoo.algorithms.soo.nonconvex.ga import GA
-from pymoo.config import Config
 from pymoo.core.crossover import Crossover
 from pymoo.core.population import Population
-from pymoo.core.problem import Problem as PymooProblem
-from pymoo.core.selection import Selection
-from pymoo.core.termination import NoTermination
 from pymoo.operators.crossover.ux import UX
 from pymoo.operators.selection.tournament import TournamentSelection
 from pymoo.util.optimum import filter_optimum
 
-from vkdnw_search.breeding import Breeding, RandomSampling, Tournament, genomes_of
+from vkdnw_search.breeding import Tournament
 from vkdnw_search.contracts import Problem
+from vkdnw_search.evolving import Evolves
 from vkdnw_search.records import Evaluation, Genome
-from vkdnw_search.seeding import seed_from
 from vkdnw_search.turns import Children, CrossoverShare, Moves, RepairTries, Survivors, TakesTurns
 
 __all__ = ["AgingEvolution", "Evolution", "FrontPoint", "Nsga2", "RandomSearch"]
 
-FAILED = 1.0
-"""Violation of a candidate within the limits but without a usable score: as bad as a limit exceeded twofold."""
+ROOM = 10_000
+"""Scored candidates that are kept before those which others beat are dropped."""
 
 
 class RandomSearch(TakesTurns):
@@ -59,86 +52,7 @@ class RandomSearch(TakesTurns):
         pass
 
 
-class _Evolves(TakesTurns):
-    """A pymoo algorithm behind ask and tell."""
-
-    _objectives = 1
-
-    def __init__(
-        self,
-        problem: Problem,
-        algorithm: type[GeneticAlgorithm],
-        *,
-        population: int,
-        children: int,
-        selection: Selection,
-        crossover: Crossover,
-        moves: float,
-        repair_tries: int,
-    ) -> None:
-        super().__init__(problem, repair_tries=repair_tries)
-        Config.warnings["not_compiled"] = False  # pymoo would print it on stdout
-        breeding = Breeding(
-            problem, self._unseen, selection=selection, crossover=crossover, moves=moves, repair_tries=repair_tries
-        )
-        self._algorithm = algorithm(
-            pop_size=population,
-            n_offsprings=children,
-            sampling=RandomSampling(self._unseen),
-            mating=breeding,
-            eliminate_duplicates=False,  # Unseen and Breeding do it, against the whole history
-        )
-        genes = problem.space.genes
-        last = np.array([len(gene.choices) - 1 for gene in genes])
-        self._algorithm.setup(
-            PymooProblem(n_var=len(genes), n_obj=self._objectives, n_ieq_constr=1, xl=0 * last, xu=last, vtype=int),
-            termination=NoTermination(),
-            seed=seed_from(problem.seed, "optimizer", type(self).__name__),
-        )
-        self._offspring = Population.empty()
-        self._fitness: Mapping[str, float] = {}
-
-    def survivors(self) -> list[str]:
-        """Keys of the present population."""
-        return [member.data["key"] for member in self._members()]
-
-    def refit(self, values: Mapping[str, float]) -> None:
-        """Take over changed fitness, key → value, for the population and for what the next ``tell`` brings."""
-        self._fitness = values
-        for member in self._members():
-            if member.data["key"] in values:
-                self._fit(member, values[member.data["key"]])
-
-    def _members(self) -> Sequence[Any]:
-        return () if self._algorithm.pop is None else self._algorithm.pop
-
-    def _propose(self) -> list[Genome]:
-        offspring = self._algorithm.ask()
-        self._offspring = Population.empty() if offspring is None else offspring  # None: nothing new is left
-        return genomes_of(self._offspring)
-
-    def _learn(self, evaluations: Sequence[Evaluation]) -> None:
-        told = self._offspring[: len(evaluations)]
-        for member, evaluation in zip(told, evaluations, strict=True):
-            score = evaluation.score.value if evaluation.score is not None else math.nan
-            usable = evaluation.status in ("scored", "bounded")
-            member.data.update(key=evaluation.key, flops=evaluation.cost.flops, status=evaluation.status)
-            value = self._fitness.get(evaluation.key, score) if usable else math.nan
-            self._fit(member, value, evaluation.violation)
-        self._algorithm.tell(infills=told)
-
-    def _fit(self, member: Any, value: float, violation: float = 0.0) -> None:
-        """Give a pymoo individual its objectives and its constraint, all finite; pymoo minimises."""
-        member.data["value"] = value
-        if math.isfinite(value):
-            excess = 0.0
-        else:
-            value, excess = 0.0, min(violation, sys.float_info.max) if violation > 0 else FAILED
-        member.F = np.array([-value, member.data["flops"]], dtype=float)[: self._objectives]
-        member.G = member.CV = np.array([excess])
-
-
-class Evolution(_Evolves):
+class Evolution(Evolves):
     """Evolution in which the best of parents and children survive: pymoo's GA with μ + λ survival.
 
     Parents win a tournament of two, are mixed gene by gene or copied, and every child is mutated.
@@ -191,7 +105,7 @@ class _KeepNewest(GeneticAlgorithm):
         self.opt = filter_optimum(Population.merge(self.opt, self.off), least_infeasible=True)
 
 
-class AgingEvolution(_Evolves):
+class AgingEvolution(Evolves):
     """Regularized evolution: the oldest die, whatever their score (Real et al. 2019, arXiv 1802.01548, algorithm 1).
 
     A parent is the best of ``sample`` members drawn with replacement, a child its mutation. Here ``children`` are
@@ -237,7 +151,7 @@ class FrontPoint:
     flops: int
 
 
-class Nsga2(_Evolves):
+class Nsga2(Evolves):
     """Score against FLOPs: NSGA-II (Deb et al. 2002, doi 10.1109/4235.996017), for the whole front at once."""
 
     _objectives = 2
@@ -263,6 +177,7 @@ class Nsga2(_Evolves):
             repair_tries=repair_tries,
         )
         self._scored: list[FrontPoint] = []
+        self._room = ROOM
 
     def front(self) -> list[FrontPoint]:
         """Of all candidates ever scored those that none beats, from the fewest FLOPs to the most.
@@ -276,9 +191,25 @@ class Nsga2(_Evolves):
                 front.append(point)
         return front
 
+    def state(self) -> dict[str, Any]:
+        """As of all evolving optimizers, and whether fitness changes."""
+        return {**super().state(), "refitted": bool(self._fitness)}
+
+    def restore(self, state: Mapping[str, Any], told: Iterable[Evaluation]) -> None:
+        """Be as the optimizer that gave ``state`` after ``told``, all evaluations from the first on."""
+        super().restore(state, (self._recorded(e, refitted=bool(state["refitted"])) for e in told))
+
     def _learn(self, evaluations: Sequence[Evaluation]) -> None:
         super()._learn(evaluations)
         for evaluation in evaluations:
-            if evaluation.status == "scored" and evaluation.score is not None:
-                number, flops = evaluation.number, evaluation.cost.flops
-                self._scored.append(FrontPoint(number, evaluation.key, evaluation.score.value, flops))
+            self._recorded(evaluation, refitted=bool(self._fitness))
+
+    def _recorded(self, evaluation: Evaluation, *, refitted: bool) -> Evaluation:
+        """Keep what may be on the front: all that is scored where fitness changes, else only what none beats so far."""
+        if evaluation.status == "scored" and evaluation.score is not None:
+            number, flops = evaluation.number, evaluation.cost.flops
+            self._scored.append(FrontPoint(number, evaluation.key, evaluation.score.value, flops))
+        if not refitted and len(self._scored) > self._room:
+            self._scored = self.front()
+            self._room = ROOM + 2 * len(self._scored)
+        return evaluation

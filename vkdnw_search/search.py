@@ -78,6 +78,7 @@ def search(
 
 def explore(optimizer: Optimizer, session: Session) -> str:
     """Take turns until the session is over or the optimizer has nothing left. Returns why it ended."""
+    session.resume(optimizer)
     while not (ended := session.over()):
         genomes = optimizer.ask()
         if not genomes:
@@ -85,5 +86,6 @@ def explore(optimizer: Optimizer, session: Session) -> str:
         evaluations = session.evaluate(genomes, optimizer)
         session.refit(optimizer, evaluations)
         optimizer.tell(evaluations)
+        session.keep(optimizer)
         LOGGER.info("generation %d: %d candidates so far", session.generation, session.number)
     return ended

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
+from importlib.metadata import version
 
-from vkdnw_search.contracts import HasRefit, HasRelativeFitness, HasThreshold, Optimizer
+from vkdnw_search.contracts import HasRefit, HasRelativeFitness, HasState, HasThreshold, Optimizer
+from vkdnw_search.errors import RunFolderError
 from vkdnw_search.evaluate import Evaluator, Task, run_tasks
 from vkdnw_search.records import Cost, Evaluation, Genome, Score
 from vkdnw_search.sections import Stop
 from vkdnw_search.standing import Standing
-from vkdnw_search.store import Store
+from vkdnw_search.store import Snapshot, Store
+
+LOGGER = logging.getLogger(__name__)
+
+SPACING = 100
+"""Candidates from one snapshot of the optimizer to the next: telling it so many again takes a second at most."""
 
 Listener = Callable[[Evaluation], None]
 
@@ -45,7 +54,8 @@ class Session:
         self._stop, self._standing, self._listener, self._stopped = stop, standing, listener, stopped
         self._started = time.monotonic() - store.elapsed()
         self._scores: dict[str, Score] = {}
-        self.number = self.generation = 0
+        self.number = self.generation = self._kept = 0
+        self._whole = False  # whether all that was asked last has been evaluated
 
     def seconds(self) -> float:
         """Of running so far, earlier sittings included."""
@@ -63,6 +73,50 @@ class Session:
             return f"the {self._stop.seconds:g} seconds asked for are over"
         return ""
 
+    def resume(self, optimizer: Optimizer) -> None:
+        """Go on from the last snapshot of the optimizer, or from the start: what is known is not evaluated again.
+
+        Another version might read a snapshot differently. It starts from the beginning, and every generation that it
+        asks is compared with the stored one.
+
+        Raises:
+            RunFolderError: what is stored is damaged.
+        """
+        snapshot = self._store.snapshot()
+        if snapshot is None or not isinstance(optimizer, HasState) or snapshot.made_by != _maker(optimizer):
+            return
+        told = self._told(snapshot.number)
+        try:
+            optimizer.restore(snapshot.state, told)
+            deque(told, maxlen=0)  # an optimizer need not listen to the end
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
+            raise RunFolderError(
+                f"{self._store.path}: the optimizer's state and the candidates must be as they were written, but are "
+                f"not: {type(error).__name__}: {error}. Nothing was changed; choose another folder with --out"
+            ) from error
+        self.number, self.generation, self._kept = snapshot.number, snapshot.generation, snapshot.number
+        self.refit(optimizer, ())
+        LOGGER.info("went on after %d candidates", self.number)
+
+    def _told(self, count: int) -> Iterator[Evaluation]:
+        """The first ``count`` evaluations as they were told, while this session takes them into account."""
+        relative = isinstance(self._evaluator.proxy, HasRelativeFitness)
+        for number, evaluation in zip(range(count), self._store.evaluations(count=count), strict=True):
+            if evaluation.number != number:
+                raise LookupError(f"candidate {number} is missing")
+            self._standing.add((evaluation,))
+            if relative:
+                self._remember((evaluation,))
+            self._listener(evaluation)
+            yield evaluation
+
+    def keep(self, optimizer: Optimizer) -> None:
+        """Take a snapshot, if the last was taken long ago and a whole generation was told."""
+        if isinstance(optimizer, HasState) and self._whole and self.number - self._kept >= SPACING:
+            state = optimizer.state()
+            self._store.set_snapshot(Snapshot(self.generation, self.number, _maker(optimizer), state))
+            self._kept = self.number
+
     def evaluate(self, genomes: Sequence[Genome], optimizer: Optimizer) -> list[Evaluation]:
         """The outcomes of one generation, in order; fewer than asked where a limit ends the run."""
         self._store.start_generation(self.generation, first=self.number, genomes=genomes)
@@ -71,7 +125,7 @@ class Session:
         def threshold(cost: Cost) -> float:
             return min(survives, self._standing.least(cost))
 
-        genomes = genomes[: self._stop.evaluations - self.number]
+        asked, genomes = len(genomes), genomes[: self._stop.evaluations - self.number]
         known = {e.number: e for e in self._store.evaluations(first=self.number, count=len(genomes))}
         prepared: list[Evaluation] = []
         tasks: list[tuple[int, Task]] = []
@@ -89,15 +143,20 @@ class Session:
             genome = genomes[number - self.number]
             evaluation = self._evaluator.conclude(outcome, genome, number=number, generation=self.generation)
             self._record(known, [evaluation], {number: outcome.seconds})
-        return self._ended(known, len(genomes))
+        done = self._ended(known, len(genomes))
+        self._whole = len(done) == asked
+        return done
 
     def refit(self, optimizer: Optimizer, evaluations: Sequence[Evaluation]) -> None:
         """Where fitness is relative, tell the optimizer what that of every candidate is now."""
         proxy = self._evaluator.proxy
         if isinstance(proxy, HasRelativeFitness) and isinstance(optimizer, HasRefit):
-            self._scores |= {e.key: e.score for e in evaluations if e.status == "scored" and e.score is not None}
+            self._remember(evaluations)
             fitness = proxy.fitness(list(self._scores.values())) if self._scores else ()
             optimizer.refit(dict(zip(self._scores, map(float, fitness), strict=True)))
+
+    def _remember(self, evaluations: Sequence[Evaluation]) -> None:
+        self._scores |= {e.key: e.score for e in evaluations if e.status == "scored" and e.score is not None}
 
     def _ended(self, known: dict[int, Evaluation], asked: int) -> list[Evaluation]:
         """Evaluations in order up to the first that is missing; count the generation if none is."""
@@ -121,3 +180,9 @@ class Session:
 
     def _late(self) -> bool:
         return self._stop.seconds is not None and self.seconds() >= self._stop.seconds
+
+
+def _maker(optimizer: Optimizer) -> str:
+    """The optimizer and the versions on which its next asks depend."""
+    packages = (f"{name} {version(name)}" for name in ("vkdnw-search", "numpy", "pymoo"))
+    return ", ".join((f"{type(optimizer).__module__}.{type(optimizer).__qualname__}", *packages))

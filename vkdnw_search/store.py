@@ -11,17 +11,19 @@ import json
 import math
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
+from vkdnw_search.database import Form, open_database
 from vkdnw_search.errors import RunFolderError
 from vkdnw_search.records import Cost, Evaluation, Genome, Score
 
-APPLICATION_ID = 0x766B646E
-"""ASCII "vkdn": tells our databases from others' (see https://www.sqlite.org/pragma.html#pragma_application_id)."""
-SCHEMA_VERSION = 1
-
-_SCHEMA = """
+RUN = Form(
+    what="the database of a run",
+    application_id=0x766B646E,  # ASCII "vkdn"
+    version=2,
+    schema="""
 CREATE TABLE generation (number INTEGER PRIMARY KEY, first INTEGER NOT NULL, genomes TEXT NOT NULL) STRICT;
 CREATE TABLE evaluation (
     number INTEGER PRIMARY KEY, generation INTEGER NOT NULL, genome TEXT NOT NULL, key TEXT NOT NULL,
@@ -31,8 +33,30 @@ CREATE TABLE evaluation (
     value REAL, standard_error REAL, terms TEXT
 ) STRICT;
 CREATE TABLE timing (number INTEGER PRIMARY KEY, finished REAL NOT NULL, seconds REAL NOT NULL) STRICT;
+CREATE TABLE snapshot (
+    place INTEGER PRIMARY KEY CHECK (place = 0),
+    generation INTEGER NOT NULL, number INTEGER NOT NULL, made_by TEXT NOT NULL, state TEXT NOT NULL
+) STRICT;
 CREATE TABLE note (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
-"""
+""",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """An optimizer's state at the end of a generation.
+
+    Attributes:
+        generation: the next one.
+        number: of the next candidate: all before it were told.
+        made_by: the versions that made it; others may read it differently.
+        state: plain data, as :class:`vkdnw_search.contracts.HasState` has it.
+    """
+
+    generation: int
+    number: int
+    made_by: str
+    state: Mapping[str, Any]
 
 
 class Store:
@@ -46,23 +70,8 @@ class Store:
     """
 
     def __init__(self, path: Path | None = None) -> None:
-        fresh = path is None or not path.exists()
         self.path = path
-        self._db = sqlite3.connect(":memory:" if path is None else path, isolation_level=None)
-        try:
-            if fresh:
-                self._create()
-            else:
-                self._check()
-        except sqlite3.DatabaseError as error:
-            self._db.close()
-            raise RunFolderError(
-                f"{path}: must be the database of a run, but cannot be read as one: {error}. "
-                "Nothing was changed; choose another folder with --out"
-            ) from error
-        except RunFolderError:
-            self._db.close()
-            raise
+        self._db = open_database(path, RUN)
 
     def __enter__(self) -> Self:
         return self
@@ -73,32 +82,6 @@ class Store:
     def close(self) -> None:
         """Close the database."""
         self._db.close()
-
-    def _create(self) -> None:
-        self._db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        self._pragmas()
-        self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-
-    def _check(self) -> None:
-        """Only read until it is certain that the file is ours."""
-        application, version = (
-            self._db.execute(f"PRAGMA {p}").fetchone()[0] for p in ("application_id", "user_version")
-        )
-        if application != APPLICATION_ID:
-            raise RunFolderError(f"{self.path}: must be the database of a run, but is some other database")
-        if version != SCHEMA_VERSION:
-            raise RunFolderError(
-                f"{self.path}: must have schema version {SCHEMA_VERSION}, but has {version}: it was written by another "
-                "version of vkdnw-search. Use that version, or choose another folder with --out"
-            )
-        verdict = self._db.execute("PRAGMA quick_check").fetchone()[0]
-        if verdict != "ok":
-            raise RunFolderError(f"{self.path}: the database is damaged ({verdict}). Nothing was changed")
-        self._pragmas()
-
-    def _pragmas(self) -> None:
-        for pragma in ("trusted_schema = OFF", "journal_mode = WAL", "synchronous = NORMAL"):
-            self._db.execute(f"PRAGMA {pragma}")
 
     def start_generation(self, number: int, *, first: int, genomes: Sequence[Genome]) -> None:
         """Store what was asked, before any of it is evaluated; on a resumed run check that it is the same.
@@ -132,16 +115,43 @@ class Store:
                 [(e.number, now, seconds.get(e.number, 0.0)) for e in evaluations],
             )
 
+    def set_snapshot(self, snapshot: Snapshot) -> None:
+        """Keep the optimizer's state, in place of the one before."""
+        row = (snapshot.generation, snapshot.number, snapshot.made_by, json.dumps(snapshot.state))
+        self._db.execute("INSERT OR REPLACE INTO snapshot VALUES (0, ?, ?, ?, ?)", row)
+
+    def snapshot(self) -> Snapshot | None:
+        """The optimizer's state as it was kept last.
+
+        Raises:
+            RunFolderError: it is not what this program writes.
+        """
+        row = self._db.execute("SELECT generation, number, made_by, state FROM snapshot").fetchone()
+        if row is None:
+            return None
+        try:
+            state = json.loads(row[3])
+        except (ValueError, RecursionError) as error:
+            raise RunFolderError(f"{self.path}: the optimizer's state kept there is damaged: {error}") from error
+        if not isinstance(state, dict):
+            raise RunFolderError(f"{self.path}: the optimizer's state kept there must be a mapping, but is not")
+        return Snapshot(row[0], row[1], row[2], state)
+
     def _transaction(self) -> sqlite3.Connection:
         self._db.execute("BEGIN")
         return self._db  # commits on success and rolls back on an exception
 
     def evaluations(self, *, first: int = 0, count: int | None = None) -> Iterator[Evaluation]:
         """Stored evaluations from number ``first`` on, in order."""
-        last = math.inf if count is None else first + count
+        last = 2**62 if count is None else first + count
         query = "SELECT * FROM evaluation WHERE number >= ? AND number < ? ORDER BY number"
-        for row in self._db.execute(query, (first, last if count is not None else 2**62)):
+        for row in self._db.execute(query, (first, last)):
             yield _evaluation(row)
+
+    def terms(self) -> list[str]:
+        """Names of all terms of scores, in the order in which they came first."""
+        texts = self._db.execute("SELECT terms FROM evaluation WHERE terms IS NOT NULL ORDER BY number")
+        return list(dict.fromkeys(name for (text,) in texts for name in json.loads(text)))
 
     def best(self, count: int) -> list[Evaluation]:
         """The ``count`` highest scores; of equals the first found."""

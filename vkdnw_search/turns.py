@@ -6,8 +6,8 @@ The option types are what a recipe checks its numbers against, and their text is
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any
 
 from annotated_types import Interval
 
@@ -43,7 +43,7 @@ class TakesTurns(ABC):
                 f"{'only a part' if self._ended else 'nothing'} was. Tell the outcome of every genome asked."
             )
         self._asked = self._propose()
-        self._unseen.mark(self._asked)
+        self._unseen.mark(map(self._unseen.key, self._asked))
         return list(self._asked)
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
@@ -63,6 +63,15 @@ class TakesTurns(ABC):
         self._asked = []
         if evaluations:
             self._learn(evaluations)
+
+    def state(self) -> dict[str, Any]:
+        """What the next asks depend on besides the evaluations told, as plain data."""
+        return {"unseen": self._unseen.state()}
+
+    def restore(self, state: Mapping[str, Any], told: Iterable[Evaluation]) -> None:
+        """Be as the optimizer that gave ``state`` after ``told``, all evaluations from the first on."""
+        self._unseen.mark(evaluation.key for evaluation in told)
+        self._unseen.restore(state["unseen"])
 
     @abstractmethod
     def _propose(self) -> list[Genome]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -44,20 +46,41 @@ class Unseen:
         self._problem = problem
         self._tries = repair_tries
         self._rng = np.random.default_rng(seed_from(problem.seed, "optimizer", "unseen"))
-        self._asked: set[str] = set()
-        self._walks = math.prod(len(gene.choices) for gene in problem.space.genes) <= WALK_LIMIT
-        self._source = self._feasible_first() if repair_tries else self._genomes()
+        self._asked: set[bytes] = set()
+        self._choosy = repair_tries > 0  # infeasible genomes are left out or repaired
+        self._refused: list[Genome] = []  # in a row, since the last that was taken
+        self._sizes = [len(gene.choices) for gene in problem.space.genes]
+        self._walks = math.prod(self._sizes) <= WALK_LIMIT
+        self._begin_walk()
 
-    def mark(self, genomes: Iterable[Genome]) -> None:
-        """These are asked now and will never be new again."""
-        self._asked.update(map(self.key, genomes))
+    def mark(self, keys: Iterable[str]) -> None:
+        """Networks with these keys are asked and will never be new again."""
+        self._asked.update(map(_digest, keys))
+
+    def state(self) -> dict[str, Any]:
+        """Where the draws are, as plain data: all but the keys marked."""
+        return {
+            "random": self._rng.bit_generator.state,
+            "walk": self._before,
+            "place": self._place,
+            "choosy": self._choosy,
+            "refused": self._refused,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go where the draws were when :meth:`state` was asked; keys are marked apart from that."""
+        self._rng.bit_generator.state = state["walk"]
+        self._begin_walk()
+        self._rng.bit_generator.state = state["random"]
+        self._place, self._choosy = int(state["place"]), bool(state["choosy"])
+        self._refused = [tuple(map(int, genome)) for genome in state["refused"]]
 
     def new(self, genomes: Sequence[Genome], *, besides: Collection[Genome] = ()) -> list[int]:
         """Positions of the genomes that were never asked and are not among ``besides`` or before in the list."""
         taken = set(map(self.key, besides))
         positions = []
         for position, key in enumerate(map(self.key, genomes)):
-            if key not in self._asked and key not in taken:
+            if key not in taken and _digest(key) not in self._asked:
                 taken.add(key)
                 positions.append(position)
         return positions
@@ -71,40 +94,53 @@ class Unseen:
         drawn: list[Genome] = []
         known = 0
         while len(drawn) < count and (self._walks or known < PATIENCE):
-            genome = next(self._source, None)
+            genome = self._next()
             if genome is None:
                 break
             key = self.key(genome)
             known += 1
-            if key not in self._asked and key not in taken:
+            if key not in taken and _digest(key) not in self._asked:
                 taken.add(key)
                 drawn.append(genome)
                 known = 0
         return drawn
 
-    def _genomes(self) -> Iterator[Genome]:
-        """The whole space once in a random order; or, if it is large, random genomes for ever."""
-        genes = self._problem.space.genes
-        if self._walks:
-            sizes = [len(gene.choices) for gene in genes]
-            yield from (_digits(number, sizes) for number in self._rng.permutation(math.prod(sizes)))
-        while not self._walks:
-            yield random_genome(genes, self._rng)
+    def _begin_walk(self) -> None:
+        """A new random order, where the space is walked through."""
+        self._before = self._rng.bit_generator.state
+        self._order = self._rng.permutation(math.prod(self._sizes)) if self._walks else np.empty(0, dtype=int)
+        self._place = 0
 
-    def _feasible_first(self) -> Iterator[Genome]:
-        """The same without infeasible ones, of which some come repaired; at the end of a walk they come as they are."""
-        violation = self._problem.violation
-        refused: list[Genome] = []
-        for genome in self._genomes():
-            if violation(genome) <= 0:
-                refused.clear()
-                yield genome
-                continue
-            refused.append(genome)
-            if len(refused) == REFUSALS:
-                yield repair(min(refused, key=violation), self._problem, self._rng, self._tries)
-                refused.clear()
-        yield from self._genomes()
+    def _next(self) -> Genome | None:
+        """The next to consider; None at the end of the space."""
+        while (genome := self._any()) is not None:
+            if not self._choosy or self._problem.violation(genome) <= 0:
+                self._refused.clear()
+                return genome
+            self._refused.append(genome)
+            if len(self._refused) == REFUSALS:
+                nearest = min(self._refused, key=self._problem.violation)
+                self._refused.clear()
+                return repair(nearest, self._problem, self._rng, self._tries)
+        if not self._choosy:
+            return None
+        self._choosy = False  # nothing feasible is left: all others as they are
+        self._begin_walk()
+        return self._any()
+
+    def _any(self) -> Genome | None:
+        """The next of the walk, None at its end; or, if the space is large, a random genome."""
+        if not self._walks:
+            return random_genome(self._problem.space.genes, self._rng)
+        if self._place == len(self._order):
+            return None
+        self._place += 1
+        return _digits(self._order[self._place - 1], self._sizes)
+
+
+def _digest(key: str) -> bytes:
+    """Stands for a key in memory, which holds millions of them."""
+    return hashlib.blake2b(key.encode(), digest_size=16).digest()
 
 
 def _digits(number: int, sizes: Sequence[int]) -> Genome:

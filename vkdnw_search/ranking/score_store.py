@@ -7,21 +7,21 @@ accuracy columns; a proxy that is asked for later is computed for the networks t
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from vkdnw_search.database import Form, open_database
 from vkdnw_search.errors import RunFolderError
 
 __all__ = ["PartScore", "ScoreStore"]
 
-APPLICATION_ID = 0x766B726B
-"""ASCII "vkrk": tells our databases from others'."""
-SCHEMA_VERSION = 1
-
-_SCHEMA = """
+STUDY = Form(
+    what="the database of a ranking study",
+    application_id=0x766B726B,  # ASCII "vkrk"
+    version=1,
+    schema="""
 CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE proxy (number INTEGER PRIMARY KEY, identity TEXT NOT NULL UNIQUE, forwards REAL) STRICT;
 CREATE TABLE score (
@@ -29,7 +29,8 @@ CREATE TABLE score (
     status TEXT NOT NULL, reason TEXT NOT NULL, terms TEXT NOT NULL,
     PRIMARY KEY (key, seed, proxy)
 ) STRICT, WITHOUT ROWID;
-"""
+""",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +61,12 @@ class ScoreStore:
 
     def __init__(self, folder: Path, *, space: str) -> None:
         self.path = folder / "scores.sqlite"
-        fresh = not self.path.exists()
-        if fresh:
+        if not self.path.exists():
             _must_be_empty(folder)
             folder.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(self.path, isolation_level=None, timeout=1.0)
+        self._db = open_database(self.path, STUDY, alone=True)
         try:
-            self._open(fresh=fresh, space=space)
-        except sqlite3.DatabaseError as error:
-            self._db.close()
-            raise RunFolderError(
-                f"{self.path}: must be the database of a ranking study that no other process holds, but: {error}. "
-                "Nothing was changed; choose another folder with --out"
-            ) from error
+            self._must_be_of(space)
         except RunFolderError:
             self._db.close()
             raise
@@ -83,28 +77,15 @@ class ScoreStore:
     def __exit__(self, *_: object) -> None:
         self._db.close()
 
-    def _open(self, *, fresh: bool, space: str) -> None:
-        for pragma in (
-            "trusted_schema = OFF",
-            "locking_mode = EXCLUSIVE",
-            "journal_mode = WAL",
-            "synchronous = NORMAL",
-        ):
-            self._db.execute(f"PRAGMA {pragma}")
-        if fresh:
-            self._db.executescript(
-                f"BEGIN; {_SCHEMA} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION}; "
-                "COMMIT;"
-            )
-            self._db.execute("INSERT INTO about VALUES ('space', ?)", (space,))
-        marks = tuple(self._db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
-        if marks != (APPLICATION_ID, SCHEMA_VERSION):
-            raise RunFolderError(f"{self.path}: must be the database of a ranking study of this version, but is not")
+    def _must_be_of(self, space: str) -> None:
+        """Refuse scores of another space; in a fresh file note which space it is."""
         there = self._db.execute("SELECT value FROM about WHERE name = 'space'").fetchone()
-        if there != (space,):
+        if there is None:
+            self._db.execute("INSERT INTO about VALUES ('space', ?)", (space,))
+        elif there != (space,):
             raise RunFolderError(
-                f"{self.path}: must hold scores of {space}, but holds those of {there and there[0]}. Nothing was "
-                "changed; choose another folder with --out"
+                f"{self.path}: must hold scores of {space}, but holds those of {there[0]}. Nothing was changed; choose "
+                "another folder with --out"
             )
 
     def done(self, key: str, seed: int) -> set[str]:

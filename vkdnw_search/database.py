@@ -1,0 +1,106 @@
+"""Open a SQLite file that is ours, or make it; refuse any other and leave it as it is."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+
+from vkdnw_search.errors import RunFolderError
+
+__all__ = ["Form", "open_database"]
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What tells our databases of one kind from all others.
+
+    Attributes:
+        what: the kind in words, such as "the database of a run".
+        application_id: four bytes (see https://www.sqlite.org/pragma.html#pragma_application_id).
+        version: of the schema; another one is refused.
+        schema: SQL that makes the tables.
+    """
+
+    what: str
+    application_id: int
+    version: int
+    schema: str
+
+
+def open_database(path: Path | None, form: Form, *, alone: bool = False) -> sqlite3.Connection:
+    """A connection to the file, in autocommit mode and with a write-ahead log.
+
+    Until it is certain that the file is ours it is only read, and nothing in it is trusted: neither functions that its
+    schema calls nor triggers and views, since its schema has to be the very one of ``form``.
+
+    Args:
+        path: made if it is not there, or empty; None keeps everything in memory.
+        form: what the file must be.
+        alone: keep other processes out as long as the connection is open.
+
+    Raises:
+        RunFolderError: the file is something else, of another version, damaged or in use.
+    """
+    database = sqlite3.connect(":memory:" if path is None else path, isolation_level=None, timeout=1.0)
+    try:
+        database.execute("PRAGMA trusted_schema = OFF")
+        if alone:
+            database.execute("PRAGMA locking_mode = EXCLUSIVE")
+        fresh = _value(database, "page_count") == 0  # also where the process that made it was killed on the way
+        if not fresh:
+            _check(database, form, path)
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = NORMAL")  # a commit survives the process; the last ones no power cut
+        if fresh:
+            _create(database, form)
+    except sqlite3.DatabaseError as error:
+        database.close()
+        raise RunFolderError(
+            f"{path}: must be {form.what}, but cannot be read as one: {error}. Nothing was changed; choose another "
+            "folder with --out"
+        ) from error
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _create(database: sqlite3.Connection, form: Form) -> None:
+    database.executescript(
+        f"BEGIN; {form.schema} PRAGMA application_id = {form.application_id}; PRAGMA user_version = {form.version}; "
+        "COMMIT;"
+    )
+
+
+def _check(database: sqlite3.Connection, form: Form, path: Path | None) -> None:
+    if _value(database, "application_id") != form.application_id:
+        raise RunFolderError(f"{path}: must be {form.what}, but is some other database")
+    version = _value(database, "user_version")
+    if version != form.version:
+        raise RunFolderError(
+            f"{path}: must have schema version {form.version}, but has {version}: it was written by another version of "
+            "vkdnw-search. Nothing was changed; use that version, or choose another folder with --out"
+        )
+    verdict = _value(database, "quick_check")
+    if verdict != "ok":
+        raise RunFolderError(f"{path}: the database is damaged ({verdict}). Nothing was changed")
+    if _schema(database) != _expected(form):
+        raise RunFolderError(f"{path}: must have the tables of {form.what}, but has others. Nothing was changed")
+
+
+def _value(database: sqlite3.Connection, pragma: str) -> object:
+    return database.execute(f"PRAGMA {pragma}").fetchone()[0]
+
+
+def _schema(database: sqlite3.Connection) -> list[tuple[str, str]]:
+    return list(database.execute("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name"))
+
+
+def _expected(form: Form) -> list[tuple[str, str]]:
+    database = sqlite3.connect(":memory:")
+    try:
+        database.executescript(form.schema)
+        return _schema(database)
+    finally:
+        database.close()
