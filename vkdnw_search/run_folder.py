@@ -1,7 +1,7 @@
 """The folder of a run: what is in it, who may write to it, and whether a run may continue there.
 
 recipe.yaml        the recipe with every default written out: run it again and get the same
-environment.json   versions, processor, threads
+environment.json   versions, processor, threads, commit
 run.sqlite         every candidate (see store.py)
 run.log
 results.csv        every candidate, as a table
@@ -18,7 +18,9 @@ import logging
 import os
 import platform
 import socket
-from collections.abc import Iterable, Sequence
+import subprocess
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Self, get_args
@@ -35,6 +37,9 @@ LOGGER = logging.getLogger("vkdnw_search")
 
 FREE_TO_CHANGE = ("executor.", "name", "description")
 """Keys that do not change what is found, so that a continued run may differ in them."""
+
+DRAFT = ".part"
+"""At the end of the name of a file that is being written."""
 
 
 class RunFolder:
@@ -58,10 +63,11 @@ class RunFolder:
         try:
             if continues:
                 _must_match(path / "recipe.yaml", recipe)
-            self.store = Store(path / "run.sqlite")
+                self.store = Store(path / "run.sqlite")
             self.write("recipe.yaml", recipe.to_yaml())
             if not continues:
                 self.write("environment.json", json.dumps(environment(), indent=2) + "\n")
+                self.store = Store(path / "run.sqlite")  # last: where it is, all else is
         except BaseException:
             self._release()
             raise
@@ -86,16 +92,14 @@ class RunFolder:
         """Write a file of the folder as a whole or not at all."""
         if self.path is None:
             return
-        target = self.path / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        draft = target.with_name(target.name + ".part")
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(target)
+        with _whole(self.path / name) as file:
+            file.write(text)
 
     def write_results(self, evaluations: Iterable[Evaluation]) -> None:
-        """results.csv: a row for each candidate; the same evaluations give the same bytes."""
+        """results.csv: a row for each candidate; the same evaluations give the same bytes. Holds one at a time."""
         if self.path is not None:
-            self.write("results.csv", results_csv(list(evaluations)))
+            with _whole(self.path / "results.csv") as file:
+                write_table(file, evaluations, self.store.terms())
 
     def write_judgement(self, judgement: Judgement) -> None:
         """finalists.csv: finalists and baselines, with their scores on fresh initializations."""
@@ -115,11 +119,9 @@ def finalists_csv(judgement: Judgement) -> str:
     return text.getvalue()
 
 
-def results_csv(evaluations: Sequence[Evaluation]) -> str:
-    """The table of ``evaluations``, with a column for each term of their scores."""
-    terms = list(dict.fromkeys(term for e in evaluations if e.score is not None for term in e.score.terms))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+def write_table(file: IO[str], evaluations: Iterable[Evaluation], terms: Sequence[str]) -> None:
+    """The table of ``evaluations``, with a column for each of these terms of their scores."""
+    writer = csv.writer(file, lineterminator="\n")
     costs = ("flops", "macs", "parameters", "layers", "tensors", "modules")
     head, tail = ("number", "generation", "status", "score", "standard_error"), ("violation", "reason", "architecture")
     writer.writerow([*head, *(f"score.{term}" for term in terms), *costs, *tail])
@@ -130,7 +132,16 @@ def results_csv(evaluations: Sequence[Evaluation]) -> str:
         writer.writerow(
             [e.number, e.generation, e.status, *score, *values, *numbers, repr(e.violation), e.reason, e.key]
         )
-    return text.getvalue()
+
+
+@contextmanager
+def _whole(target: Path) -> Iterator[IO[str]]:
+    """A file to write that takes the place of ``target`` once it is complete."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = target.with_name(target.name + DRAFT)
+    with draft.open("w", encoding="utf-8", newline="") as file:
+        yield file
+    draft.replace(target)
 
 
 def environment() -> dict[str, object]:
@@ -144,7 +155,22 @@ def environment() -> dict[str, object]:
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "torch_threads": torch.get_num_threads(),
         "cuda": torch.version.cuda if torch.cuda.is_available() else None,
+        "checkout": checkout(Path(__file__).parents[1]),
     }
+
+
+def checkout(root: Path) -> dict[str, object] | None:
+    """Commit of the Git checkout that the program runs from, and whether files differ from it; None if it is none."""
+    if not (root / ".git").exists():
+        return None
+    try:
+        commit, changes = (
+            subprocess.run(["git", "-C", root, *words], capture_output=True, text=True, check=True, timeout=30).stdout
+            for words in (("rev-parse", "HEAD"), ("status", "--porcelain"))
+        )
+    except (OSError, subprocess.SubprocessError):  # no git, or no commit yet
+        return None
+    return {"commit": commit.strip(), "changed": bool(changes.strip())}
 
 
 def _processor() -> str:
@@ -159,11 +185,17 @@ def _processor() -> str:
 def _must_be_ours(path: Path) -> None:
     if path.exists() and not path.is_dir():
         raise RunFolderError(f"{path}: must be a folder, but is a file. Choose another with --out")
-    if path.is_dir() and not (path / "run.sqlite").exists() and any(path.iterdir()):
+    if path.is_dir() and not (path / "run.sqlite").exists() and not _begun(path):
         raise RunFolderError(
             f"{path}: must be empty, or hold a run to continue, but holds other files. Nothing was written; "
             "choose another folder with --out"
         )
+
+
+def _begun(path: Path) -> bool:
+    """Whether nothing is in a folder, or only what a run writes that was killed before its first candidate."""
+    names = {file.name.removesuffix(DRAFT) for file in path.iterdir()}
+    return not names or ("run.lock" in names and names <= {"run.lock", "recipe.yaml", "environment.json"})
 
 
 def _must_match(file: Path, recipe: Recipe) -> None:
