@@ -45,12 +45,21 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join(lines)
 
 
-def finish(figures: dict[str, Any], description: str) -> None:
-    """Write the figures, with the machine, where ``--json FILE`` asks for it."""
-    parser = argparse.ArgumentParser(description=description)
+def arguments(description: str) -> argparse.ArgumentParser:
+    """A parser that knows ``--json FILE``, for benchmarks with options of their own."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
-    file = parser.parse_args().json
+    return parser
+
+
+def conclude(figures: dict[str, Any], file: Path | None) -> None:
+    """Name the machine, and write it with the figures where a file is given."""
     machine = environment()
     print(f"\n{machine['processor']}, {machine['cores']} cores, torch {machine['packages']['torch']}")  # type: ignore[index]
     if file is not None:
         file.write_text(json.dumps({"machine": machine, **figures}, indent=2) + "\n")
+
+
+def finish(figures: dict[str, Any], description: str) -> None:
+    """Write the figures, with the machine, where ``--json FILE`` asks for it."""
+    conclude(figures, arguments(description).parse_args().json)
