@@ -180,6 +180,13 @@ def _export(words: list[str]) -> int:
     return DONE
 
 
+def _score(words: list[str]) -> int:
+    from vkdnw_search.score_command import run_score
+
+    print(run_score(words))
+    return DONE
+
+
 def _report(words: list[str]) -> int:
     from vkdnw_search.report_command import run_report
 
@@ -193,4 +200,5 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "report": _report,
     "doctor": _doctor,
     "rank": _rank,
+    "score": _score,
 }

@@ -31,6 +31,7 @@ from vkdnw_search.sections import (
     Section,
     SpaceSection,
     Stop,
+    fits_a_folder,
 )
 from vkdnw_search.wording import shown
 
@@ -145,7 +146,9 @@ def load_recipe(
         RecipeError: it cannot be found, read or used; all faults at once, one per line.
     """
     if isinstance(source, str | Path):
-        return parse_recipe(_read(source), overrides, source=_label(source), supplied=supplied)
+        recipe = parse_recipe(_read(source), overrides, source=_label(source), supplied=supplied)
+        named = recipe.name is not None or not fits_a_folder(Path(source).stem)
+        return recipe if named else recipe.model_copy(update={"name": Path(source).stem})
     tree = source.resolved() if isinstance(source, Recipe) else plain(source, source="recipe")
     return _checked(tree, {}, overrides, source="recipe", supplied=supplied)
 

@@ -16,8 +16,13 @@ from vkdnw_search.quantities import compact
 from vkdnw_search.wording import shown
 
 
+def fits_a_folder(name: str) -> bool:
+    """Whether ``name`` can be that of a folder on any system."""
+    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name) is not None
+
+
 def _fit_for_a_folder(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
+    if not fits_a_folder(name):
         raise ValueError(
             "must be at most 64 letters, digits, dots, dashes and underscores, the first of the former two"
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import resource
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -27,6 +26,13 @@ def seconds(function: Callable[[], object], *, repeats: int = 5, warm: bool = Tr
     return statistics.median(times)
 
 
+def ratio(function: Callable[[], object], unit: Callable[[], object], *, repeats: int = 15) -> float:
+    """Time of ``function`` in units of ``unit``: the median over pairs run one after the other."""
+    function(), unit()
+    pairs = [(seconds(function, repeats=1, warm=False), seconds(unit, repeats=1, warm=False)) for _ in range(repeats)]
+    return statistics.median(a / b for a, b in pairs)
+
+
 def in_own_process(function: Callable[..., Any], *arguments: Any) -> Any:
     """``function(*arguments)`` in a fresh interpreter, for figures of memory."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
@@ -34,8 +40,9 @@ def in_own_process(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def peak_bytes() -> int:
-    """Largest resident size this process ever had."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """Largest resident size of this process (Linux). ``getrusage`` would count that of the parent it came from."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import random
 from collections import Counter
 from collections.abc import Sequence
@@ -10,27 +11,40 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from search_spaces.nasbench201 import NasBench201
 from vkdnw_search import load_recipe
 from vkdnw_search.contracts import Problem, Proxy
 from vkdnw_search.evaluate import Evaluator, Task, limits_of, score_candidate
 from vkdnw_search.optimizers import RandomSearch
+from vkdnw_search.recipe import Recipe
 from vkdnw_search.records import Genome, Score
 
 ACCURACIES = Path(__file__).parents[3] / "shared" / "data" / "nb201_test_accuracy.csv"
 
 
+def mobilenets(count: int, *, recipe: str = "mbv2_600M") -> tuple[Any, list[Genome]]:
+    """The space of ``recipe`` and ``count`` random networks within its limits."""
+    space, evaluator, genomes = _random_search(load_recipe(recipe), 2 * count)
+    return space, [genome for genome in genomes if evaluator.violation(genome) == 0][:count]
+
+
 def equal_mobilenets(count: int, *, recipe: str = "mbv2_600M") -> tuple[Any, list[Genome]]:
-    """The space of ``recipe`` and ``count`` random networks within its limits, all of greatest depth and equal ℵ."""
-    chosen = load_recipe(recipe)
-    space, layers = chosen.build_space(), chosen.limits.layers
+    """The same, all of greatest depth and equal ℵ."""
+    layers = load_recipe(recipe).limits.layers
     assert layers is not None and layers.max is not None
-    limits = limits_of(load_recipe(chosen, [f"limits.layers={{min: {layers.max}, max: {layers.max}}}"]).limits)
-    evaluator = Evaluator(space, limits=limits, proxy=chosen.build_proxy(), seed=0)
-    genomes = RandomSearch(Problem(space, evaluator.key, evaluator.violation, 0), children=6 * count).ask()
+    fixed = load_recipe(recipe, [f"limits.layers={{min: {layers.max}, max: {layers.max}}}"])
+    space, evaluator, genomes = _random_search(fixed, 6 * count)
     tensors = {genome: evaluator.task(genome).cost.tensors for genome in genomes if evaluator.violation(genome) == 0}
     size = Counter(tensors.values()).most_common(1)[0][0]
     return space, [genome for genome in genomes if tensors.get(genome) == size][:count]
+
+
+def _random_search(recipe: Recipe, count: int) -> tuple[Any, Evaluator, list[Genome]]:
+    space = recipe.build_space()
+    evaluator = Evaluator(space, limits=limits_of(recipe.limits), proxy=recipe.build_proxy(), seed=0)
+    return space, evaluator, RandomSearch(Problem(space, evaluator.key, evaluator.violation, 0), children=count).ask()
 
 
 def equal_cells(count: int, *, convolutions: int) -> tuple[NasBench201, list[Genome], list[float] | None]:
@@ -56,14 +70,18 @@ def _genomes(space: NasBench201) -> list[Genome]:
 
 def scores(
     space: Any, genomes: Sequence[Genome], proxy: Proxy, seeds: Sequence[int], executor: Executor
-) -> list[list[Score]]:
-    """A score for each network and seed, (networks, seeds)."""
+) -> list[list[Score | None]]:
+    """A score for each network and seed, (networks, seeds); None where the network has no usable one."""
     evaluator = Evaluator(space, limits=limits_of(load_recipe({"space": "nasbench201"}).limits), proxy=proxy, seed=0)
     tasks = [[_task(evaluator, genome, seed) for seed in seeds] for genome in genomes]
     futures = [[executor.submit(score_candidate, task) for task in row] for row in tasks]
-    outcomes = [[future.result() for future in row] for row in futures]
-    assert all(outcome.score is not None for row in outcomes for outcome in row)
-    return [[outcome.score for outcome in row if outcome.score is not None] for row in outcomes]
+    return [[future.result().score for future in row] for row in futures]
+
+
+def values(space: Any, genomes: Sequence[Genome], proxy: Proxy, seeds: Sequence[int], executor: Executor) -> np.ndarray:
+    """The values of :func:`scores`, NaN where there is none. (networks, seeds), float64."""
+    found = scores(space, genomes, proxy, seeds, executor)
+    return np.array([[math.nan if score is None else score.value for score in row] for row in found])
 
 
 def _task(evaluator: Evaluator, genome: Genome, seed: int) -> Task:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from search_spaces.mobilenet import MobileNet
 from search_spaces.nasbench201 import NasBench201
-from tests.benchmarks.measuring import finish, in_own_process, peak_bytes, seconds, table
+from tests.benchmarks.measuring import finish, in_own_process, peak_bytes, ratio, seconds, table
 from tests.oracles import literal_jacobian
 from vkdnw_search.contracts import Probe
 from vkdnw_search.initialization import initialize
@@ -39,16 +40,29 @@ def network(name: str, classes: int) -> tuple[nn.Module, int]:
     return model, 32 if name == "nasbench201" else 64
 
 
-def ratio(name: str, classes: int, threads: int) -> float:
-    """Time of the default score over that of a plain forward pass of the same 64 images."""
+def ratios(name: str, classes: int, threads: int) -> tuple[float, float]:
+    """The default score in plain forward passes of the same 64 images; those in both memory layouts."""
     torch.set_num_threads(threads)
     model, resolution = network(name, classes)
     proxy = VkdnwSingle(resolution=resolution)
     images = torch.randn(proxy.images, 3, resolution, resolution)
+    last = images.contiguous(memory_format=torch.channels_last)
     probe = Probe((3, resolution, resolution), classes, seed=0)
     with torch.no_grad():
-        forward = seconds(lambda: model(images))
-    return seconds(lambda: proxy(model, probe)) / forward
+        units = [lambda: model(images), lambda: model(last)]
+        plain, channels_last = (ratio(lambda: proxy(model, probe), unit) for unit in units)
+    return plain, channels_last
+
+
+def by_classes(name: str, few: int, many: int) -> float:
+    """Time of the default score with ``many`` classes over that with ``few``, one thread."""
+    torch.set_num_threads(1)
+    scoring = []
+    for classes in (many, few):
+        model, resolution = network(name, classes)
+        probe = Probe((3, resolution, resolution), classes, seed=0)
+        scoring.append(partial(VkdnwSingle(resolution=resolution), model, probe))
+    return ratio(*scoring)
 
 
 def ours(classes: int, images: int) -> tuple[float, int]:
@@ -74,15 +88,19 @@ def literal(classes: int, images: int) -> tuple[float, int]:
 def main() -> None:
     """Measure and print."""
     rows: list[list[object]] = []
-    figures: dict[str, Any] = {"ratio_to_forward": {}, "against_literal": {}}
+    figures: dict[str, Any] = {"ratio_to_forward": {}, "by_classes": {}, "against_literal": {}}
     for name, classes in (("nasbench201", 10), ("nasbench201", 100), ("mobilenet", 10), ("mobilenet", 1000)):
-        ratios = [ratio(name, classes, threads) for threads in (1, 2)]
-        rows.append([name, classes, 64, 32 if name == "nasbench201" else 64, *ratios])
-        figures["ratio_to_forward"][f"{name}, {classes} classes"] = dict(
-            zip(("1 thread", "2 threads"), ratios, strict=True)
-        )
-    print("Default score, in plain forward passes of the same batch:\n")
-    print(table(["space", "classes", "images", "resolution", "1 thread", "2 threads"], rows))
+        one, two = (ratios(name, classes, threads) for threads in (1, 2))
+        rows.append([name, classes, 32 if name == "nasbench201" else 64, *one, *two])
+        figures["ratio_to_forward"][f"{name}, {classes} classes"] = {"1 thread": one, "2 threads": two}
+    print("Default score, in plain forward passes of the same 64 images (with those images channels last):\n")
+    print(table(["space", "classes", "px", "1 thread", "(last)", "2 threads", "(last)"], rows))
+    rows = []
+    for name, few, many in (("nasbench201", 10, 100), ("mobilenet", 10, 1000)):
+        figures["by_classes"][f"{name}, {many} over {few}"] = grown = by_classes(name, few, many)
+        rows.append([name, f"{many} over {few}", grown])
+    print("\nThe same score with many classes over that with few, one thread:\n")
+    print(table(["space", "classes", "time"], rows))
     rows = []
     for classes, images in ((10, 64), (100, 8)):
         (fast, fast_bytes), (slow, slow_bytes) = (in_own_process(f, classes, images) for f in (ours, literal))

@@ -9,7 +9,10 @@ and equal ℵ, so that only the entropy speaks.
 
 from __future__ import annotations
 
+import math
 import sys
+from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,8 +25,10 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.benchmarks.measuring import finish, table
 from tests.benchmarks.sampling import equal_cells, equal_mobilenets, scores
 from vkdnw_search import load_recipe
+from vkdnw_search.doctor import intraclass_correlation
 from vkdnw_search.executors import processes
 from vkdnw_search.proxies.vkdnw import VkdnwSingle
+from vkdnw_search.records import Genome
 
 NETWORKS = 40
 SEEDS = (0, 1)
@@ -36,10 +41,14 @@ CHANGES: dict[str, dict[str, Any]] = {
     "16 draws": {"draws": 16},
     "random positions": {"positions": "random"},
     "32 tensors": {"parameters": 32},
+    "48 tensors": {"parameters": 48},
     "128 tensors, 2 directions": {"parameters": 128, "directions": 2},
     "last 64 tensors": {"selection": "last"},
     "64 tensors spread": {"selection": "spread"},
-    "32 images, 2 directions": {"images": 32, "directions": 2},
+    "16 images, 4 directions": {"images": 16, "directions": 4},
+    "64 images, 2 directions": {"directions": 2},
+    "32×32": {"resolution": 32},
+    "64×64": {"resolution": 64},
     "smoothing 0.05": {"smoothing": 0.05},
     "weights as built": {"initialization": "as_built"},
     "published": {
@@ -53,13 +62,14 @@ CHANGES: dict[str, dict[str, Any]] = {
 }
 
 
-def reliability(values: np.ndarray) -> float:
-    """ICC(1, 1) of (networks, initializations)."""
-    n, k = values.shape
-    means = values.mean(axis=1)
-    between = k * means.var(ddof=1)
-    within = ((values - means[:, None]) ** 2).sum() / (n * (k - 1))
-    return float((between - within) / (between + (k - 1) * within))
+def measure(space: Any, genomes: Sequence[Genome], proxy: VkdnwSingle, executor: Executor) -> tuple[list[float], Any]:
+    """Reliability, noise of one score, standard error it claims, networks without a score; and the first scores."""
+    found = scores(space, genomes, proxy, SEEDS, executor)
+    values = np.array([[math.nan if s is None else s.value for s in row] for row in found])
+    whole = values[np.isfinite(values).all(axis=1)]
+    noise = math.sqrt(whole.var(axis=1, ddof=1).mean())
+    claimed = float(np.mean([s.standard_error for row in found for s in row if s is not None]))
+    return [intraclass_correlation(whole), noise, claimed, len(values) - len(whole)], values[:, 0]
 
 
 def main() -> None:
@@ -70,32 +80,26 @@ def main() -> None:
     nasbench, cells, accuracies = equal_cells(NETWORKS, convolutions=CONVOLUTIONS)
     rows: list[list[object]] = []
     figures: dict[str, Any] = {}
+    keys = ("reliability", "noise", "claimed_error", "without_score")
     with processes() as executor:
         for name, change in CHANGES.items():
-            found: list[float] = []
-            for space, genomes, base in ((mobilenet, wide, proxy), (nasbench, cells, VkdnwSingle())):
-                judged = scores(space, genomes, replace(base, **change), SEEDS, executor)
-                values = np.array([[s.value for s in row] for row in judged])
-                noise = float(np.sqrt(((values - values.mean(axis=1, keepdims=True)) ** 2).sum() / len(values)))
-                claimed = float(np.mean([s.standard_error for row in judged for s in row]))
-                found += [reliability(values), noise, claimed]
-            agreement = (
-                float("nan") if accuracies is None else float(stats.spearmanr(values[:, 0], accuracies).statistic)
-            )
-            rows.append([name, *found, agreement])
-            keys = ("reliability", "noise", "claimed_error")
+            of_mobilenet, _ = measure(mobilenet, wide, replace(proxy, **change), executor)
+            of_nasbench, first = measure(nasbench, cells, replace(VkdnwSingle(), **change), executor)
+            agreement = math.nan
+            if accuracies is not None:
+                agreement = float(stats.spearmanr(first, accuracies, nan_policy="omit").statistic)
+            rows.append([name, *of_mobilenet, *of_nasbench, agreement])
             figures[name] = {
-                "mobilenet": dict(zip(keys, found[:3], strict=True)),
-                "nasbench201": dict(zip(keys, found[3:], strict=True)),
+                "mobilenet": dict(zip(keys, of_mobilenet, strict=True)),
+                "nasbench201": dict(zip(keys, of_nasbench, strict=True)),
                 "agreement_with_cifar100": agreement,
             }
-            print(f"{name}: {[round(value, 3) for value in (*found, agreement)]}", file=sys.stderr)
+            print(name, file=sys.stderr)
     print(f"{NETWORKS} networks each, {len(SEEDS)} initializations, one change at a time.")
-    print("MobileNet: equal depth and ℵ, the recipe's resolution.")
-    print(f"NAS-Bench-201: {CONVOLUTIONS} convolutions, and Spearman's ρ with CIFAR-100 accuracy.\n")
-    columns = [f"{space}: {what}" for space in ("MBV2", "NB201") for what in ("reliability", "noise", "± said")]
-    head = ["estimator", *columns, "NB201: ρ"]
-    print(table(head, rows))
+    print("MBV2: equal depth and ℵ, the settings of recipe mbv2_600M. NB201: the default of VkdnwSingle,")
+    print(f"{CONVOLUTIONS} convolutions, and Spearman's ρ with CIFAR-100 accuracy.\n")
+    columns = [f"{space}: {what}" for space in ("MBV2", "NB201") for what in ("reliability", "noise", "± said", "none")]
+    print(table(["estimator", *columns, "NB201: ρ"], rows))
     finish(figures, __doc__ or "")
 
 

@@ -37,10 +37,8 @@ def main() -> None:
             genomes[key] = genome
     sketched, exact = VkdnwSingle(), replace(VkdnwSingle(), directions="all")
     with processes() as executor:
-        entropies = [
-            [row[0].terms["entropy"] for row in scores(space, list(genomes.values()), proxy, (0,), executor)]
-            for proxy in (sketched, exact)
-        ]
+        found = [scores(space, list(genomes.values()), proxy, (0,), executor) for proxy in (sketched, exact)]
+    entropies = [[row[0].terms["entropy"] for row in rows if row[0] is not None] for rows in found]
     rho = float(stats.spearmanr(*entropies).statistic)
     print(f"Spearman's ρ of the sketched with the exact entropy over {NETWORKS} NAS-Bench-201 networks: {rho:.4f}")
     finish({"networks": NETWORKS, "spearman": rho}, __doc__ or "")

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
 from tqdm import tqdm
 
 from vkdnw_search.contracts import Proxy, SearchSpace
-from vkdnw_search.errors import RankingError, RecipeError, VkdnwSearchError
+from vkdnw_search.errors import RankingError, RecipeError
 from vkdnw_search.executors import inline, processes
-from vkdnw_search.overrides import parse_override
-from vkdnw_search.plugins import Kind, find, load_plugin, names, options_of
+from vkdnw_search.plugins import load_plugin, names
 from vkdnw_search.ranking.models import TRAINING
 from vkdnw_search.ranking.nats import read_nats
 from vkdnw_search.ranking.scoring_jobs import readable
 from vkdnw_search.ranking.study import rank
 from vkdnw_search.ranking.tables import AccuracyTable, read_csv, read_macro_json
+from vkdnw_search.settings import build_plugin, read_settings
 
 __all__ = ["FAST", "run_rank"]
 
@@ -36,8 +35,8 @@ def run_rank(words: list[str], *, stopped: Callable[[], bool]) -> str:
     options = _parser().parse_intermixed_args(words)
     for source in options.plugin:
         load_plugin(source)
-    settings = _settings(options.settings)
-    space: SearchSpace[Any] = _build("spaces", options.space, settings.pop("space", {}))
+    settings = read_settings(options.settings)
+    space: SearchSpace[Any] = build_plugin("spaces", options.space, settings.pop("space", {}))
     proxies = _proxies(options.proxies, settings)
     accuracies = _read(options.accuracies, space)
     executor = inline() if options.workers == 1 else processes(workers=options.workers)
@@ -107,32 +106,7 @@ def _proxies(listed: str, settings: Mapping[str, Mapping[str, Any]]) -> dict[str
         raise RecipeError(
             f"{unused[0]}: settings must begin with 'space' or the name of a proxy that is ranked ({', '.join(chosen)})"
         )
-    return {name: _build("proxies", name, settings.get(name, {})) for name in chosen}
-
-
-def _settings(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """space.num_classes=100 → {"space": {"num_classes": 100}}."""
-    found: dict[str, dict[str, Any]] = {}
-    for text in texts:
-        override = parse_override(text)
-        if len(override.path) != 2:
-            raise RecipeError(f"{override.label}: must have the form NAME.OPTION=VALUE, such as vkdnw_single.images=32")
-        name, option = map(str, override.path)
-        found.setdefault(name, {})[option] = override.value
-    return found
-
-
-def _build(kind: Kind, name: str, options: Mapping[str, Any]) -> Any:
-    try:
-        checked = options_of(kind, name).model_validate(dict(options)).model_dump()
-        return find(kind, name)(**checked)
-    except ValidationError as error:
-        faults = (f"{name}.{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
-        raise RecipeError("\n".join(faults)) from None
-    except ValueError as error:
-        if isinstance(error, VkdnwSearchError):
-            raise
-        raise RecipeError(f"{name}: {error}") from error
+    return {name: build_plugin("proxies", name, settings.get(name, {})) for name in chosen}
 
 
 def _read(path: Path, space: SearchSpace[Any]) -> AccuracyTable:

@@ -1,0 +1,171 @@
+"""``vkdnw-search score``: the score of one network, written by hand, exported by a run, or a text of a search space."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import json
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+from types import ModuleType
+from typing import Any
+
+from torch import nn
+
+from vkdnw_search.budget import count
+from vkdnw_search.contracts import HasFreeOperators, HasText, SearchSpace
+from vkdnw_search.errors import BudgetError, RecipeError, ScoreError
+from vkdnw_search.plugins import load_plugin, names
+from vkdnw_search.records import Score
+from vkdnw_search.scoring import score
+from vkdnw_search.settings import build_plugin, read_settings
+
+DESCRIPTION = """Scores one network. NETWORK is
+
+  FILE.py[:NAME]     a class or function of a file, by default Network: best/model.py of a run, or yours
+  MODULE:NAME        the same of an importable module, such as torchvision.models:resnet18
+  SPACE              a search space, with --text: vkdnw-search score nasbench201 --text '|nor_conv_3x3~0|+|…|'
+
+A file or module is imported, so its code runs."""
+
+
+def run_score(words: Sequence[str]) -> str:
+    """Score as ``words`` say. Returns what there is to show.
+
+    Raises:
+        VkdnwSearchError: whatever is wrong.
+    """
+    options = _parse(words)
+    for source in options.plugin:
+        load_plugin(source)
+    settings = read_settings(options.settings)
+    target = _target(options, settings.pop("space", {}))
+    proxy = build_plugin("proxies", options.proxy, settings.pop(options.proxy, {}))
+    if settings:
+        raise RecipeError(f"{next(iter(settings))}: settings must begin with 'space' or {options.proxy!r}")
+    scores = [
+        score(target.model, target.input_shape, proxy=proxy, seed=seed, free_operators=sorted(target.free_operators))
+        for seed in range(options.seed, options.seed + options.seeds)
+    ]
+    return "\n".join(f"{name:12} {text}" for name, text in _lines(target, options.proxy, scores))
+
+
+@dataclass(frozen=True)
+class _Target:
+    """What is scored."""
+
+    name: str
+    model: nn.Module
+    input_shape: tuple[int, ...]
+    free_operators: frozenset[str]
+
+
+def _parse(words: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="vkdnw-search score", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("network", metavar="NETWORK", help="see above")
+    parser.add_argument("settings", metavar="key=value", nargs="*", help="e.g. vkdnw_single.images=128 space.cells=3")
+    parser.add_argument("--text", metavar="TEXT", help="architecture, in the text form of the space")
+    parser.add_argument(
+        "--input-shape", metavar="C,H,W", type=_shape, help="of one input (default: that of the search, or 3,224,224)"
+    )
+    parser.add_argument("--proxy", metavar="NAME", default="vkdnw_single", help="default: %(default)s")
+    parser.add_argument("--seed", metavar="N", type=int, default=0, help="of the first initialization")
+    parser.add_argument("--seeds", metavar="K", type=_positive, default=1, help="initializations (default: 1)")
+    parser.add_argument("--plugin", metavar="FILE.py|MODULE", action="append", default=[], help="let yours join")
+    return parser.parse_intermixed_args(list(words))
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    sizes = text.replace("x", ",").split(",")
+    if not all(size.isdecimal() and 1 <= int(size) <= 10**6 for size in sizes):
+        raise argparse.ArgumentTypeError(f"must be whole numbers such as 3,224,224, but is {text!r}")
+    return tuple(map(int, sizes))
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 1024:
+        raise argparse.ArgumentTypeError(f"must be a number from 1 to 1024, but is {text!r}")
+    return int(text)
+
+
+def _target(options: argparse.Namespace, settings: dict[str, Any]) -> _Target:
+    if options.network in names("spaces"):
+        space: SearchSpace[Any] = build_plugin("spaces", options.network, settings)
+        if options.text is None or not isinstance(space, HasText):
+            raise RecipeError(f"score {options.network}: must have --text, an architecture of that space as text")
+        architecture = space.parse(options.text)
+        free = space.free_operators if isinstance(space, HasFreeOperators) else frozenset()
+        return _Target(architecture.key, space.build(architecture), options.input_shape or space.input_shape, free)
+    if options.text is not None or settings:
+        raise RecipeError(
+            f"score {options.network}: --text and space.… are for search spaces ({', '.join(names('spaces'))})"
+        )
+    file, _, name = options.network.rpartition(":") if ":" in options.network else (options.network, "", "Network")
+    model = _instance(_module(file), name, options.network)
+    return _Target(type(model).__name__, model, options.input_shape or _searched_at(Path(file)), frozenset())
+
+
+def _searched_at(file: Path) -> tuple[int, ...]:
+    """The input shape of an exported network, from the architecture.json beside it; that of ImageNet otherwise."""
+    beside = file.with_name("architecture.json")
+    if file.suffix == ".py" and beside.is_file():
+        shape = json.loads(beside.read_text(encoding="utf-8")).get("input_shape")
+        if shape:
+            return _shape(",".join(map(str, shape)))
+    return (3, 224, 224)
+
+
+def _module(source: str) -> ModuleType:
+    path = Path(source)
+    try:
+        if source.endswith(".py"):
+            spec = importlib.util.spec_from_file_location(f"vkdnw_search_scored_{path.stem}", path)
+            assert spec is not None and spec.loader is not None
+            module = importlib.util.module_from_spec(spec)
+            sys.modules[module.__name__] = module
+            spec.loader.exec_module(module)
+            return module
+        return importlib.import_module(source)
+    except Exception as error:
+        raise ScoreError(
+            f"{source}: must be a Python file, an importable module or a search space ({', '.join(names('spaces'))}), "
+            f"but: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _instance(module: ModuleType, name: str, source: str) -> nn.Module:
+    """``name`` of ``module``: a network, or what makes one without arguments."""
+    made = getattr(module, name, None)
+    try:
+        model = made if isinstance(made, nn.Module) or made is None else made()
+    except Exception as error:
+        raise ScoreError(
+            f"{source}: {name}() must make a network without arguments, but: {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(model, nn.Module):
+        raise ScoreError(
+            f"{source}: {name} must be a torch.nn.Module or make one, but is "
+            f"{'not there' if made is None else type(model).__name__}. Say which with {source.split(':')[0]}:NAME"
+        )
+    return model
+
+
+def _lines(target: _Target, proxy: str, scores: Sequence[Score]) -> list[tuple[str, str]]:
+    first, values = scores[0], [s.value for s in scores]
+    error = stdev(values) / math.sqrt(len(values)) if len(values) > 1 else first.standard_error
+    told = f" over {len(values)} initializations" if len(values) > 1 else ""
+    rows = [("network", target.name), (proxy, f"{fmean(values):.4f} ± {error:.2g}{told}")]
+    rows += [(name, f"{fmean(s.terms[name] for s in scores):.6g}") for name in first.terms]
+    try:
+        cost = count(target.model, target.input_shape, free_operators=sorted(target.free_operators))
+    except BudgetError as fault:
+        return [*rows, ("FLOPs", f"not counted: {fault}")]
+    sized = f"{cost.flops:,} at {'×'.join(map(str, target.input_shape))}"
+    return [*rows, ("FLOPs", sized), ("parameters", f"{cost.parameters:,}")]

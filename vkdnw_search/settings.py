@@ -1,0 +1,38 @@
+"""NAME.OPTION=VALUE on the command line, for commands that have no recipe; and the plug-ins made with such options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from vkdnw_search.errors import RecipeError, VkdnwSearchError
+from vkdnw_search.overrides import parse_override
+from vkdnw_search.plugins import Kind, find, options_of
+
+
+def read_settings(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """space.num_classes=100 → {"space": {"num_classes": 100}}."""
+    found: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        override = parse_override(text)
+        if len(override.path) != 2:
+            raise RecipeError(f"{override.label}: must have the form NAME.OPTION=VALUE, such as vkdnw_single.images=32")
+        name, option = map(str, override.path)
+        found.setdefault(name, {})[option] = override.value
+    return found
+
+
+def build_plugin(kind: Kind, name: str, options: Mapping[str, Any]) -> Any:
+    """The plug-in ``name`` with these options. Raises RecipeError for all that is wrong with them."""
+    try:
+        checked = options_of(kind, name).model_validate(dict(options)).model_dump()
+        return find(kind, name)(**checked)
+    except ValidationError as error:
+        faults = (f"{name}.{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+        raise RecipeError("\n".join(faults)) from None
+    except ValueError as error:
+        if isinstance(error, VkdnwSearchError):
+            raise
+        raise RecipeError(f"{name}: {error}") from error
