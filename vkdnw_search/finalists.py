@@ -177,18 +177,15 @@ def _fitness(scores: list[Score], evaluator: Evaluator, store: Store) -> list[fl
 
 def _correlations(store: Store, evaluator: Evaluator) -> dict[str, float]:
     """Spearman's ρ of fitness with each size, over scored candidates; without those that do not vary."""
-    scored = [e for e in store.evaluations() if e.status == "scored" and e.score is not None]
-    proxy, scores = evaluator.proxy, [e.score for e in scored if e.score is not None]
-    if isinstance(proxy, HasRelativeFitness) and scores:
-        values = [float(value) for value in proxy.fitness(scores)]
-    else:
-        values = [score.value for score in scores]
-    found = {}
-    for size in ("flops", "parameters", "layers", "tensors"):
-        sizes = [getattr(e.cost, size) for e in scored]
-        if len(set(sizes)) > 1 and len(set(values)) > 1:
-            found[size] = float(stats.spearmanr(values, sizes).statistic)
-    return found
+    names, proxy = ("flops", "parameters", "layers", "tensors"), evaluator.proxy
+    scored = (e for e in store.evaluations() if e.status == "scored" and e.score is not None)
+    rows = ((e.score.value if e.score else math.nan, *(getattr(e.cost, name) for name in names)) for e in scored)
+    values, *columns = np.fromiter(rows, dtype=np.dtype((float, 1 + len(names)))).T  # there may be millions
+    if isinstance(proxy, HasRelativeFitness) and len(values):
+        values = proxy.fitness([e.score for e in store.evaluations() if e.status == "scored" and e.score is not None])
+    sizes = dict(zip(names, columns, strict=True))
+    varied = {name: size for name, size in sizes.items() if np.ptp(size) > 0 and np.ptp(values) > 0}
+    return {name: float(stats.spearmanr(values, size).statistic) for name, size in varied.items()}
 
 
 def _warnings(best: Sequence[Finalist], correlations: dict[str, float]) -> Iterable[str]:
