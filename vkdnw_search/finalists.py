@@ -181,7 +181,9 @@ def _correlations(store: Store, evaluator: Evaluator) -> dict[str, float]:
     scored = (e for e in store.evaluations() if e.status == "scored" and e.score is not None)
     rows = ((e.score.value if e.score else math.nan, *(getattr(e.cost, name) for name in names)) for e in scored)
     values, *columns = np.fromiter(rows, dtype=np.dtype((float, 1 + len(names)))).T  # there may be millions
-    if isinstance(proxy, HasRelativeFitness) and len(values):
+    if not len(values):
+        return {}
+    if isinstance(proxy, HasRelativeFitness):
         values = proxy.fitness([e.score for e in store.evaluations() if e.status == "scored" and e.score is not None])
     sizes = dict(zip(names, columns, strict=True))
     varied = {name: size for name, size in sizes.items() if np.ptp(size) > 0 and np.ptp(values) > 0}
