@@ -6,6 +6,21 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import pytest
 import torch
 
+from tests.reliability import Report, injected
+
+__all__ = ["injected"]
+
 torch.set_num_threads(1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--faults", metavar="FILE", help="write there, as JSON, which faults were injected and survived")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    file = config.getoption("--faults")
+    if file is not None and not hasattr(config, "workerinput"):  # a worker of xdist has its results reported
+        config.pluginmanager.register(Report(file))

@@ -75,13 +75,17 @@ def _escaped(cell: str) -> str:
     return cell.replace("|", r"\|").replace("\n", " ")
 
 
+def put(table: str, path: Path, name: str) -> None:
+    """Write ``table`` into a Markdown file, between its marks ``<!-- name … -->`` and ``<!-- end of name … -->``."""
+    head, mark, rest = path.read_text(encoding="utf-8").partition(f"<!-- {name}")
+    opening, end = rest.partition("-->\n")[0], f"<!-- end of {name}"
+    tail = rest.partition(end)[2]
+    path.write_text(f"{head}{mark}{opening}-->\n{table}{end}{tail}", encoding="utf-8")
+
+
 def main(arguments: list[str]) -> int:
     """``python -m vkdnw_search.recipe_table README.md`` writes the table between its two marks."""
-    path = Path(arguments[0])
-    head, mark, rest = path.read_text(encoding="utf-8").partition("<!-- recipe table")
-    opening, end = rest.partition("-->\n")[0], "<!-- end of recipe table"
-    tail = rest.partition(end)[2]
-    path.write_text(f"{head}{mark}{opening}-->\n{recipe_table()}{end}{tail}", encoding="utf-8")
+    put(recipe_table(), Path(arguments[0]), "recipe table")
     return 0
 
 
