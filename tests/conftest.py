@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from tests.reliability import Report, injected
+from tests.sittings import long, short
 
-__all__ = ["injected"]
+__all__ = ["injected", "long", "short"]
 
 torch.set_num_threads(1)
 

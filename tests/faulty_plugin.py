@@ -1,4 +1,5 @@
-"""A plug-in for the fault tests: a proxy that misbehaves for chosen candidates, as their seeds have it."""
+"""A plug-in for the fault tests: a proxy that misbehaves for chosen candidates, as their seeds have it, and an
+optimizer that begins with a network without any operation."""
 
 from __future__ import annotations
 
@@ -11,8 +12,9 @@ from typing import Literal
 
 from torch import nn
 
-from vkdnw_search.contracts import Probe
-from vkdnw_search.records import Score
+from vkdnw_search.contracts import Probe, Problem
+from vkdnw_search.optimizers import RandomSearch
+from vkdnw_search.records import Genome, Score
 
 FAULTS = {0: "hangs", 1: "exhausts", 2: "dies", 3: "nan", 4: "inf"}
 """What befalls a candidate whose seed leaves this remainder."""
@@ -49,4 +51,17 @@ class Faulty:
         return Score(float(probe.cost.tensors) + (probe.seed % 1000) / 1000)
 
 
+class NothingFirst(RandomSearch):
+    """The network all of whose edges are ``none``, then others at random."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem, children=8)
+        self._nothing: list[Genome] = [tuple(gene.choices.index("none") for gene in problem.space.genes)]
+
+    def _propose(self) -> list[Genome]:
+        first, self._nothing = self._nothing, []
+        return first or super()._propose()
+
+
 PROXIES = {"faulty": Faulty}
+OPTIMIZERS = {"nothing_first": NothingFirst}

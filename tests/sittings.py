@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 FILES = ("results.csv", "best/architecture.json", "best/model.py")
 
@@ -23,6 +25,25 @@ SMALL = (
     "finalists=2",
 )
 """A search by the real score that takes about ten milliseconds a candidate."""
+
+INLINE = "executor=inline"
+LONG, SHORT = "stop.evaluations=600", "stop.evaluations=200"
+
+
+@pytest.fixture(scope="session")
+def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The undisturbed run that disturbed ones of LONG have to equal."""
+    out = tmp_path_factory.mktemp("long") / "undisturbed"
+    finish(out, *SMALL, LONG, INLINE)
+    return out
+
+
+@pytest.fixture(scope="session")
+def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same of SHORT."""
+    out = tmp_path_factory.mktemp("short") / "undisturbed"
+    finish(out, *SMALL, SHORT, INLINE)
+    return out
 
 
 def start(out: Path, *words: str, before: Callable[[], None] | None = None) -> subprocess.Popen[str]:
@@ -83,9 +104,13 @@ def workers_of(process: subprocess.Popen[str]) -> list[int]:
     return found
 
 
-def kill(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
+def kill(pid: int) -> bool:
+    """Whether the process was still there to be killed."""
+    try:
         os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def rows(out: Path) -> list[tuple[object, ...]]:

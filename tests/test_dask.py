@@ -12,12 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.sittings import ROOT, SMALL, assert_equal, finish, start, visited, wait_for
+from tests.reliability import Injected
+from tests.sittings import INLINE, ROOT, SHORT, SMALL, assert_equal, finish, start, visited, wait_for
 from vkdnw_search.dask_cluster import dask
 from vkdnw_search.errors import RecipeError
 from vkdnw_search.recipe import load_recipe
-
-LENGTH = "stop.evaluations=200"
 
 
 @pytest.mark.parametrize("address", ["tcp://192.0.2.1:8786", "tcp://example.org:8786"])
@@ -64,19 +63,12 @@ def cluster() -> Iterator[Cluster]:
         yield Cluster(stack)
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("dask") / "undisturbed"
-    finish(out, *SMALL, LENGTH, "executor=inline")
-    return out
-
-
 @pytest.mark.fault
 def test_one_dask_worker_is_killed_and_one_joins_and_no_byte_changes(
-    tmp_path: Path, undisturbed: Path, cluster: Cluster
+    tmp_path: Path, short: Path, cluster: Cluster, injected: Injected
 ) -> None:
     out, workers = tmp_path / "run", [cluster.worker(), cluster.worker()]
-    process = start(out, *SMALL, LENGTH, f"executor={{use: dask, address: '{cluster.address}'}}")
+    process = start(out, *SMALL, SHORT, f"executor={{use: dask, address: '{cluster.address}'}}")
     wait_for(out, process, beyond=40)
     workers[0].kill()
     joining = cluster.worker()
@@ -85,28 +77,33 @@ def test_one_dask_worker_is_killed_and_one_joins_and_no_byte_changes(
     wait_for(out, process, beyond=count + 2)  # by the one that joined, as no other is left
     assert joining.poll() is None
     assert process.wait(timeout=300) == 0, out.with_suffix(".stderr").read_text()
-    assert_equal(out, undisturbed)
+    assert_equal(out, short)
+    same = "candidates, table, winner and module are those of an undisturbed run, to the byte"
+    injected("SIGKILL of a Dask worker, and another that joins", 2, f"its candidates scored elsewhere; {same}")
 
 
 @pytest.mark.fault
 def test_a_lost_scheduler_ends_the_run_in_words_and_it_goes_on_elsewhere(
-    tmp_path: Path, undisturbed: Path, cluster: Cluster
+    tmp_path: Path, short: Path, cluster: Cluster, injected: Injected
 ) -> None:
     out = tmp_path / "run"
     cluster.worker()
-    process = start(out, *SMALL, LENGTH, f"executor={{use: dask, address: '{cluster.address}'}}")
+    process = start(out, *SMALL, SHORT, f"executor={{use: dask, address: '{cluster.address}'}}")
     wait_for(out, process, beyond=40)
     cluster.scheduler.send_signal(signal.SIGKILL)
     began = time.monotonic()
     assert process.wait(timeout=120) == 1, f"after {time.monotonic() - began:.0f} s"
     said = out.with_suffix(".stderr").read_text()
     assert "the same command continues the run" in said
-    finish(out, *SMALL, LENGTH, "executor=inline")
-    assert_equal(out, undisturbed)
+    finish(out, *SMALL, SHORT, INLINE)
+    assert_equal(out, short)
+    injected(
+        "SIGKILL of the Dask scheduler", 1, "an error in words, exit code 1; continued elsewhere to the same bytes"
+    )
 
 
 @pytest.mark.fault
-def test_a_local_cluster_finds_the_same(tmp_path: Path, undisturbed: Path) -> None:
+def test_a_local_cluster_finds_the_same(tmp_path: Path, short: Path) -> None:
     out = tmp_path / "run"
-    finish(out, *SMALL, LENGTH, "executor={use: dask, workers: 2}")
-    assert_equal(out, undisturbed)
+    finish(out, *SMALL, SHORT, "executor={use: dask, workers: 2}")
+    assert_equal(out, short)

@@ -11,7 +11,11 @@ from pathlib import Path
 import pytest
 
 from tests.faulty_plugin import EVERY, FAULTS, fault_of
+from tests.reliability import Injected
 from tests.sittings import (
+    INLINE,
+    LONG,
+    SHORT,
     SMALL,
     assert_equal,
     finish,
@@ -28,105 +32,126 @@ from vkdnw_search.seeding import seed_from
 pytestmark = pytest.mark.fault
 
 KILLS = 30
-INLINE = "executor=inline"
 TWO = "executor={use: processes, workers: 2}"
-LENGTH = "stop.evaluations=600"
+PLUGIN = ("--plugin", str(Path(__file__).with_name("faulty_plugin.py")))
+SAME = "continued; candidates, table, winner and module are those of an undisturbed run, to the byte"
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run that all others have to equal."""
-    out = tmp_path_factory.mktemp("faults") / "undisturbed"
-    finish(out, *SMALL, LENGTH, INLINE)
-    return out
-
-
-def test_thirty_kills_of_the_whole_process_group_change_no_byte(tmp_path: Path, undisturbed: Path) -> None:
-    """Two of three kills come after progress, so that they spread over the run; the others at any moment."""
-    out, chance = tmp_path / "run", random.Random(0)
+def test_thirty_kills_of_the_whole_process_group_change_no_byte(tmp_path: Path, long: Path, injected: Injected) -> None:
+    """Two of three kills come after progress, so that they spread over the run; the others while a sitting starts."""
+    out, chance, kills, starting = tmp_path / "run", random.Random(0), 0, 0.0
     for number in range(KILLS):
-        process = start(out, *SMALL, LENGTH, INLINE)
-        if number % 3:
+        began = time.monotonic()
+        process = start(out, *SMALL, LONG, INLINE)
+        if number % 3 < 2:
             wait_for(out, process, beyond=visited(out))
+            starting = time.monotonic() - began
             time.sleep(chance.uniform(0.0, 0.1))
         else:
-            time.sleep(chance.uniform(0.0, 5.0))
+            time.sleep(chance.uniform(0.0, starting))
         signal_group(process, signal.SIGKILL)
-        process.wait()
-    finish(out, *SMALL, LENGTH, INLINE)
-    assert_equal(out, undisturbed)
+        kills += process.wait() == -signal.SIGKILL
+    assert kills == KILLS and visited(out) < 600, "the run was over before the last of the kills"
+    finish(out, *SMALL, LONG, INLINE)
+    assert_equal(out, long)
+    injected("SIGKILL of all processes of a search, at random moments", kills, SAME)
 
 
-def test_of_two_workers_one_is_killed_thirty_times_and_no_byte_changes(tmp_path: Path, undisturbed: Path) -> None:
-    out, chance = tmp_path / "run", random.Random(1)
-    process = start(out, *SMALL, LENGTH, TWO)
-    count = 0
-    for _ in range(KILLS):
-        count = wait_for(out, process, beyond=count + 2)
+def test_of_two_workers_one_is_killed_thirty_times_and_no_byte_changes(
+    tmp_path: Path, long: Path, injected: Injected
+) -> None:
+    out, chance, kills = tmp_path / "run", random.Random(1), 0
+    process = start(out, *SMALL, LONG, TWO)
+    while kills < KILLS:
+        wait_for(out, process, beyond=visited(out) + 2)
         time.sleep(chance.uniform(0.0, 0.1))
-        kill(chance.choice(workers_of(process)))
+        kills += kill(chance.choice(workers_of(process)))
     assert process.wait(timeout=300) == 0
-    assert_equal(out, undisturbed)
+    assert_equal(out, long)
+    injected("SIGKILL of one of two worker processes", kills, f"replaced, its candidate scored again; {SAME}")
 
 
-@pytest.mark.parametrize(
-    ("number", "executor"),
-    [(signal.SIGTERM, INLINE), (signal.SIGTERM, TWO), (signal.SIGINT, INLINE), (signal.SIGINT, TWO)],
-)
+@pytest.mark.parametrize("executor", [INLINE, TWO])
+@pytest.mark.parametrize(("name", "number"), [("SIGTERM", signal.SIGTERM), ("SIGINT (Ctrl-C)", signal.SIGINT)])
 def test_a_signal_to_the_group_ends_the_run_cleanly_and_it_goes_on(
-    tmp_path: Path, undisturbed: Path, number: int, executor: str
+    tmp_path: Path, short: Path, name: str, number: int, executor: str, injected: Injected
 ) -> None:
     out = tmp_path / "run"
-    process = start(out, *SMALL, LENGTH, executor)
+    process = start(out, *SMALL, SHORT, executor)
     wait_for(out, process, beyond=40)
     signal_group(process, number)
     assert process.wait(timeout=120) == 128 + number
     said = out.with_suffix(".stderr").read_text()
     assert "finishing the candidates under way" in said and "Traceback" not in said
-    assert 40 < visited(out) < 600
+    assert 40 < visited(out) < 200
     assert (out / "results.csv").read_text().count("\n") == visited(out) + 1
-    finish(out, *SMALL, LENGTH, INLINE)
-    assert_equal(out, undisturbed)
+    finish(out, *SMALL, SHORT, INLINE)
+    assert_equal(out, short)
+    injected(name, 1, f"clean stop, exit code {128 + number}; {SAME}")
 
 
-def test_a_full_disk_is_an_error_in_words_and_the_run_goes_on_later(tmp_path: Path, undisturbed: Path) -> None:
+def test_a_full_disk_is_an_error_in_words_and_the_run_goes_on_later(
+    tmp_path: Path, short: Path, injected: Injected
+) -> None:
     out = tmp_path / "run"
     said = finish(
-        out, *SMALL, LENGTH, INLINE, expected=1,
+        out, *SMALL, SHORT, INLINE, expected=1,
         before=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)),
     )  # fmt: skip
     assert "the same command continues the run" in said and "Traceback" not in said
-    assert 0 < visited(out) < 600
-    finish(out, *SMALL, LENGTH, INLINE)
-    assert_equal(out, undisturbed)
+    assert 0 < visited(out) < 200
+    finish(out, *SMALL, SHORT, INLINE)
+    assert_equal(out, short)
+    injected("a disk that is full", 1, f"an error in words, exit code 1; {SAME}")
+
+
+REASONS = {
+    "hangs": "took more than the 5 seconds allowed",
+    "exhausts": "took more than the 1,144 MiB of memory allowed",
+    "dies": "scoring it ended 3 worker processes, the last by signal 9; out of memory is a common cause",
+    "nan": "the score is nan",
+    "inf": "the score is inf",
+    "": "",
+}
+RECORDED = "recorded as failed with the reason; the search goes on"
 
 
 def test_candidates_that_hang_exhaust_memory_kill_or_are_no_number_are_recorded_and_the_run_goes_on(
-    tmp_path: Path,
+    tmp_path: Path, injected: Injected
 ) -> None:
     out = tmp_path / "run"
     finish(
-        out, "nb201", "--plugin", str(Path(__file__).with_name("faulty_plugin.py")), "score=faulty", "finalists=0",
-        "optimizer=random", "stop.evaluations=60", "executor={use: processes, workers: 2, seconds: 8, memory: 1200M}",
+        out, *SMALL, *PLUGIN, "score=faulty", "finalists=0", "optimizer=random", "stop.evaluations=60",
+        "executor={use: processes, workers: 2, seconds: 5, memory: 1200M}",
     )  # fmt: skip
-    reasons = {
-        "hangs": "took more than the 8 seconds allowed",
-        "exhausts": "took more than the 1,144 MiB of memory allowed",
-        "dies": "scoring it ended 3 worker processes, the last by signal 9; out of memory is a common cause",
-        "nan": "the score is nan",
-        "inf": "the score is inf",
-        "": "",
-    }
     met = [fault_of(seed_from(0, str(row[3]))) for row in rows(out)]
-    assert [row[12] for row in rows(out)] == [reasons[fault] for fault in met]
+    assert [row[12] for row in rows(out)] == [REASONS[fault] for fault in met]
     assert [row[11] for row in rows(out)] == ["failed" if fault else "scored" for fault in met]
     assert set(met) == {"", *FAULTS.values()}, f"of {EVERY} remainders some were not met: raise the evaluations"
+    injected("a candidate that hangs, under a limit of time", met.count("hangs"), RECORDED)
+    injected("a candidate that exhausts memory, under a limit", met.count("exhausts"), RECORDED)
+    injected("a candidate that kills its workers, three times", met.count("dies"), RECORDED)
+    injected("a score that is NaN or infinite", met.count("nan") + met.count("inf"), RECORDED)
 
 
 @pytest.mark.parametrize("executor", [INLINE, TWO])
-def test_a_proxy_that_raises_ends_the_run_naming_the_architecture(tmp_path: Path, executor: str) -> None:
-    said = finish(
-        tmp_path / "run", "nb201", "--plugin", str(Path(__file__).with_name("faulty_plugin.py")), executor,
-        "score={use: faulty, mode: raises}", expected=1,
-    )  # fmt: skip
+def test_a_network_without_any_operation_is_recorded_by_the_real_score_and_the_run_goes_on(
+    tmp_path: Path, executor: str, injected: Injected
+) -> None:
+    out = tmp_path / "run"
+    finish(out, "nb201", *PLUGIN, "optimizer=nothing_first", "finalists=2", "stop.evaluations=12", executor)
+    first, *others = rows(out)
+    assert first[3] == "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|" and first[11] == "failed"
+    assert first[12] == "the deciles of the Fisher spectrum are all zero, or not finite"
+    assert [row[11] for row in others].count("scored") >= 9
+    assert (out / "best/model.py").exists()
+    injected("a degenerate network, all of its edges `none`", 1, RECORDED)
+
+
+@pytest.mark.parametrize("executor", [INLINE, TWO])
+def test_a_proxy_that_raises_ends_the_run_naming_the_architecture(
+    tmp_path: Path, executor: str, injected: Injected
+) -> None:
+    said = finish(tmp_path / "run", "nb201", *PLUGIN, executor, "score={use: faulty, mode: raises}", expected=1)
     assert "scoring |" in said and "RuntimeError: a bug in a proxy" in said and "Traceback" not in said
+    injected("an exception in a proxy", 1, "the run ends with exit code 1 and names the architecture")
