@@ -15,6 +15,7 @@ import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -71,15 +72,20 @@ def recipe(evaluations: int) -> Recipe:
     )
 
 
+@cache
+def the_evaluator() -> Evaluator:
+    """One for the life of a process: it remembers what the parts of networks cost."""
+    chosen = recipe(1)
+    return Evaluator(chosen.build_space(), limits=limits_of(chosen.limits), proxy=Synthetic(), seed=chosen.seed)
+
+
 def random_candidates(first: int, count: int) -> list[Evaluation]:
     """Evaluations ``first``, ``first + 1``, … of random networks."""
-    chosen, proxy = recipe(1), Synthetic()
-    space = chosen.build_space()
-    evaluator = Evaluator(space, limits=limits_of(chosen.limits), proxy=proxy, seed=chosen.seed)
-    rng, made = np.random.default_rng(first), []
+    evaluator, rng = the_evaluator(), np.random.default_rng(first)
+    made = []
     for number in range(first, first + count):
-        genome = random_genome(space.genes, rng)
-        score = proxy.score_cost(evaluator.task(genome).cost)
+        genome = random_genome(evaluator.space.genes, rng)
+        score = Synthetic().score_cost(evaluator.task(genome).cost)
         generation = (number - POPULATION) // CHILDREN + 1
         made.append(evaluator.conclude(Outcome(score, "", 0.01), genome, number=number, generation=generation))
     return made
