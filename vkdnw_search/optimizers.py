@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import numpy as np
@@ -29,13 +28,13 @@ from pymoo.operators.crossover.ux import UX
 from pymoo.operators.selection.tournament import TournamentSelection
 from pymoo.util.optimum import filter_optimum
 
-from vkdnw_search.breeding import Breeding, RandomSampling, Tournament, genomes_of
+from vkdnw_search.breeding import Breeding, Niches, RandomSampling, Tournament, genomes_of
 from vkdnw_search.contracts import Problem
 from vkdnw_search.records import Evaluation, Genome
 from vkdnw_search.seeding import seed_from
 from vkdnw_search.turns import Children, CrossoverShare, Moves, RepairTries, Survivors, TakesTurns
 
-__all__ = ["AgingEvolution", "Evolution", "FrontPoint", "Nsga2", "RandomSearch"]
+__all__ = ["AgingEvolution", "Evolution", "Nsga2", "RandomSearch"]
 
 FAILED = 1.0
 """Violation of a candidate within the limits but without a usable score: as bad as a limit exceeded twofold."""
@@ -75,6 +74,7 @@ class _Evolves(TakesTurns):
         crossover: Crossover,
         moves: float,
         repair_tries: int,
+        **options: Any,
     ) -> None:
         super().__init__(problem, repair_tries=repair_tries)
         Config.warnings["not_compiled"] = False  # pymoo would print it on stdout
@@ -87,6 +87,7 @@ class _Evolves(TakesTurns):
             sampling=RandomSampling(self._unseen),
             mating=breeding,
             eliminate_duplicates=False,  # Unseen and Breeding do it, against the whole history
+            **options,
         )
         genes = problem.space.genes
         last = np.array([len(gene.choices) - 1 for gene in genes])
@@ -141,7 +142,8 @@ class _Evolves(TakesTurns):
 class Evolution(_Evolves):
     """Evolution in which the best of parents and children survive: pymoo's GA with μ + λ survival.
 
-    Parents win a tournament of two, are mixed gene by gene or copied, and every child is mutated.
+    Parents win a tournament of two, are mixed gene by gene or copied, and every child is mutated. Where the recipe has
+    bands, each keeps a share of the population, and every child is brought into one of them.
     """
 
     def __init__(
@@ -154,26 +156,28 @@ class Evolution(_Evolves):
         moves: Moves = 1.0,
         repair_tries: RepairTries = 200,
     ) -> None:
+        niches = Niches([band.at_most for band in problem.bands])
         super().__init__(
             problem,
             GA,
             population=population,
             children=children,
-            selection=Tournament(2),
+            selection=Tournament(2, niches),
             crossover=UX(prob=crossover),
             moves=moves,
             repair_tries=repair_tries,
+            survival=niches,
         )
-        self._population = population
+        self._population, self._banded = population, bool(problem.bands)
 
     def threshold(self) -> float:
         """The least score in the population, if it is full of scored candidates: nothing below survives.
 
-        −inf once fitness was changed by ``refit``.
+        −inf once fitness was changed by ``refit``, and with bands.
         """
         members = self._members()
         full = len(members) == self._population and all(member.data["status"] == "scored" for member in members)
-        if not full or self._fitness:
+        if not full or self._fitness or self._banded:
             return -math.inf
         return min(float(member.data["value"]) for member in members)
 
@@ -220,25 +224,11 @@ class AgingEvolution(_Evolves):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class FrontPoint:
-    """A candidate that none beats in both score and FLOPs.
-
-    Attributes:
-        number: of its evaluation.
-        key: canonical key of its architecture.
-        value: score, higher is better.
-        flops: of the whole network.
-    """
-
-    number: int
-    key: str
-    value: float
-    flops: int
-
-
 class Nsga2(_Evolves):
-    """Score against FLOPs: NSGA-II (Deb et al. 2002, doi 10.1109/4235.996017), for the whole front at once."""
+    """Score against FLOPs: NSGA-II (Deb et al. 2002, doi 10.1109/4235.996017), for the whole front at once.
+
+    ``Result.front`` is that of all candidates ever scored.
+    """
 
     _objectives = 2
 
@@ -262,23 +252,3 @@ class Nsga2(_Evolves):
             moves=moves,
             repair_tries=repair_tries,
         )
-        self._scored: list[FrontPoint] = []
-
-    def front(self) -> list[FrontPoint]:
-        """Of all candidates ever scored those that none beats, from the fewest FLOPs to the most.
-
-        Each scores more than the one before; of equals only the first found is there.
-        """
-        points = [replace(point, value=self._fitness.get(point.key, point.value)) for point in self._scored]
-        front: list[FrontPoint] = []
-        for point in sorted(points, key=lambda point: (point.flops, -point.value, point.number)):
-            if point.value > (front[-1].value if front else -math.inf):
-                front.append(point)
-        return front
-
-    def _learn(self, evaluations: Sequence[Evaluation]) -> None:
-        super()._learn(evaluations)
-        for evaluation in evaluations:
-            if evaluation.status == "scored" and evaluation.score is not None:
-                number, flops = evaluation.number, evaluation.cost.flops
-                self._scored.append(FrontPoint(number, evaluation.key, evaluation.score.value, flops))

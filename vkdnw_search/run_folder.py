@@ -18,7 +18,7 @@ import logging
 import os
 import platform
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Self, get_args
@@ -102,6 +102,10 @@ class RunFolder:
         self.store.set_note("judgement", judgement.to_json())
         if self.path is not None:
             self.write("finalists.csv", finalists_csv(judgement))
+
+    def write_neighbours(self, scores: Mapping[str, float]) -> None:
+        """Scores of the networks one step from the winner, for the report."""
+        self.store.set_note("neighbours", json.dumps(scores))
 
 
 def finalists_csv(judgement: Judgement) -> str:

@@ -20,6 +20,8 @@ from vkdnw_search.records import Cost, Evaluation, Genome, Score
 APPLICATION_ID = 0x766B646E
 """ASCII "vkdn": tells our databases from others' (see https://www.sqlite.org/pragma.html#pragma_application_id)."""
 SCHEMA_VERSION = 1
+MOST_FLOPS = 2**62
+"""More than any network has."""
 
 _SCHEMA = """
 CREATE TABLE generation (number INTEGER PRIMARY KEY, first INTEGER NOT NULL, genomes TEXT NOT NULL) STRICT;
@@ -143,10 +145,11 @@ class Store:
         for row in self._db.execute(query, (first, last if count is not None else 2**62)):
             yield _evaluation(row)
 
-    def best(self, count: int) -> list[Evaluation]:
-        """The ``count`` highest scores; of equals the first found."""
-        query = "SELECT * FROM evaluation WHERE status = 'scored' ORDER BY value DESC, number LIMIT ?"
-        return [_evaluation(row) for row in self._db.execute(query, (count,))]
+    def best(self, count: int, *, flops: tuple[int, int] = (-1, MOST_FLOPS)) -> list[Evaluation]:
+        """The ``count`` highest scores, of networks with FLOPs (above, at most); of equals the first found."""
+        within = "status = 'scored' AND flops > ? AND flops <= ?"
+        query = f"SELECT * FROM evaluation WHERE {within} ORDER BY value DESC, number LIMIT ?"
+        return [_evaluation(row) for row in self._db.execute(query, (*flops, count))]
 
     def least_infeasible(self) -> Evaluation | None:
         """The candidate that misses the limits by least, if no candidate is feasible."""
