@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 from torch import nn
 
 from vkdnw_search.contracts import Probe
 from vkdnw_search.errors import DegenerateNetwork
 from vkdnw_search.records import Cost, Score
 from vkdnw_search.seeding import seed_from
+
+
+def leave_out_the_end(patch: pytest.MonkeyPatch) -> None:
+    """Neither check the export, nor the winner's trainability, nor write a report: tests of their own do, and each
+    takes seconds."""
+    patch.setattr(sys.modules["vkdnw_search.export"], "_must_equal", lambda modules: None)
+    patch.setattr(sys.modules["vkdnw_search.finalists"], "check", lambda *_: [])
+    patch.setattr(sys.modules["vkdnw_search.report"], "report", lambda *_, **__: None)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,19 +1,18 @@
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.quick import leave_out_the_end
 from vkdnw_search.cli import main
 
 INSTANT = ["nb201", "score=flops", "executor=inline", "finalists=2"]
 
 
 @pytest.fixture(autouse=True)
-def trust_the_export(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """test_export.py checks it; here it would only take time."""
-    monkeypatch.setattr(sys.modules["vkdnw_search.export"], "_must_equal", lambda source, found: None)
+def leave_out_the_end_of_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    leave_out_the_end(monkeypatch)
     monkeypatch.chdir(tmp_path)
 
 

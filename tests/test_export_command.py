@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import random
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import torch
 from search_spaces.mobilenet import MobileNet
 from search_spaces.nasbench201 import NasBench201
 from tests.generated_source import assert_same_network, load, load_network
-from tests.quick import Quick
+from tests.quick import Quick, leave_out_the_end
 from vkdnw_search import Result, search
 from vkdnw_search.errors import ExportError, RunFolderError
 from vkdnw_search.export_command import run_export
@@ -30,7 +29,7 @@ RECIPE: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Result:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys.modules["vkdnw_search.export"], "_must_equal", lambda source, found: None)
+        leave_out_the_end(patch)
         return search(RECIPE, out=tmp_path_factory.mktemp("runs") / "run")
 
 
@@ -113,7 +112,7 @@ def test_choices_that_do_not_exist_are_refused_in_words(run: Result, tmp_path: P
 
 
 def test_a_run_whose_space_came_from_python_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.modules["vkdnw_search.export"], "_must_equal", lambda source, found: None)
+    leave_out_the_end(monkeypatch)
     search(
         {"executor": "inline", "stop": {"evaluations": 3}, "finalists": 0},
         space=NasBench201(),

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import pytest
 from scipy import stats
 from torch import nn
 
-from tests.quick import Quick
+from tests.quick import Quick, leave_out_the_end
 from vkdnw_search import search
 from vkdnw_search.contracts import Probe
 from vkdnw_search.finalists import FRESH, Finalist, compare
@@ -23,9 +22,8 @@ RECIPE: dict[str, Any] = {"space": "nasbench201", "executor": "inline", "stop": 
 
 
 @pytest.fixture(autouse=True)
-def trust_the_export(monkeypatch: pytest.MonkeyPatch) -> None:
-    """test_export.py checks it; here it would only take time."""
-    monkeypatch.setattr(sys.modules["vkdnw_search.export"], "_must_equal", lambda source, found: None)
+def leave_out_the_end_of_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    leave_out_the_end(monkeypatch)
 
 
 @dataclass(frozen=True, kw_only=True)

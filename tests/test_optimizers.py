@@ -7,6 +7,8 @@ import math
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import get_args, get_type_hints
 
@@ -17,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.spaces.toy import Toy, run, sorted_text, text, toy
-from vkdnw_search.contracts import HasRefit, HasThreshold
+from vkdnw_search.contracts import Band, HasRefit, HasThreshold, Problem
 from vkdnw_search.errors import OptimizerError
 from vkdnw_search.optimizers import AgingEvolution, Evolution, Nsga2, RandomSearch
 from vkdnw_search.records import Evaluation, Genome, Score
@@ -359,41 +361,49 @@ def test_a_refit_to_the_same_values_changes_nothing(optimizer):
     assert genomes(seen) == plain
 
 
+# --- bands --------------------------------------------------------------------------------------------------------
+
+
+def banded(space: Toy, shares: list[float], seed: int) -> Problem:
+    """The problem with bands of FLOPs that end at ``shares`` of the mean."""
+    edges = [round(share * 500 * len(space.genes)) for share in shares]
+
+    def violation(genome: Genome, low: int, high: int) -> float:
+        flops = space.flops(genome)
+        return max(0.0, flops / high - 1, 1 - flops / (low + 1))
+
+    bands = [Band(high, partial(violation, low=low, high=high)) for low, high in pairwise((0, *edges))]
+    return replace(space.problem(seed), bands=tuple(bands))
+
+
+def test_one_run_with_bands_finds_for_each_what_a_run_for_it_alone_does():
+    space, shares = toy(12, 5, at_most=1.0), [0.6, 0.8, 1.0]
+    losses = []
+    for seed in range(2):
+        problem = banded(space, shares, seed)
+        together = run(space, Evolution(problem, population=60, children=60), 3000)
+        for band in problem.bands:
+            alone = replace(space.problem(seed), violation=band.violation)
+            apart = run(space, Evolution(alone, population=60, children=60), 3000)
+            best = [
+                max(e.score.value for e in found if e.score and band.violation(e.genome) == 0)
+                for found in (together, apart)
+            ]
+            losses.append(1 - best[0] / best[1])
+    assert np.mean(losses) < 0.01 and max(losses) < 0.03
+
+
+def test_every_band_keeps_a_share_of_the_population():
+    space = toy(20, 5, at_most=1.0)
+    problem = banded(space, [0.6, 0.8, 1.0], 0)
+    search = Evolution(problem, population=30, children=30)
+    seen = {evaluation.key: evaluation.genome for evaluation in run(space, search, 600)}
+    survivors = [seen[key] for key in search.survivors()]
+    assert [sum(band.violation(genome) == 0 for genome in survivors) for band in problem.bands] == [10, 10, 10]
+    assert search.threshold() == -math.inf  # a low score may be the best of its band
+
+
 # --- score against FLOPs ------------------------------------------------------------------------------------------
-
-
-Point = tuple[float, int]
-
-
-def undominated(points: list[Point]) -> set[Point]:
-    """By the definition: no other is at least as good in both and better in one."""
-    return {
-        (value, flops)
-        for value, flops in points
-        if not any(v >= value and f <= flops and (v, f) != (value, flops) for v, f in points)
-    }
-
-
-def test_the_front_is_what_no_candidate_beats_and_of_equals_the_first():
-    coarse = replace(LIMITED, gains=np.round(LIMITED.gains).tolist(), prices=np.round(LIMITED.prices, -3).tolist())
-    search = Nsga2(coarse.problem(), population=20, children=20)
-    evaluations = [evaluation for evaluation in run(coarse, search, 300) if evaluation.score]
-    points = [(e.score.value, e.cost.flops) for e in evaluations]
-    front = [(point.value, point.flops) for point in search.front()]
-    assert len(set(points)) < len(points) / 2  # many are equal
-    assert set(front) == undominated(points)
-    assert [flops for _, flops in front] == sorted({flops for _, flops in front})
-    first = [evaluations[points.index(point)] for point in front]
-    assert [(point.number, point.key) for point in search.front()] == [(e.number, e.key) for e in first]
-
-
-def test_the_front_follows_a_refit():
-    search = Nsga2(LIMITED.problem(), population=20, children=20)
-    evaluations = run(LIMITED, search, 100)
-    fitness = {e.key: -e.score.value for e in evaluations if e.score}
-    search.refit(fitness)
-    points = [(fitness[e.key], e.cost.flops) for e in evaluations if e.score]
-    assert {(point.value, point.flops) for point in search.front()} == undominated(points)
 
 
 def test_the_best_and_the_cheapest_ever_survive_nsga2():

@@ -1,17 +1,18 @@
 from __future__ import annotations
 
 import re
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.quick import leave_out_the_end
 from vkdnw_search import report_facts as facts
 from vkdnw_search import search
 from vkdnw_search.budget import CostCounter
 from vkdnw_search.errors import RunFolderError
+from vkdnw_search.fitness import front
 from vkdnw_search.report import report
 from vkdnw_search.report_command import run_report
 from vkdnw_search.visited import Visited
@@ -29,7 +30,7 @@ RECIPE: dict[str, Any] = {
 
 def run(folder: Path, recipe: dict[str, Any] | None = None) -> Path:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys.modules["vkdnw_search.export"], "_must_equal", lambda source, found: None)
+        leave_out_the_end(patch)
         search({**RECIPE, **(recipe or {})}, out=folder)
     return folder
 
@@ -108,12 +109,12 @@ def test_one_step_of_one_gene_is_counted_as_the_whole_network_it_leads_to(folder
 
 def test_no_network_on_the_front_is_beaten_by_a_cheaper_one(folder: Path) -> None:
     with Visited(folder) as visited:
-        front, fitness = facts.front(visited), visited.fitness
+        best, fitness = front(visited.evaluations, visited.fitness), visited.fitness
         scored = [e for e in visited.evaluations if e.number in fitness]
     for e in scored:
         beaten = any(o.cost.flops <= e.cost.flops and fitness[o.number] > fitness[e.number] for o in scored)
-        assert not (beaten and e in front)
-        assert beaten or any(fitness[e.number] == fitness[f.number] for f in front)
+        assert not (beaten and e in best)
+        assert beaten or any(fitness[e.number] == fitness[f.number] for f in best)
 
 
 def test_a_run_without_a_score_has_a_page_that_says_so(tmp_path: Path) -> None:

@@ -2,13 +2,12 @@ from __future__ import annotations
 
 import csv
 import io
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.quick import Failing, Quick, QuickWithBound, Recording
+from tests.quick import Failing, Quick, QuickWithBound, Recording, leave_out_the_end
 from vkdnw_search import Result, search
 from vkdnw_search.errors import ExecutionError, RunFolderError
 from vkdnw_search.records import Evaluation
@@ -17,10 +16,9 @@ NB201: dict[str, Any] = {"space": "nasbench201", "executor": "inline", "finalist
 
 
 @pytest.fixture(autouse=True)
-def trust_the_export(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    """test_export.py checks it; here it would only take time."""
+def leave_out_the_end_of_runs(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     if "slow" not in request.keywords:
-        monkeypatch.setattr(sys.modules["vkdnw_search.export"], "_must_equal", lambda source, found: None)
+        leave_out_the_end(monkeypatch)
 
 
 def quick(overrides: list[str] | None = None, *, proxy: Any = None, **options: Any) -> Result:

@@ -4,7 +4,8 @@
 # (pymoo ships no types)
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,13 +18,14 @@ from pymoo.core.population import Population
 from pymoo.core.repair import Repair
 from pymoo.core.sampling import Sampling
 from pymoo.core.selection import Selection
+from pymoo.core.survival import Survival
 
 from vkdnw_search.contracts import HasMutation, Problem
 from vkdnw_search.operators import mutate, repair
 from vkdnw_search.records import Genome
 from vkdnw_search.unseen import Unseen
 
-__all__ = ["Breeding", "RandomSampling", "Tournament", "genomes_of"]
+__all__ = ["Breeding", "Niches", "RandomSampling", "Tournament", "genomes_of"]
 
 MATINGS = 25
 """Rounds of mating for one generation; where they leave it incomplete, immigrants fill it."""
@@ -40,16 +42,43 @@ class RandomSampling(Sampling):
         return np.array(self._unseen.draw(n_samples))
 
 
-class Tournament(Selection):
-    """Each parent is the best of ``size`` members drawn with replacement; equals are ordered at random."""
+class Niches(Survival):
+    """Those of each band survive that are the best of it, as many of each as there are; as a pymoo survival.
 
-    def __init__(self, size: int) -> None:
+    Args:
+        edges: most FLOPs of each band, ascending; none: the best of all survive.
+    """
+
+    def __init__(self, edges: Sequence[int]) -> None:
+        super().__init__(filter_infeasible=True)
+        self._edges = np.array(edges)
+
+    def places(self, pop: Population) -> Any:
+        """Each member's place within its band by its objective, 0 for the best, equals alike. Shape (members,)."""
+        objective = pop.get("F")[:, 0]
+        if not len(self._edges):
+            return objective
+        flops = np.array([member.data["flops"] for member in pop])
+        band = np.searchsorted(self._edges, flops)
+        return ((band[:, None] == band) & (objective < objective[:, None])).sum(axis=1)
+
+    def _do(self, problem: Any, pop: Population, *args: Any, n_survive: int | None = None, **kwargs: Any) -> Population:
+        return pop[np.lexsort((pop.get("F")[:, 0], self.places(pop)))[:n_survive]]
+
+
+class Tournament(Selection):
+    """Each parent is the best of ``size`` members drawn with replacement; equals are ordered at random.
+
+    With niches a member is as good as its place within its own.
+    """
+
+    def __init__(self, size: int, niches: Niches | None = None) -> None:
         super().__init__()
         self._size = size
+        self._niches = niches or Niches(())
 
     def _do(self, problem: Any, pop: Population, n_select: int, n_parents: int, *, random_state: Any, **_: Any) -> Any:
-        objective, violation = pop.get("F", "CV")  # (members, 1) each
-        order = np.lexsort((random_state.random(len(pop)), objective[:, 0], violation[:, 0]))
+        order = np.lexsort((random_state.random(len(pop)), self._niches.places(pop), pop.get("CV")[:, 0]))
         places = random_state.integers(len(pop), size=(n_select, n_parents, self._size))
         return order[places.min(axis=-1)]  # (n_select, n_parents)
 
@@ -111,7 +140,14 @@ class _Repair(Repair):
         self._tries = tries
 
     def _do(self, problem: Any, X: Any, *, random_state: Any, **_: Any) -> Any:
-        return np.array([repair(tuple(x), self._problem, random_state, self._tries) for x in X.tolist()])
+        repaired = []
+        for x in X.tolist():
+            problem = self._problem
+            if problem.bands:  # each gets its share of the children
+                band = problem.bands[random_state.integers(len(problem.bands))]
+                problem = replace(problem, violation=band.violation)
+            repaired.append(repair(tuple(x), problem, random_state, self._tries))
+        return np.array(repaired)
 
 
 class _OnlyNew(DuplicateElimination):

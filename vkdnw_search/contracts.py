@@ -202,6 +202,19 @@ class HasRelativeFitness(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Band:
+    """A range of FLOPs.
+
+    Attributes:
+        at_most: its upper end; it begins where the one before ends.
+        violation: genome → how far it is outside the limits and the range together, 0 when inside both.
+    """
+
+    at_most: int
+    violation: Callable[[Genome], float]
+
+
+@dataclass(frozen=True, slots=True)
 class Problem:
     """What an optimizer may know.
 
@@ -210,12 +223,14 @@ class Problem:
         key: genome → canonical key. Genomes with equal keys are the same network.
         violation: genome → how far the limits are exceeded, 0 when feasible. Cheap (microseconds to milliseconds).
         seed: all randomness of the optimizer comes from it.
+        bands: ranges of FLOPs that each want a best network of their own, ascending; empty: one for all.
     """
 
     space: SearchSpace[Architecture]
     key: Callable[[Genome], str]
     violation: Callable[[Genome], float]
     seed: int
+    bands: tuple[Band, ...] = ()
 
 
 class Optimizer(Protocol):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import torch
 
@@ -16,6 +16,7 @@ from vkdnw_search import sections
 from vkdnw_search.budget import CostCounter, Limits, Range
 from vkdnw_search.contracts import (
     Architecture,
+    Band,
     HasCostScore,
     HasRelativeFitness,
     HasUpperBound,
@@ -139,6 +140,15 @@ class Evaluator:
         """By how much ``genome`` is outside the limits; 0 if it is within."""
         return self._seen(genome)[2]
 
+    def bands(self, edges: Sequence[int]) -> tuple[Band, ...]:
+        """The ranges of FLOPs that end at ``edges``, ascending."""
+        least = int(self.limits.flops.minimum or 1)
+        ranges = (Range(low, high) for low, high in zip((least, *(e + 1 for e in edges)), edges, strict=False))
+        return tuple(Band(int(r.maximum or 0), partial(self._outside, replace(self.limits, flops=r))) for r in ranges)
+
+    def _outside(self, limits: Limits, genome: Genome) -> float:
+        return limits.violation(self._seen(genome)[1])
+
     def prepare(
         self, genome: Genome, *, number: int, generation: int, threshold: Callable[[Cost], float]
     ) -> Evaluation | None:
@@ -175,10 +185,11 @@ class Evaluator:
         return architecture.key, cost, self.limits.violation(cost)
 
 
-def limits_of(section: sections.Limits) -> Limits:
-    """The limits that a recipe states."""
+def limits_of(section: sections.Limits, *, bands: Sequence[int] = ()) -> Limits:
+    """The limits that a recipe states; FLOPs above the last band are of no use to it either."""
     ranges = {name: getattr(section, name) for name in type(section).model_fields}
-    return Limits(**{name: Range(r.min, r.max) for name, r in ranges.items() if r is not None})
+    limits = Limits(**{name: Range(r.min, r.max) for name, r in ranges.items() if r is not None})
+    return replace(limits, flops=Range(limits.flops.minimum, bands[-1])) if bands else limits
 
 
 def run_tasks(

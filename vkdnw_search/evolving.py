@@ -49,6 +49,7 @@ class Evolves(TakesTurns):
         crossover: Crossover,
         moves: float,
         repair_tries: int,
+        **options: Any,
     ) -> None:
         super().__init__(problem, repair_tries=repair_tries)
         Config.warnings["not_compiled"] = False  # pymoo would print it on stdout
@@ -61,6 +62,7 @@ class Evolves(TakesTurns):
             sampling=RandomSampling(self._unseen),
             mating=breeding,
             eliminate_duplicates=False,  # Unseen and Breeding do it, against the whole history
+            **options,
         )
         genes = problem.space.genes
         last = np.array([len(gene.choices) - 1 for gene in genes])

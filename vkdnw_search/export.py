@@ -7,12 +7,14 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from vkdnw_search.contracts import HasFreeOperators
 from vkdnw_search.errors import ExportError
 from vkdnw_search.evaluate import one_thread
 from vkdnw_search.initialization import initialize
@@ -42,19 +44,25 @@ def export(found: Found, path: str | Path, *, recipe: Recipe | None = None) -> P
     Raises:
         ExportError: the module differs from the searched network. Nothing is written then.
     """
-    path = Path(path)
-    source = f"{_header(found, recipe)}\n{found.space.source(found.architecture)}"
-    must_import_torch_alone(source, found)
-    _must_equal(source, found)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    files = [(path, source), (path.with_name("architecture.json"), _description(found, recipe))]
-    if path.name == "model.py":  # the module that train.py imports
-        files.append((path.with_name("train.py"), TRAINER.read_text(encoding="utf-8")))
-    for target, text in files:
-        draft = target.with_name(target.name + ".part")
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(target)
-    return path
+    return export_all([(found, Path(path))], recipe=recipe)[0]
+
+
+def export_all(networks: Sequence[tuple[Found, Path]], *, recipe: Recipe | None = None) -> list[Path]:
+    """:func:`export` for several networks, (network, path), which one other interpreter checks."""
+    sources = [f"{_header(found, recipe)}\n{found.space.source(found.architecture)}" for found, _ in networks]
+    for source, (found, _) in zip(sources, networks, strict=True):
+        must_import_torch_alone(source, found)
+    _must_equal([(source, found) for source, (found, _) in zip(sources, networks, strict=True)])
+    for source, (found, path) in zip(sources, networks, strict=True):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files = [(path, source), (path.with_name("architecture.json"), _description(found, recipe))]
+        if path.name == "model.py":  # the module that train.py imports
+            files.append((path.with_name("train.py"), TRAINER.read_text(encoding="utf-8")))
+        for target, text in files:
+            draft = target.with_name(target.name + ".part")
+            draft.write_text(text, encoding="utf-8")
+            draft.replace(target)
+    return [path for _, path in networks]
 
 
 def _header(found: Found, recipe: Recipe | None) -> str:
@@ -120,27 +128,31 @@ def must_import_torch_alone(source: str, found: Found) -> None:
             )
 
 
-def _must_equal(source: str, found: Found) -> None:
-    """Compare the module, in an interpreter of its own, with what was searched."""
+def _must_equal(modules: Sequence[tuple[str, Found]]) -> None:
+    """Compare each module, in an interpreter of its own, with what was searched."""
     with one_thread(), torch.random.fork_rng(devices=[]), tempfile.TemporaryDirectory() as folder:
-        torch.manual_seed(CHECK_SEED)
-        model = build(found).eval()
-        initialize(model, seed=CHECK_SEED)
-        images = torch.randn(CHECK_BATCH, *found.space.input_shape)
-        with torch.no_grad():
-            logits = model(images)
-        module, expected = Path(folder) / "model.py", Path(folder) / "expected.pt"
-        module.write_text(source, encoding="utf-8")
-        torch.save(
-            {"state": model.state_dict(), "images": images, "logits": logits, "flops": found.cost.flops}, expected
-        )
-        free = sorted(getattr(found.space, "free_operators", ()))
+        for number, (source, found) in enumerate(modules):
+            (Path(folder) / f"{number}.py").write_text(source, encoding="utf-8")
+            torch.save(_expected(found), Path(folder) / f"{number}.pt")
         check = subprocess.run(
-            [sys.executable, "-m", "vkdnw_search.export_check", str(module), str(expected), *free],
-            capture_output=True,
-            text=True,
-            check=False,
+            [sys.executable, "-m", "vkdnw_search.export_check", folder], capture_output=True, text=True, check=False
         )
     if check.returncode != 0:
-        why = check.stdout.strip() or check.stderr.strip()
-        raise ExportError(f"the module made of {found.key} ({found.space.name}) is not the network searched: {why}")
+        which, _, why = check.stdout.partition(" ")
+        found = modules[int(which) if which.isdecimal() else 0][1]
+        raise ExportError(
+            f"the module made of {found.key} ({found.space.name}) is not the network searched: "
+            f"{why.strip() or check.stderr.strip()}"
+        )
+
+
+def _expected(found: Found) -> dict[str, Any]:
+    """What the module must have and compute."""
+    torch.manual_seed(CHECK_SEED)
+    model = build(found).eval()
+    initialize(model, seed=CHECK_SEED)
+    images = torch.randn(CHECK_BATCH, *found.space.input_shape)
+    with torch.no_grad():
+        logits = model(images)
+    free = sorted(found.space.free_operators) if isinstance(found.space, HasFreeOperators) else []
+    return {"state": model.state_dict(), "images": images, "logits": logits, "flops": found.cost.flops, "free": free}

@@ -1,7 +1,7 @@
-"""``python -m vkdnw_search.export_check MODULE EXPECTED [FREE_OPERATOR …]``: is this the network that was searched?
+"""``python -m vkdnw_search.export_check FOLDER``: are the modules 0.py, 1.py, … there the networks of 0.pt, 1.pt, …?
 
-Runs in an interpreter of its own, so that the module is seen as its user will see it. Exits with 1, and says why on
-stdout, if parameters, outputs or FLOPs differ.
+Runs in an interpreter of its own, so that a module is seen as its user will see it. Exits with 1, and says on stdout
+which and why, if parameters, outputs or FLOPs differ.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from vkdnw_search.budget import count
 
 
-def differences(module_path: Path, expected: dict[str, Any], free_operators: list[str]) -> str:
+def differences(module_path: Path, expected: dict[str, Any]) -> str:
     """What is different, in words; empty if nothing is."""
     spec = importlib.util.spec_from_file_location("model", module_path)
     assert spec is not None and spec.loader is not None
@@ -33,7 +33,7 @@ def differences(module_path: Path, expected: dict[str, Any], free_operators: lis
         logits = model(expected["images"])
     if not torch.equal(logits, expected["logits"]):
         return f"outputs differ by up to {(logits - expected['logits']).abs().max():.3g}"
-    flops = count(model, expected["images"].shape[1:], free_operators=free_operators).flops
+    flops = count(model, expected["images"].shape[1:], free_operators=expected["free"]).flops
     if flops != expected["flops"]:
         return f"it has {flops} FLOPs, but the searched network {expected['flops']}"
     return ""
@@ -41,10 +41,12 @@ def differences(module_path: Path, expected: dict[str, Any], free_operators: lis
 
 def main(arguments: list[str]) -> int:
     """Compare and report."""
-    expected = torch.load(arguments[1], weights_only=True)
-    found = differences(Path(arguments[0]), expected, arguments[2:])
-    sys.stdout.write(found)
-    return 1 if found else 0
+    for file in sorted(Path(arguments[0]).glob("*.pt"), key=lambda file: int(file.stem)):
+        found = differences(file.with_suffix(".py"), torch.load(file, weights_only=True))
+        if found:
+            sys.stdout.write(f"{file.stem} {found}")
+            return 1
+    return 0
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 The highest of many noisy scores is high partly by luck. So the finalists are scored again on fresh initializations,
 the same ones for all, and the one with the highest mean wins; a paired t-test says whether its lead is real. The same
 care goes to what one could have chosen without any search: the most FLOPs, the most parameters, the deepest, any.
+Nothing is declared a winner that cannot be trained (trainability.py): the next takes its place.
 """
 
 from __future__ import annotations
@@ -12,19 +13,28 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, replace
+from heapq import nlargest
+from itertools import chain, pairwise
 from statistics import fmean, stdev
+from typing import Any
 
 import numpy as np
+import torch
 from scipy import stats
 
 from vkdnw_search.contracts import HasRelativeFitness, Proxy
-from vkdnw_search.evaluate import Evaluator, run_tasks
+from vkdnw_search.evaluate import Evaluator, one_thread, run_tasks
+from vkdnw_search.fitness import fitness
+from vkdnw_search.recipe import Recipe
 from vkdnw_search.records import Evaluation, Score
 from vkdnw_search.seeding import seed_from
-from vkdnw_search.store import Store
+from vkdnw_search.store import MOST_FLOPS, Store
+from vkdnw_search.trainability import check
 
 FRESH = 8
 """Fresh initializations of each finalist: enough for a paired test to see a lead of about one standard deviation."""
+TRIED = 10
+"""Candidates that may take the place of one that cannot be trained, where no finalists are scored anew."""
 SIGNIFICANT = 0.05
 """A lead is called real if chance alone would give it in fewer than one of twenty comparisons."""
 COUNTS_ONLY = 0.95
@@ -60,8 +70,8 @@ class Finalist:
 
     @property
     def mean(self) -> float:
-        """Of ``values``."""
-        return fmean(self.values)
+        """Of ``values``; NaN without any."""
+        return fmean(self.values) if self.values else math.nan
 
     @property
     def standard_error(self) -> float:
@@ -70,49 +80,141 @@ class Finalist:
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
-    """Finalists and baselines, best mean first, with what to think of them.
+class Band:
+    """The winner among the networks of one range of FLOPs, or None if there is none.
 
     Attributes:
+        above, at_most: the range.
+        winner: with its values on fresh initializations.
+    """
+
+    above: int
+    at_most: int
+    winner: Finalist | None
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Who wins, and what to think of it.
+
+    Attributes:
+        winner: number of the first finalist that can be trained; None if nothing was scored.
+        finalists: the winner, then the others, best mean first; those that cannot be trained say so.
+        baselines: what one could have had without a search.
+        bands: one for each band the recipe asks for, ascending.
         correlations: Spearman's ρ of the score with FLOPs, parameters, layers and tensors over scored candidates.
         warnings: sentences a user should read.
     """
 
+    winner: int | None
     finalists: tuple[Finalist, ...]
     baselines: tuple[Finalist, ...]
+    bands: tuple[Band, ...]
     correlations: dict[str, float]
     warnings: tuple[str, ...]
 
     def to_json(self) -> str:
         """As text, to be kept with the run."""
-        judged, trivial = (
-            [asdict(f) | {"mean": f.mean, "standard_error": f.standard_error} for f in group]
-            for group in (self.finalists, self.baselines)
+        return json.dumps(
+            {
+                "winner": self.winner,
+                "finalists": [_plain(f) for f in self.finalists],
+                "baselines": [_plain(f) for f in self.baselines],
+                "bands": [
+                    {"above": b.above, "at_most": b.at_most, "winner": None if b.winner is None else _plain(b.winner)}
+                    for b in self.bands
+                ],
+                "correlations": self.correlations,
+                "warnings": self.warnings,
+            }
         )
-        content = {"finalists": judged, "baselines": trivial, "correlations": self.correlations}
-        return json.dumps(content | {"warnings": self.warnings})
 
 
-def judge(evaluator: Evaluator, store: Store, executor: Executor, *, finalists: int) -> Judgement:
-    """Score the best ``finalists`` candidates and the baselines anew, and compare them."""
-    chosen = {"finalist": top(store, evaluator.proxy, finalists), **_baselines(store.evaluations())}
-    unique = {e.number: e for entries in chosen.values() for e in entries}
-    values = _fresh(list(unique.values()), evaluator, store, executor) if finalists else {}
-    best = sorted(
-        (Finalist("finalist", e.number, e.key, values[e.number]) for e in chosen.pop("finalist") if e.number in values),
-        key=lambda f: (-f.mean, f.number),
+def _plain(finalist: Finalist) -> dict[str, Any]:
+    numbers = {"mean": finalist.mean, "standard_error": finalist.standard_error}
+    return asdict(finalist) | {name: None if math.isnan(value) else value for name, value in numbers.items()}
+
+
+def judge(evaluator: Evaluator, store: Store, executor: Executor, recipe: Recipe) -> Judgement:
+    """Score the best candidates, those of each band and the baselines anew, and compare them.
+
+    With ``recipe.finalists`` = 0 nothing is scored anew, and the highest score that can be trained wins.
+    """
+    finalists, ranges = recipe.finalists, list(pairwise((-1, *recipe.bands)))
+    leaders, *of_bands = (
+        top(store, evaluator.proxy, finalists or TRIED, flops=flops) for flops in ((-1, MOST_FLOPS), *ranges)
     )
-    trivial = [Finalist(role, e.number, e.key, values[e.number]) for role, (e,) in chosen.items() if e.number in values]
+    trivial = _baselines(store.evaluations()) if finalists else {}
+    everyone = {e.number: e for e in chain(leaders, *of_bands, *trivial.values())}
+    values = _fresh(list(everyone.values()), evaluator, store, executor) if finalists else {}
+    gate = Gate(evaluator, everyone.values())
+    best = gate.placed(_sorted(leaders, values, finalists))
+    baselines = [
+        Finalist(role, e.number, e.key, values[e.number]) for role, (e,) in trivial.items() if e.number in values
+    ]
+    if best and finalists:
+        best = [f if f.verdict else replace(f, verdict=compare(best[0], f)) for f in best]
+        baselines = [replace(f, verdict=compare(best[0], f)) for f in baselines]
+    winners = [next(iter(gate.placed(_sorted(group, values, finalists))), None) for group in of_bands]
     correlations = _correlations(store, evaluator)
-    judged, against = ([replace(f, verdict=compare(best[0], f)) for f in group if best] for group in (best, trivial))
-    return Judgement(tuple(judged), tuple(against), correlations, tuple(_warnings(judged, correlations)))
+    return Judgement(
+        best[0].number if best else None,
+        tuple(best) if finalists else (),
+        tuple(baselines),
+        tuple(Band(above, at_most, w) for (above, at_most), w in zip(ranges, winners, strict=True)),
+        correlations,
+        (*gate.warnings, *_warnings(best if finalists else [], correlations)),
+    )
+
+
+def _sorted(leaders: Sequence[Evaluation], values: dict[int, tuple[float, ...]], finalists: int) -> list[Finalist]:
+    """By their means, without those that failed on fresh initializations; as they come if nothing was scored anew."""
+    if not finalists:
+        return [Finalist("finalist", e.number, e.key, ()) for e in leaders]
+    found = (Finalist("finalist", e.number, e.key, values[e.number]) for e in leaders if e.number in values)
+    return sorted(found, key=lambda f: (-f.mean, f.number))
+
+
+class Gate:
+    """Lets only those win that can be trained.
+
+    Args:
+        evaluator: of the run.
+        candidates: those that may have to be built.
+    """
+
+    def __init__(self, evaluator: Evaluator, candidates: Iterable[Evaluation]) -> None:
+        self._space, self._seed = evaluator.space, seed_from(evaluator.seed, "trainability")
+        self._genomes = {e.number: e.genome for e in candidates}
+        self._faults: dict[int, str] = {}
+        self.warnings: list[str] = []
+
+    def placed(self, ranked: Sequence[Finalist]) -> list[Finalist]:
+        """``ranked`` with the first that can be trained in front; the order stays if none can."""
+        for place, finalist in enumerate(ranked):
+            if not self.faults(finalist):
+                refused = [replace(f, verdict=f"cannot be trained: {self.faults(f)}") for f in ranked[:place]]
+                self.warnings += [f"network {f.number} would have won, but {f.verdict}" for f in refused]
+                return [finalist, *refused, *ranked[place + 1 :]]
+        if ranked:
+            self.warnings.append(f"none of the best {len(ranked)} can be trained: {self.faults(ranked[0])}")
+        return list(ranked)
+
+    def faults(self, finalist: Finalist) -> str:
+        """Why it cannot be trained; empty if it can."""
+        if finalist.number not in self._faults:
+            with one_thread(), torch.random.fork_rng(devices=[]):
+                torch.manual_seed(self._seed)
+                model = self._space.build(self._space.decode(self._genomes[finalist.number]))
+                found = check(model, self._space.input_shape, self._space.num_classes, self._seed)
+            self._faults[finalist.number] = "; ".join(found)
+        return self._faults[finalist.number]
 
 
 def winner(store: Store, proxy: Proxy, judgement: Judgement | None) -> Evaluation | None:
-    """The first finalist; where none was scored anew the highest score; None if nothing was scored."""
-    if judgement is not None and judgement.finalists:
-        number = judgement.finalists[0].number
-        return next(store.evaluations(first=number, count=1))
+    """The one judged best; where nothing was judged the highest score; None if nothing was scored."""
+    if judgement is not None and judgement.winner is not None:
+        return next(store.evaluations(first=judgement.winner, count=1))
     return next(iter(top(store, proxy, 1)), None)
 
 
@@ -130,13 +232,17 @@ def compare(winner: Finalist, other: Finalist) -> str:
     return f"{word}: {lead:+.4f} ± {error:.4f} for the winner (paired t-test, p = {p:.2g})"
 
 
-def top(store: Store, proxy: Proxy, count: int) -> list[Evaluation]:
-    """The ``count`` best scored candidates; of equals the first found. Fitness by rank is taken over all of them."""
+def top(store: Store, proxy: Proxy, count: int, *, flops: tuple[int, int] = (-1, MOST_FLOPS)) -> list[Evaluation]:
+    """The ``count`` best scored candidates; of equals the first found. Fitness by rank is taken over all of them.
+
+    Args:
+        flops: (above, at most): those with as many FLOPs.
+    """
     if not isinstance(proxy, HasRelativeFitness):
-        return store.best(count)
-    scored = [e for e in store.evaluations() if e.status == "scored" and e.score is not None]
-    fitness = proxy.fitness([e.score for e in scored if e.score is not None])
-    return [scored[place] for place in np.argsort(-fitness, kind="stable")[:count]]
+        return store.best(count, flops=flops)
+    values = fitness(store.evaluations(), proxy)
+    within = (e for e in store.evaluations() if e.number in values and flops[0] < e.cost.flops <= flops[1])
+    return nlargest(count, within, key=lambda e: (values[e.number], -e.number))
 
 
 def _baselines(evaluations: Iterable[Evaluation]) -> dict[str, list[Evaluation]]:
@@ -177,16 +283,11 @@ def _fitness(scores: list[Score], evaluator: Evaluator, store: Store) -> list[fl
 
 def _correlations(store: Store, evaluator: Evaluator) -> dict[str, float]:
     """Spearman's ρ of fitness with each size, over scored candidates; without those that do not vary."""
-    names, proxy = ("flops", "parameters", "layers", "tensors"), evaluator.proxy
-    scored = (e for e in store.evaluations() if e.status == "scored" and e.score is not None)
-    rows = ((e.score.value if e.score else math.nan, *(getattr(e.cost, name) for name in names)) for e in scored)
-    values, *columns = np.fromiter(rows, dtype=np.dtype((float, 1 + len(names)))).T  # there may be millions
-    if not len(values):
-        return {}
-    if isinstance(proxy, HasRelativeFitness):
-        values = proxy.fitness([e.score for e in store.evaluations() if e.status == "scored" and e.score is not None])
-    sizes = dict(zip(names, columns, strict=True))
-    varied = {name: size for name, size in sizes.items() if np.ptp(size) > 0 and np.ptp(values) > 0}
+    fit = fitness(store.evaluations(), evaluator.proxy)
+    values, names = np.array(list(fit.values())), ("flops", "parameters", "layers", "tensors")
+    costs = ([getattr(e.cost, name) for name in names] for e in store.evaluations() if e.number in fit)
+    sizes = zip(names, np.fromiter(costs, dtype=np.dtype((float, len(names)))).T, strict=True)  # there may be millions
+    varied = {name: size for name, size in sizes if len(fit) and np.ptp(size) > 0 and np.ptp(values) > 0}
     return {name: float(stats.spearmanr(values, size).statistic) for name, size in varied.items()}
 
 

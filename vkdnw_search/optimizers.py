@@ -8,8 +8,7 @@ Nothing here is ever pickled: the same tells, or a state in plain data, bring an
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from annotated_types import Interval
@@ -22,16 +21,13 @@ from pymoo.operators.crossover.ux import UX
 from pymoo.operators.selection.tournament import TournamentSelection
 from pymoo.util.optimum import filter_optimum
 
-from vkdnw_search.breeding import Tournament
+from vkdnw_search.breeding import Niches, Tournament
 from vkdnw_search.contracts import Problem
 from vkdnw_search.evolving import Evolves
 from vkdnw_search.records import Evaluation, Genome
 from vkdnw_search.turns import Children, CrossoverShare, Moves, RepairTries, Survivors, TakesTurns
 
-__all__ = ["AgingEvolution", "Evolution", "FrontPoint", "Nsga2", "RandomSearch"]
-
-ROOM = 10_000
-"""Scored candidates that are kept before those which others beat are dropped."""
+__all__ = ["AgingEvolution", "Evolution", "Nsga2", "RandomSearch"]
 
 
 class RandomSearch(TakesTurns):
@@ -55,7 +51,8 @@ class RandomSearch(TakesTurns):
 class Evolution(Evolves):
     """Evolution in which the best of parents and children survive: pymoo's GA with μ + λ survival.
 
-    Parents win a tournament of two, are mixed gene by gene or copied, and every child is mutated.
+    Parents win a tournament of two, are mixed gene by gene or copied, and every child is mutated. Where the recipe has
+    bands, each keeps a share of the population, and every child is brought into one of them.
     """
 
     def __init__(
@@ -68,26 +65,28 @@ class Evolution(Evolves):
         moves: Moves = 1.0,
         repair_tries: RepairTries = 200,
     ) -> None:
+        niches = Niches([band.at_most for band in problem.bands])
         super().__init__(
             problem,
             GA,
             population=population,
             children=children,
-            selection=Tournament(2),
+            selection=Tournament(2, niches),
             crossover=UX(prob=crossover),
             moves=moves,
             repair_tries=repair_tries,
+            survival=niches,
         )
-        self._population = population
+        self._population, self._banded = population, bool(problem.bands)
 
     def threshold(self) -> float:
         """The least score in the population, if it is full of scored candidates: nothing below survives.
 
-        −inf once fitness was changed by ``refit``.
+        −inf once fitness was changed by ``refit``, and with bands.
         """
         members = self._members()
         full = len(members) == self._population and all(member.data["status"] == "scored" for member in members)
-        if not full or self._fitness:
+        if not full or self._fitness or self._banded:
             return -math.inf
         return min(float(member.data["value"]) for member in members)
 
@@ -134,25 +133,11 @@ class AgingEvolution(Evolves):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class FrontPoint:
-    """A candidate that none beats in both score and FLOPs.
-
-    Attributes:
-        number: of its evaluation.
-        key: canonical key of its architecture.
-        value: score, higher is better.
-        flops: of the whole network.
-    """
-
-    number: int
-    key: str
-    value: float
-    flops: int
-
-
 class Nsga2(Evolves):
-    """Score against FLOPs: NSGA-II (Deb et al. 2002, doi 10.1109/4235.996017), for the whole front at once."""
+    """Score against FLOPs: NSGA-II (Deb et al. 2002, doi 10.1109/4235.996017), for the whole front at once.
+
+    ``Result.front`` is that of all candidates ever scored.
+    """
 
     _objectives = 2
 
@@ -176,40 +161,3 @@ class Nsga2(Evolves):
             moves=moves,
             repair_tries=repair_tries,
         )
-        self._scored: list[FrontPoint] = []
-        self._room = ROOM
-
-    def front(self) -> list[FrontPoint]:
-        """Of all candidates ever scored those that none beats, from the fewest FLOPs to the most.
-
-        Each scores more than the one before; of equals only the first found is there.
-        """
-        points = [replace(point, value=self._fitness.get(point.key, point.value)) for point in self._scored]
-        front: list[FrontPoint] = []
-        for point in sorted(points, key=lambda point: (point.flops, -point.value, point.number)):
-            if point.value > (front[-1].value if front else -math.inf):
-                front.append(point)
-        return front
-
-    def state(self) -> dict[str, Any]:
-        """As of all evolving optimizers, and whether fitness changes."""
-        return {**super().state(), "refitted": bool(self._fitness)}
-
-    def restore(self, state: Mapping[str, Any], told: Iterable[Evaluation]) -> None:
-        """Be as the optimizer that gave ``state`` after ``told``, all evaluations from the first on."""
-        super().restore(state, (self._recorded(e, refitted=bool(state["refitted"])) for e in told))
-
-    def _learn(self, evaluations: Sequence[Evaluation]) -> None:
-        super()._learn(evaluations)
-        for evaluation in evaluations:
-            self._recorded(evaluation, refitted=bool(self._fitness))
-
-    def _recorded(self, evaluation: Evaluation, *, refitted: bool) -> Evaluation:
-        """Keep what may be on the front: all that is scored where fitness changes, else only what none beats so far."""
-        if evaluation.status == "scored" and evaluation.score is not None:
-            number, flops = evaluation.number, evaluation.cost.flops
-            self._scored.append(FrontPoint(number, evaluation.key, evaluation.score.value, flops))
-        if not refitted and len(self._scored) > self._room:
-            self._scored = self.front()
-            self._room = ROOM + 2 * len(self._scored)
-        return evaluation

@@ -74,10 +74,18 @@ def closing_table(result: Result) -> str:
     if result.folder is not None:
         rows.append(("table", str(result.folder / "results.csv")))
         if result.best is not None:
-            rows.append(("module", str(result.folder / "best" / "model.py")))
+            rows += [("module", str(path)) for _, path in result.networks(result.folder)]
+        rows.append(("report", str(result.folder / "report.html")))
     rows += _judgement(result)
+    rows += [(f"at {quantity(at_most)}FLOPs", _band(found)) for at_most, found in result.bands.items()]
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:{width}}  {text}" for name, text in rows)
+
+
+def _band(found: Found | None) -> str:
+    if found is None:
+        return "no network has a score"
+    return f"{found.score.value:.4f} with {found.cost.flops:,} FLOPs: {found.key}"
 
 
 def _judgement(result: Result) -> list[tuple[str, str]]:

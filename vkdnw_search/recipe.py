@@ -13,16 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Interval
-from pydantic import ValidationError
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from vkdnw_search.errors import RecipeError, VkdnwSearchError, nearest
-from vkdnw_search.options import MISSING, Checked, Text, Whole
+from vkdnw_search.options import MISSING, Checked, Text, Whole, worded
 from vkdnw_search.overrides import Override, parse_override
 from vkdnw_search.plugins import Kind, names
-from vkdnw_search.quantities import LARGEST
+from vkdnw_search.quantities import LARGEST, compact
 from vkdnw_search.safe_yaml import MAX_BYTES, Plain, dotted, plain, read_yaml, write_yaml
 from vkdnw_search.safe_yaml import Path as Keys
 from vkdnw_search.sections import (
+    Bands,
     ExecutorSection,
     FolderName,
     Limits,
@@ -76,11 +77,25 @@ class Recipe(Checked):
     seed: Annotated[Whole, Interval(ge=0, le=LARGEST), "all randomness of the run comes from it"] = 0
     space: Annotated[SpaceSection | None, "the networks to search among"]
     limits: Annotated[Limits, "what a candidate may cost"] = Limits()
+    bands: Annotated[Bands, "most FLOPs of each band, ascending, at most 16: the best network of each is exported"] = (
+        Field(default_factory=list)
+    )
     score: Annotated[ScoreSection | None, "how a candidate is judged"]
     optimizer: Annotated[OptimizerSection | None, "what proposes candidates"]
     stop: Annotated[Stop, "when to end, whichever comes first"] = Stop()
     executor: Annotated[ExecutorSection | None, "where candidates are evaluated"]
     finalists: Annotated[Whole, Interval(ge=0, le=1000), "best candidates, scored anew at the end; 0: none"] = 10
+
+    @field_validator("bands")
+    @classmethod
+    def _must_be_within_the_limits(cls, bands: list[int], info: ValidationInfo) -> list[int]:
+        flops = getattr(info.data.get("limits"), "flops", None)
+        low, high = (None, None) if flops is None else (flops.min, flops.max)
+        if bands and low is not None and bands[0] < low:
+            raise worded(f"must not be below limits.flops.min, but {compact(bands[0])} < {compact(low)}")
+        if bands and high is not None and bands[-1] > high:
+            raise worded(f"must not exceed limits.flops, but {compact(bands[-1])} > {compact(high)}")
+        return bands
 
     def build_space(self) -> SearchSpace[Architecture]:
         """The search space. Raises RecipeError if its options do not go together."""

@@ -53,7 +53,7 @@ def _row(model: type[Checked], field: str, key: str) -> Row:
     if info.is_required():
         default = "required"
     else:
-        value = write_yaml(plain(info.default, source=key)).removesuffix("...\n").strip()
+        value = write_yaml(plain(info.get_default(call_default_factory=True), source=key)).removesuffix("...\n").strip()
         default = "" if value == "null" else f"`{value}`"
     return key, meaning(annotation), _values(model, field), default
 

@@ -12,14 +12,22 @@ from markupsafe import Markup
 
 from vkdnw_search import diagram
 from vkdnw_search import report_facts as facts
+from vkdnw_search.contracts import Architecture, Proxy, SearchSpace
+from vkdnw_search.fitness import front
+from vkdnw_search.quantities import compact
+from vkdnw_search.records import Evaluation
 from vkdnw_search.report_figures import draw
 from vkdnw_search.visited import Visited
 
 
-def report(folder: str | Path) -> Path:
+def report(folder: str | Path, *, space: SearchSpace[Architecture] | None = None, proxy: Proxy | None = None) -> Path:
     """Write ``report.html`` and ``figures/`` into a run folder, whether its run has ended or not.
 
     Nothing in the folder is executed, and all text from it is escaped.
+
+    Args:
+        folder: of the run.
+        space, proxy: of a run that was given them from Python.
 
     Returns:
         The page.
@@ -32,7 +40,7 @@ def report(folder: str | Path) -> Path:
         loader=PackageLoader("vkdnw_search"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters |= {"si": _si, "signed": _signed}
-    with Visited(folder) as visited:
+    with Visited(folder, space=space, proxy=proxy) as visited:
         page = environment.get_template("report.html").render(_content(visited))
     draft = folder / "report.html.part"
     draft.write_text(page, encoding="utf-8")
@@ -71,8 +79,20 @@ def _content(visited: Visited) -> dict[str, Any]:
         "mutations": facts.mutations(visited, winner),
         "shared": facts.shared(visited),
         "bounds": facts.bounds(visited, winner),
+        "family": _family(visited),
+        "values": visited.fitness,
         "top": [(e, visited.fitness[e.number]) for e in visited.ranked[:10]],
     }
+
+
+def _family(visited: Visited) -> list[tuple[str, str, list[tuple[str, str, Evaluation | None]]]]:
+    """(title, folder, rows of (label, folder within, network)) of the networks that a run leaves beside its winner."""
+    bands = [(f"at most {compact(b)} FLOPs", compact(b), e) for b, e in facts.bands(visited)]
+    kept = front(visited.evaluations, visited.fitness) if facts.keeps_front(visited) else []
+    points: list[tuple[str, str, Evaluation | None]] = [
+        (f"{_si(e.cost.flops)} FLOPs", str(e.cost.flops), e) for e in kept
+    ]
+    return [("The best of each band", "bands", bands), ("The front of score against FLOPs", "front", [*points])]
 
 
 def _si(value: float) -> str:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from vkdnw_search.budget import CostCounter
-from vkdnw_search.records import Evaluation, Gene, Genome
+from vkdnw_search.evaluate import limits_of
+from vkdnw_search.neighbours import one_step
+from vkdnw_search.records import Evaluation
 from vkdnw_search.visited import Visited
 
 GOOD = 0.1
@@ -20,7 +23,7 @@ class Mutation:
     """What one step of one gene would make of the winner; differences are new − winner.
 
     Attributes:
-        score: difference of fitness, or None where the search has not scored that network.
+        score: difference of fitness, or None where that network was not scored.
     """
 
     gene: str
@@ -62,41 +65,25 @@ class Bound:
 
 def mutations(visited: Visited, winner: Evaluation) -> list[Mutation]:
     """Every other network that is one step of one gene away: an ordered gene moves to the choices beside it."""
-    space, counter = visited.space, CostCounter(visited.space)
-    known = {e.key: visited.fitness[e.number] for e in visited.evaluations if e.number in visited.fitness}
-    seen, found = {winner.key}, []
-    limits = [(b.name, b.minimum, b.maximum) for b in bounds(visited, winner)]
-    for place, gene in enumerate(space.genes):
-        for index in _steps(gene, winner.genome[place]):
-            genome: Genome = (*winner.genome[:place], index, *winner.genome[place + 1 :])
-            architecture = space.decode(genome)
-            if architecture.key in seen:
-                continue
-            seen.add(architecture.key)
-            cost, old = counter.cost(architecture), winner.cost
-            feasible = all(
-                (low is None or getattr(cost, name) >= low) and (high is None or getattr(cost, name) <= high)
-                for name, low, high in limits
+    counter, old = CostCounter(visited.space), winner.cost
+    known = visited.neighbours | {e.key: visited.fitness[e.number] for e in visited.ranked}
+    limits, found = limits_of(visited.recipe.limits), []
+    for step in one_step(visited.space, winner.genome):
+        architecture = visited.space.decode(step.genome)
+        cost, score = counter.cost(architecture), known.get(architecture.key)
+        found.append(
+            Mutation(
+                step.gene.name,
+                step.gene.choices[step.before],
+                step.gene.choices[step.after],
+                cost.flops - old.flops,
+                cost.parameters - old.parameters,
+                cost.tensors - old.tensors,
+                limits.violation(cost) == 0,
+                None if score is None else score - visited.fitness[winner.number],
             )
-            score = known.get(architecture.key)
-            found.append(
-                Mutation(
-                    gene.name,
-                    gene.choices[winner.genome[place]],
-                    gene.choices[index],
-                    cost.flops - old.flops,
-                    cost.parameters - old.parameters,
-                    cost.tensors - old.tensors,
-                    feasible,
-                    None if score is None else score - visited.fitness[winner.number],
-                )
-            )
+        )
     return found
-
-
-def _steps(gene: Gene, index: int) -> Iterator[int]:
-    near = (index - 1, index + 1) if gene.ordered else range(len(gene.choices))
-    yield from (other for other in near if 0 <= other < len(gene.choices) and other != index)
 
 
 def shared(visited: Visited) -> list[Shared]:
@@ -126,6 +113,21 @@ def bounds(visited: Visited, winner: Evaluation) -> list[Bound]:
     return sorted(rows, key=lambda bound: bound.room)
 
 
+def bands(visited: Visited) -> list[tuple[int, Evaluation | None]]:
+    """Most FLOPs of each band of the recipe, with its winner: as judged, or while the run lasts the highest score."""
+    judged = {b["winner"]["number"] for b in visited.judgement.get("bands", ()) if b["winner"]}
+    rows: list[tuple[int, Evaluation | None]] = []
+    for above, at_most in pairwise((-1, *visited.recipe.bands)):
+        within = [e for e in visited.ranked if above < e.cost.flops <= at_most]
+        rows.append((at_most, next(iter([*(e for e in within if e.number in judged), *within]), None)))
+    return rows
+
+
+def keeps_front(visited: Visited) -> bool:
+    """Whether the run was one for the whole front of score against FLOPs."""
+    return visited.recipe.optimizer is not None and visited.recipe.optimizer.use == "nsga2"
+
+
 def best_so_far(visited: Visited) -> list[tuple[int, float]]:
     """(candidates visited, best fitness until then), at each improvement and at the end."""
     points: list[tuple[int, float]] = []
@@ -134,16 +136,6 @@ def best_so_far(visited: Visited) -> list[tuple[int, float]]:
         if value is not None and (not points or value > points[-1][1]):
             points.append((e.number + 1, value))
     return [*points, (len(visited.evaluations), points[-1][1])] if points else []
-
-
-def front(visited: Visited) -> list[Evaluation]:
-    """Scored networks of which no other has at most their FLOPs and a higher score; by rising FLOPs."""
-    scored = [e for e in visited.evaluations if e.number in visited.fitness]
-    kept: list[Evaluation] = []
-    for e in sorted(scored, key=lambda e: (e.cost.flops, -visited.fitness[e.number])):
-        if not kept or visited.fitness[e.number] > visited.fitness[kept[-1].number]:
-            kept.append(e)
-    return kept
 
 
 def deciles(evaluation: Evaluation) -> list[float]:

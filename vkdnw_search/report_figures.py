@@ -14,6 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from vkdnw_search import report_facts as facts
+from vkdnw_search.fitness import front
 from vkdnw_search.records import Evaluation
 from vkdnw_search.visited import Visited
 
@@ -81,7 +82,7 @@ def _score_flops(axes: Axes, visited: Visited, winner: Evaluation) -> None:
     scored = {e.number: e for e in visited.evaluations if e.number in visited.fitness}
     x, y = places(scored.values())
     axes.scatter(x, y, s=9, color=MUTED, alpha=0.5, linewidths=0, label="scored")
-    axes.plot(*places(facts.front(visited)), color=MUTED, linewidth=1, label="front")
+    axes.plot(*places(front(visited.evaluations, visited.fitness)), color=MUTED, linewidth=1, label="front")
     x, y = places(scored[b["number"]] for b in visited.judgement.get("baselines", ()) if b["number"] in scored)
     if x:
         axes.scatter(x, y, s=40, marker="s", color=SECOND, label="baselines")

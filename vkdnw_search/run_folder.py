@@ -19,7 +19,7 @@ import os
 import platform
 import socket
 import subprocess
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -106,6 +106,10 @@ class RunFolder:
         self.store.set_note("judgement", judgement.to_json())
         if self.path is not None:
             self.write("finalists.csv", finalists_csv(judgement))
+
+    def write_neighbours(self, scores: Mapping[str, float]) -> None:
+        """Scores of the networks one step from the winner, for the report."""
+        self.store.set_note("neighbours", json.dumps(scores))
 
 
 def finalists_csv(judgement: Judgement) -> str:

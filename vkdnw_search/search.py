@@ -9,8 +9,9 @@ from typing import Any
 
 from vkdnw_search.contracts import Optimizer, Problem, Proxy, SearchSpace
 from vkdnw_search.evaluate import Evaluator, limits_of
-from vkdnw_search.export import export
+from vkdnw_search.export import export_all
 from vkdnw_search.finalists import judge, winner
+from vkdnw_search.neighbours import score_neighbours
 from vkdnw_search.recipe import Recipe, SectionName, load_recipe
 from vkdnw_search.result import Found, Result
 from vkdnw_search.run_folder import RunFolder
@@ -49,8 +50,10 @@ def search(
     given: dict[SectionName, object | None] = {"space": space, "score": proxy}
     chosen = load_recipe(recipe, overrides, supplied=[name for name, value in given.items() if value is not None])
     space, proxy = space or chosen.build_space(), proxy or chosen.build_proxy()
-    evaluator = Evaluator(space, limits=limits_of(chosen.limits), proxy=proxy, seed=chosen.seed)
-    optimizer = chosen.build_optimizer(Problem(space, evaluator.key, evaluator.violation, chosen.seed))
+    limits = limits_of(chosen.limits, bands=chosen.bands)
+    evaluator = Evaluator(space, limits=limits, proxy=proxy, seed=chosen.seed)
+    bands = evaluator.bands(chosen.bands)
+    optimizer = chosen.build_optimizer(Problem(space, evaluator.key, evaluator.violation, chosen.seed, bands))
     with RunFolder(None if out is None else Path(out), chosen) as folder:
         with chosen.build_executor() as executor:
             session = Session(
@@ -58,21 +61,26 @@ def search(
                 folder.store,
                 executor,
                 stop=chosen.stop,
-                standing=Standing(chosen.finalists),
+                standing=Standing(chosen.finalists, chosen.bands),
                 listener=listener,
                 stopped=stopped,
             )
             ended = explore(optimizer, session)
             LOGGER.info("ended after %d candidates: %s", session.number, ended)
-            judgement = None if stopped() else judge(evaluator, folder.store, executor, finalists=chosen.finalists)
-        best = winner(folder.store, proxy, judgement)
+            judgement = None if stopped() else judge(evaluator, folder.store, executor, chosen)
+            best = winner(folder.store, proxy, judgement)
+            if best is not None and chosen.finalists and not stopped():
+                folder.write_neighbours(score_neighbours(best, evaluator, executor))
         found = None if best is None else Found(space, best)
-        result = Result(chosen, space, found, judgement, ended, session.seconds(), folder.path, folder.store)
+        result = Result(chosen, space, proxy, found, judgement, ended, session.seconds(), folder.path, folder.store)
         folder.write_results(result.evaluations())
         if judgement is not None:
             folder.write_judgement(judgement)
-        if result.best is not None and folder.path is not None:
-            export(result.best, folder.path / "best" / "model.py", recipe=chosen)
+        if folder.path is not None:
+            export_all(result.networks(folder.path), recipe=chosen)
+            from vkdnw_search.report import report  # draws: a second, which workers need not spend
+
+            report(folder.path, space=space, proxy=proxy)
     return result
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Self
 
 from annotated_types import Interval
@@ -32,6 +33,16 @@ def _fit_for_a_folder(name: str) -> str:
 FolderName = Annotated[Text, AfterValidator(_fit_for_a_folder)]
 Count = Annotated[Whole, Interval(ge=1, le=10**15)]
 Steps = Annotated[Whole, Interval(ge=1, le=10**8)]
+MOST_BANDS = 16
+
+
+def _ascending(bands: list[int]) -> list[int]:
+    if len(bands) > MOST_BANDS or any(a >= b for a, b in pairwise(bands)):
+        raise worded(f"must be at most {MOST_BANDS} numbers, each greater than the one before, but is {shown(bands)}")
+    return bands
+
+
+Bands = Annotated[list[Count], AfterValidator(_ascending)]
 Depth = Annotated[Whole, Interval(ge=1, le=10_000)]
 
 

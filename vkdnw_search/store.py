@@ -19,6 +19,9 @@ from vkdnw_search.database import Form, open_database
 from vkdnw_search.errors import RunFolderError
 from vkdnw_search.records import Cost, Evaluation, Genome, Score
 
+MOST_FLOPS = 2**62
+"""More than any network has."""
+
 RUN = Form(
     what="the database of a run",
     application_id=0x766B646E,  # ASCII "vkdn"
@@ -153,10 +156,11 @@ class Store:
         texts = self._db.execute("SELECT terms FROM evaluation WHERE terms IS NOT NULL ORDER BY number")
         return list(dict.fromkeys(name for (text,) in texts for name in json.loads(text)))
 
-    def best(self, count: int) -> list[Evaluation]:
-        """The ``count`` highest scores; of equals the first found."""
-        query = "SELECT * FROM evaluation WHERE status = 'scored' ORDER BY value DESC, number LIMIT ?"
-        return [_evaluation(row) for row in self._db.execute(query, (count,))]
+    def best(self, count: int, *, flops: tuple[int, int] = (-1, MOST_FLOPS)) -> list[Evaluation]:
+        """The ``count`` highest scores, of networks with FLOPs (above, at most); of equals the first found."""
+        within = "status = 'scored' AND flops > ? AND flops <= ?"
+        query = f"SELECT * FROM evaluation WHERE {within} ORDER BY value DESC, number LIMIT ?"
+        return [_evaluation(row) for row in self._db.execute(query, (*flops, count))]
 
     def least_infeasible(self) -> Evaluation | None:
         """The candidate that misses the limits by least, if no candidate is feasible."""

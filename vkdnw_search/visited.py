@@ -8,10 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self, get_args
 
-from vkdnw_search.contracts import Architecture, HasRelativeFitness, Proxy, SearchSpace
+from vkdnw_search.contracts import Architecture, Proxy, SearchSpace
 from vkdnw_search.errors import RunFolderError
+from vkdnw_search.fitness import fitness
 from vkdnw_search.recipe import Recipe, SectionName, load_recipe
-from vkdnw_search.records import Evaluation, Score
+from vkdnw_search.records import Evaluation
 from vkdnw_search.result import Found
 from vkdnw_search.safe_yaml import read_yaml
 from vkdnw_search.store import Store
@@ -20,22 +21,26 @@ from vkdnw_search.store import Store
 class Visited:
     """What a run has visited so far.
 
-    Space and proxy are made from its recipe.yaml, by the names they are installed under.
+    Args:
+        path: the folder.
+        space, proxy: of the run. By default they are made from its recipe.yaml, by the names they are installed under.
 
     Raises:
         RunFolderError: the folder is not a run, or its space was given from Python and is in no recipe.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self, path: Path, *, space: SearchSpace[Architecture] | None = None, proxy: Proxy | None = None
+    ) -> None:
         if not (path / "run.sqlite").is_file() or not (path / "recipe.yaml").is_file():
             raise RunFolderError(f"{path}: must be the folder of a run, with run.sqlite and recipe.yaml, but is not")
         self.path = path
         sections: tuple[SectionName, ...] = get_args(SectionName)
         self.recipe: Recipe = load_recipe(path / "recipe.yaml", supplied=_absent(path / "recipe.yaml", sections))
-        if self.recipe.space is None:
+        if self.recipe.space is None and space is None:
             raise RunFolderError(f"{path}: its search space was given from Python, so only Python can open this run")
-        self.space: SearchSpace[Architecture] = self.recipe.build_space()
-        self.proxy: Proxy | None = None if self.recipe.score is None else self.recipe.build_proxy()
+        self.space: SearchSpace[Architecture] = space or self.recipe.build_space()
+        self.proxy = proxy or (None if self.recipe.score is None else self.recipe.build_proxy())
         self.store = Store(path / "run.sqlite")
         self.evaluations = list(self.store.evaluations())
 
@@ -48,17 +53,19 @@ class Visited:
     @cached_property
     def fitness(self) -> dict[int, float]:
         """Number → fitness of every scored candidate; a relative one is taken over all of them."""
-        scored: dict[int, Score] = {e.number: e.score for e in self.evaluations if e.status == "scored" and e.score}
-        proxy: object = self.proxy
-        if isinstance(proxy, HasRelativeFitness) and scored:
-            return dict(zip(scored, map(float, proxy.fitness(list(scored.values()))), strict=True))
-        return {number: score.value for number, score in scored.items()}
+        return fitness(self.evaluations, self.proxy)
 
     @cached_property
     def judgement(self) -> Mapping[str, Any]:
         """The finalists scored anew, their baselines, warnings: empty before the run has ended."""
         content = json.loads(self.store.note("judgement") or "{}")
         return content if isinstance(content, dict) else {}
+
+    @cached_property
+    def neighbours(self) -> dict[str, float]:
+        """Key → score of the networks one step from the winner: empty before the run has ended."""
+        content = json.loads(self.store.note("neighbours") or "{}")
+        return {str(key): float(value) for key, value in content.items()} if isinstance(content, dict) else {}
 
     @cached_property
     def ranked(self) -> list[Evaluation]:

@@ -1,0 +1,35 @@
+"""What evaluations are worth beside one another: fitness, and the front of score against FLOPs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from vkdnw_search.contracts import HasRelativeFitness
+from vkdnw_search.records import Evaluation, Score
+
+
+def fitness(evaluations: Iterable[Evaluation], proxy: object) -> dict[int, float]:
+    """Number → fitness of every scored candidate: its score, or where that is relative its place among all of them.
+
+    Args:
+        proxy: of the run; None where it is not known, which takes the scores.
+    """
+    scored = ((e.number, e.score) for e in evaluations if e.status == "scored" and e.score is not None)
+    if not isinstance(proxy, HasRelativeFitness):
+        return {number: score.value for number, score in scored}
+    among: dict[int, Score] = dict(scored)
+    return dict(zip(among, map(float, proxy.fitness(list(among.values()))), strict=True)) if among else {}
+
+
+def front(evaluations: Iterable[Evaluation], values: Mapping[int, float]) -> list[Evaluation]:
+    """Candidates of which no other has at most their FLOPs and a higher value; by rising FLOPs, of equals the first.
+
+    Args:
+        values: number → what is to be high; candidates without are left out.
+    """
+    scored = [e for e in evaluations if e.number in values]
+    kept: list[Evaluation] = []
+    for e in sorted(scored, key=lambda e: (e.cost.flops, -values[e.number], e.number)):
+        if not kept or values[e.number] > values[kept[-1].number]:
+            kept.append(e)
+    return kept
