@@ -21,7 +21,7 @@ def leave_out_the_end(patch: pytest.MonkeyPatch) -> None:
     takes seconds."""
     patch.setattr(sys.modules["vkdnw_search.export"], "_must_equal", lambda modules: None)
     patch.setattr(sys.modules["vkdnw_search.finalists"], "check", lambda *_: [])
-    patch.setattr(sys.modules["vkdnw_search.report"], "report", lambda *_, **__: None)
+    patch.setattr("vkdnw_search.report.report", lambda *_, **__: None)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,20 +1,24 @@
 from __future__ import annotations
 
-import random
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from search_spaces.mobilenet import MobileNet
 from search_spaces.nasbench201 import NasBench201
 from tests.generated_source import assert_same_network, load, load_network
 from tests.quick import Quick, leave_out_the_end
-from vkdnw_search import Result, search
-from vkdnw_search.errors import ExportError, RunFolderError
+from vkdnw_search import Found, Result, search
+from vkdnw_search.budget import CostCounter
+from vkdnw_search.errors import ExportError, PluginError, RunFolderError, SpaceError
+from vkdnw_search.export import must_import_torch_alone
 from vkdnw_search.export_command import run_export
 from vkdnw_search.formats import _must_agree
+from vkdnw_search.records import Evaluation, Genome
 
 RECIPE: dict[str, Any] = {
     "space": {"use": "nasbench201", "cells": 1, "channels": 4, "resolution": 16},
@@ -126,10 +130,51 @@ def test_a_run_whose_space_came_from_python_is_refused(tmp_path: Path, monkeypat
 @pytest.mark.parametrize(
     "space", [NasBench201(cells=1), MobileNet(resolution=32, num_classes=10)], ids=lambda s: s.name
 )
-def test_the_source_of_any_genome_is_the_network_that_is_built(space: Any) -> None:
-    draw = random.Random(5)
-    for _ in range(3):
-        genome = tuple(draw.randrange(min(len(gene.choices), 6)) for gene in space.genes)
-        architecture = space.decode(genome)
-        theirs = load_network(space.source(architecture))()
-        assert_same_network(space.build(architecture), theirs, torch.randn(2, *space.input_shape))
+@settings(max_examples=6, deadline=None)
+@given(data=st.data())
+def test_the_source_of_any_genome_is_the_network_that_is_built(space: Any, data: st.DataObject) -> None:
+    genome = tuple(data.draw(st.integers(0, min(len(gene.choices), 6) - 1)) for gene in space.genes)
+    architecture = space.decode(genome)
+    must_import_torch_alone(space.source(architecture), Found(space, evaluation(space, genome)))
+    theirs = load_network(space.source(architecture))()
+    assert_same_network(space.build(architecture), theirs, torch.randn(2, *space.input_shape))
+
+
+def evaluation(space: Any, genome: Genome) -> Evaluation:
+    architecture = space.decode(genome)
+    return Evaluation(0, 0, genome, architecture.key, CostCounter(space).cost(architecture), 0.0, "failed")
+
+
+CELL = "|nor_conv_3x3~0|+|none~0|nor_conv_1x1~1|+|skip_connect~0|none~1|none~2|"
+PUBLISHED = (
+    "SuperConvK3BNRELU(3,8,2,1)SuperResIDWE6K3(8,32,2,8,1)SuperResIDWE6K3(32,48,2,32,1)"
+    "SuperResIDWE6K3(48,96,2,48,1)SuperResIDWE6K3(96,128,2,96,1)SuperConvK1BNRELU(128,2048,1,1)"
+)
+
+
+@pytest.mark.parametrize(
+    ("space", "text"),
+    [
+        ("mobilenet", PUBLISHED),
+        ("nasbench201", "|nor_conv_3x3~0|+|none~0|nor_conv_1x1~1|+|skip_connect~0|none~1|none~2|"),
+    ],
+)
+def test_an_architecture_given_as_text_is_exported(
+    space: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave_out_the_end(monkeypatch)
+    path = tmp_path / "mine.py"
+    assert run_export([space, "--text", text, "--num-classes", "7", "--to", str(path)]) == str(path)
+    assert load(path).Network().eval()(torch.randn(1, 3, 64, 64)).shape == (1, 7)
+    assert "score" not in path.read_text().partition('"""')[0]
+    assert run_export([space, "--text", text, "--format", "structure", "--to", str(tmp_path / "s.txt")])
+    again = (tmp_path / "s.txt").read_text().strip()
+    assert run_export([space, "--text", again, "--format", "structure", "--to", str(tmp_path / "s2.txt")])
+    assert (tmp_path / "s2.txt").read_text().strip() == again
+
+
+def test_a_text_that_is_no_architecture_is_told_where(tmp_path: Path) -> None:
+    with pytest.raises(SpaceError, match="SuperRes"):
+        run_export(["mobilenet", "--text", PUBLISHED.replace("SuperResIDWE6K3(8", "SuperResIDWE9K3(8")])
+    with pytest.raises(PluginError, match="Did you mean 'mobilenet'"):
+        run_export(["mobilnet", "--text", PUBLISHED])

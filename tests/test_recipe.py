@@ -261,7 +261,14 @@ def test_the_shipped_imagenet_recipes_use_nine_tenths_of_their_budget_at_least()
 
 def test_the_random_baseline_differs_from_the_evolution_in_its_optimizer_alone():
     changed = {change.key.split(".")[0] for change in load_recipe("nb201").difference(load_recipe("nb201_random"))}
-    assert changed == {"name", "description", "optimizer"}
+    assert changed == {"description", "optimizer"}
+
+
+def test_a_recipe_is_named_after_its_file_unless_it_has_a_name_or_the_file_none_that_fits():
+    plain, named = (load_recipe({"space": "nasbench201", **more}) for more in ({}, {"name": "mine"}))
+    assert plain.named_after("recipes/nb201.yaml").name == plain.named_after(Path("nb201.yaml")).name == "nb201"
+    assert named.named_after("nb201.yaml").name == "mine"
+    assert plain.named_after("my recipe.yaml").name is None and plain.named_after({"space": "nasbench201"}).name is None
 
 
 def test_a_file_wins_over_a_shipped_name_and_a_folder_does_not(tmp_path, monkeypatch):

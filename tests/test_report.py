@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -126,3 +127,13 @@ def test_a_folder_that_is_no_run_is_refused_and_left_alone(tmp_path: Path) -> No
     with pytest.raises(RunFolderError, match="must be the folder of a run"):
         report(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_surroundings_are_summed_up_in_words(folder: Path) -> None:
+    with Visited(folder) as visited:
+        winner = visited.ranked[0]
+    step = facts.Mutation("gene", 1, 2, 0, 0, 0, feasible=True, score=None)
+    assert facts.surroundings([step], winner) == ""
+    assert facts.surroundings([replace(step, score=-1.0)], winner).startswith("None of the 1 that were scored exceeds")
+    higher = [replace(step, score=0.5), replace(step, score=9.0, feasible=False)]
+    assert facts.surroundings(higher, winner).startswith("1 of the 1 that were scored exceed the winner by more")

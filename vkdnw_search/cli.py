@@ -77,7 +77,7 @@ def _search(words: list[str]) -> int:
     _must_be_a_recipe(options.recipe)
     for source in options.plugin:
         load_plugin(source)
-    recipe = load_recipe(options.recipe, options.overrides)
+    recipe = load_recipe(options.recipe, options.overrides).named_after(options.recipe)
     out = options.out or Path("runs") / (recipe.name or Path(options.recipe).stem)
 
     from vkdnw_search.progress import Progress, closing_table  # torch is imported only when there is work

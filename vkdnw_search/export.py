@@ -70,20 +70,22 @@ def _header(found: Found, recipe: Recipe | None) -> str:
     shape = "×".join(map(str, found.space.input_shape))
     score = found.score
     lines = [
-        f"Found by vkdnw-search {version('vkdnw-search')} in the search space {json.dumps(found.space.name)}.",
+        f"By vkdnw-search {version('vkdnw-search')}: a network of the search space {json.dumps(found.space.name)}.",
         f"architecture  {json.dumps(found.key)}",
         f"FLOPs         {found.cost.flops:,} at {shape}, as fvcore counts them in eval() (a multiply-add is 1)",
         f"multiply-adds {found.cost.macs:,} in convolutions and linear layers",
         f"parameters    {found.cost.parameters:,} in {found.cost.tensors} tensors",
-        f"score         {score.value!r} ± {score.standard_error:.2g}",
     ]
+    if found.evaluation.score is not None:
+        lines.append(f"score         {score.value!r} ± {score.standard_error:.2g}")
     if recipe is not None:
         lines.append(f"recipe        {json.dumps(recipe.name)}, seed {recipe.seed}")
     return "".join(f"# {line}\n" for line in lines)
 
 
 def _description(found: Found, recipe: Recipe | None) -> str:
-    genes = {g.name: g.choices[i] for g, i in zip(found.space.genes, found.evaluation.genome, strict=True)}
+    # a network given as text may have no genome
+    genes = {g.name: g.choices[i] for g, i in zip(found.space.genes, found.evaluation.genome, strict=False)}
     cost, score = found.cost, found.score
     content: dict[str, Any] = {
         "architecture": found.key,

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from vkdnw_search.budget import CostCounter
-from vkdnw_search.contracts import Architecture, SearchSpace
-from vkdnw_search.errors import ExportError, RunFolderError
+from vkdnw_search.contracts import Architecture, HasEncoding, HasText, SearchSpace
+from vkdnw_search.errors import ExportError, RecipeError, RunFolderError, SpaceError
 from vkdnw_search.export import export
 from vkdnw_search.formats import network, write_onnx, write_safetensors, write_torch_export
 from vkdnw_search.quantities import whole
 from vkdnw_search.records import Evaluation
 from vkdnw_search.result import Found
+from vkdnw_search.settings import build_plugin
 from vkdnw_search.visited import Visited
 
 SUFFIXES = {"python": "model.py", "torch-export": "model.pt2", "onnx": "model.onnx", "structure": "structure.txt"}
@@ -30,13 +31,18 @@ def run_export(words: Sequence[str]) -> str:
         ExportError: what was written does not compute what the network does, so it was not kept.
     """
     options = _parse(words)
-    with Visited(options.folder) as visited:
-        found = visited.found(_chosen(visited, options))
+    recipe = None
+    if options.text is not None:
+        found, place = _written(options.folder.name, options.text), Path()
+    else:
+        with Visited(options.folder) as visited:
+            found, recipe = visited.found(_chosen(visited, options)), visited.recipe
+        place = options.folder / "exports" / f"{found.evaluation.number}"
     found = _with_classes(found, options.num_classes)
-    path: Path = options.to or options.folder / "exports" / f"{found.evaluation.number}" / SUFFIXES[options.format]
+    path: Path = options.to or place / SUFFIXES[options.format]
     written = [path]
     if options.format == "python":
-        export(found, path, recipe=visited.recipe)
+        export(found, path, recipe=recipe)
     elif options.format == "structure":
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(found.key + "\n", encoding="utf-8")
@@ -47,13 +53,16 @@ def run_export(words: Sequence[str]) -> str:
 
 def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="vkdnw-search export", description="A visited network in any form.")
-    parser.add_argument("folder", metavar="DIR", type=Path, help="run folder, finished or not")
+    parser.add_argument(
+        "folder", metavar="DIR|SPACE", type=Path, help="run folder, finished or not; with --text a search space"
+    )
+    parser.add_argument("--text", metavar="TEXT", help="an architecture of SPACE as text, such as a published one")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--rank", type=int, default=1, metavar="K", help="the K-th best (default: the best)")
     which.add_argument("--flops", metavar="450M", help="the best with at most so many FLOPs")
     which.add_argument("--number", type=int, metavar="N", help="the candidate of that number in results.csv")
     parser.add_argument("--format", choices=SUFFIXES, default="python")
-    parser.add_argument("--to", type=Path, metavar="PATH", help="file to write (default: under DIR/exports)")
+    parser.add_argument("--to", type=Path, metavar="PATH", help="file to write (default: under DIR/exports, or here)")
     parser.add_argument("--num-classes", type=int, metavar="N", help="other than those searched for")
     parser.add_argument("--in-channels", type=int, metavar="N", help="of the images, where the space supports it")
     parser.add_argument(
@@ -69,6 +78,20 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     if options.format in ("python", "structure") and (options.in_channels or options.network) and not options.weights:
         parser.error("--in-channels and --network: Network of model.py takes them as arguments; give them there")
     return options
+
+
+def _written(name: str, text: str) -> Found:
+    """The architecture ``text`` of the search space ``name``, which no run need have visited."""
+    space: SearchSpace[Any] = build_plugin("spaces", name, {})
+    if not isinstance(space, HasText):
+        raise RecipeError(f"export {name} --text: that search space does not read architectures from text")
+    architecture = space.parse(text)
+    try:
+        genome = space.encode(architecture) if isinstance(space, HasEncoding) else ()
+    except SpaceError:
+        genome = ()  # not one the genes can express, but a network all the same
+    cost = CostCounter(space).cost(architecture)
+    return Found(space, Evaluation(0, 0, genome, architecture.key, cost, 0.0, "failed", "not scored"))
 
 
 def _chosen(visited: Visited, options: argparse.Namespace) -> Evaluation:

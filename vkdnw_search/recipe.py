@@ -126,6 +126,11 @@ class Recipe(Checked):
         except (VkdnwSearchError, ValueError) as error:
             raise RecipeError(f"{section} ({chosen.use}): {error}") from error
 
+    def named_after(self, source: object) -> Recipe:
+        """The same, called after the file or shipped recipe it came from, unless it has a name."""
+        name = Path(source).stem if isinstance(source, str | Path) else ""
+        return self if self.name is not None or not fits_a_folder(name) else self.model_copy(update={"name": name})
+
     def resolved(self) -> dict[str, Plain]:
         """Every value, defaults and options of plug-ins included, as plain data."""
         values: dict[str, Any] = self.model_dump()
@@ -161,9 +166,7 @@ def load_recipe(
         RecipeError: it cannot be found, read or used; all faults at once, one per line.
     """
     if isinstance(source, str | Path):
-        recipe = parse_recipe(_read(source), overrides, source=_label(source), supplied=supplied)
-        named = recipe.name is not None or not fits_a_folder(Path(source).stem)
-        return recipe if named else recipe.model_copy(update={"name": Path(source).stem})
+        return parse_recipe(_read(source), overrides, source=_label(source), supplied=supplied)
     tree = source.resolved() if isinstance(source, Recipe) else plain(source, source="recipe")
     return _checked(tree, {}, overrides, source="recipe", supplied=supplied)
 

@@ -86,6 +86,21 @@ def mutations(visited: Visited, winner: Evaluation) -> list[Mutation]:
     return found
 
 
+def surroundings(mutations: Sequence[Mutation], winner: Evaluation) -> str:
+    """Whether the winner is the best of its surroundings, in words; empty where these were not scored."""
+    scores = [m.score for m in mutations if m.feasible and m.score is not None]
+    error = 0.0 if winner.score is None or math.isnan(winner.score.standard_error) else winner.score.standard_error
+    better = [score for score in scores if score > 2 * error]
+    if not scores:
+        return ""
+    if better:
+        return (
+            f"{len(better)} of the {len(scores)} that were scored exceed the winner by more than two standard errors, "
+            f"by up to {max(better):.4g}: a longer search would go on from there."
+        )
+    return f"None of the {len(scores)} that were scored exceeds the winner by more than two standard errors."
+
+
 def shared(visited: Visited) -> list[Shared]:
     """For each gene what the best tenth have in common, the most telling first."""
     scored = [e for e in visited.evaluations if e.number in visited.fitness]

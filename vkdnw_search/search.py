@@ -48,7 +48,8 @@ def search(
         ExecutionError: scoring raised an unexpected exception.
     """
     given: dict[SectionName, object | None] = {"space": space, "score": proxy}
-    chosen = load_recipe(recipe, overrides, supplied=[name for name, value in given.items() if value is not None])
+    supplied = [name for name, value in given.items() if value is not None]
+    chosen = load_recipe(recipe, overrides, supplied=supplied).named_after(recipe)
     space, proxy = space or chosen.build_space(), proxy or chosen.build_proxy()
     limits = limits_of(chosen.limits, bands=chosen.bands)
     evaluator = Evaluator(space, limits=limits, proxy=proxy, seed=chosen.seed)
