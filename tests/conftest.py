@@ -18,7 +18,7 @@ torch.set_num_threads(1)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--faults", metavar="FILE", help="write there, as JSON, which faults were injected and survived")
+    parser.addoption("--faults", metavar="FILE", help="(as --faults=FILE) write there which faults tests met")
 
 
 def pytest_configure(config: pytest.Config) -> None:

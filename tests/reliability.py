@@ -1,6 +1,6 @@
 """What the fault tests did and what came of it, from their own report to a table of the README.
 
-    python -m pytest -m fault --faults faults.json
+    python -m pytest -m fault --faults=faults.json
     python -m tests.reliability faults.json README.md
 
 A test says how often it injected a fault once it has seen the outcome. One that fails says nothing, and stands in the
