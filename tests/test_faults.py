@@ -139,7 +139,7 @@ def test_a_network_without_any_operation_is_recorded_by_the_real_score_and_the_r
     tmp_path: Path, executor: str, injected: Injected
 ) -> None:
     out = tmp_path / "run"
-    finish(out, "nb201", *PLUGIN, "optimizer=nothing_first", "finalists=2", "stop.evaluations=12", executor)
+    finish(out, "nb201", *PLUGIN, "optimizer=nothing_first", "finalists=0", "stop.evaluations=12", executor)
     first, *others = rows(out)
     assert first[3] == "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|" and first[11] == "failed"
     assert first[12] == "the deciles of the Fisher spectrum are all zero, or not finite"
