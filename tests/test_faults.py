@@ -143,7 +143,8 @@ def test_a_network_without_any_operation_is_recorded_by_the_real_score_and_the_r
     first, *others = rows(out)
     assert first[3] == "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|" and first[11] == "failed"
     assert first[12] == "the deciles of the Fisher spectrum are all zero, or not finite"
-    assert [row[11] for row in others].count("scored") >= 9
+    assert {row[11] for row in others} <= {"scored", "bounded"} and len(others) == 11
+    assert [row[11] for row in others].count("scored") >= 5
     assert (out / "best/model.py").exists()
     injected("a degenerate network, all of its edges `none`", 1, RECORDED)
 
