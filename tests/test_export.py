@@ -114,7 +114,7 @@ def test_the_winner_of_a_short_search_trains_to_95_percent_on_digits(tmp_path: P
     order = torch.randperm(len(labels))
     train, test = order[:1440], order[1440:]
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
-    epochs, batches = 4, train.split(48)
+    epochs, batches = 8, train.split(48)  # over four seeds 98.6 to 99.4 %; with 4 epochs 94.4 to 98.9 %
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=epochs * len(batches))
     for _ in range(epochs):
         for batch in train[torch.randperm(len(train))].split(48):
