@@ -40,6 +40,11 @@ def test_shares_add_up_and_the_binding_limit_is_named() -> None:
     assert "violate limits.layers" in told and len(told.splitlines()) < 40
 
 
+def test_networks_above_the_last_band_are_outside_the_limits() -> None:
+    found = examine(load_recipe("nb201", [*TINY, "bands=[700k, 1200k]"]))
+    assert 0 < found.feasible < 1 and found.binding == {"flops": pytest.approx(1 - found.feasible)}
+
+
 def test_a_choice_that_mutation_never_draws_is_told() -> None:
     genes = (Gene("a", ("x", "y", "z")),)
     space = SimpleNamespace(genes=genes, mutate=lambda genome, rng: (int(rng.integers(2)),))

@@ -137,3 +137,11 @@ def test_the_surroundings_are_summed_up_in_words(folder: Path) -> None:
     assert facts.surroundings([replace(step, score=-1.0)], winner).startswith("None of the 1 that were scored exceeds")
     higher = [replace(step, score=0.5), replace(step, score=9.0, feasible=False)]
     assert facts.surroundings(higher, winner).startswith("1 of the 1 that were scored exceed the winner by more")
+
+
+def test_a_step_beyond_the_last_band_is_outside_the_limits(tmp_path: Path) -> None:
+    with Visited(run(tmp_path / "run", {"limits": {}, "bands": ["200k", "300k"]})) as visited:
+        winner = visited.ranked[0]
+        flops = [(winner.cost.flops + row.flops, row.feasible) for row in facts.mutations(visited, winner)]
+    assert any(total > 300_000 for total, _ in flops)
+    assert all(feasible == (total <= 300_000) for total, feasible in flops)

@@ -83,7 +83,7 @@ class Diagnosis:
 
 def examine(recipe: Recipe) -> Diagnosis:
     """Sample, count and score some candidates of the run that ``recipe`` describes."""
-    space, limits = recipe.build_space(), limits_of(recipe.limits)
+    space, limits = recipe.build_space(), limits_of(recipe)
     evaluator = Evaluator(space, limits=limits, proxy=recipe.build_proxy(), seed=recipe.seed)
     problem = Problem(space, evaluator.key, evaluator.violation, recipe.seed)
     rng = np.random.default_rng(seed_from(recipe.seed, "doctor"))

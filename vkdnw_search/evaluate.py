@@ -12,7 +12,6 @@ from functools import lru_cache, partial
 
 import torch
 
-from vkdnw_search import sections
 from vkdnw_search.budget import CostCounter, Limits, Range
 from vkdnw_search.contracts import (
     Architecture,
@@ -25,6 +24,7 @@ from vkdnw_search.contracts import (
     SearchSpace,
 )
 from vkdnw_search.errors import CandidateLost, DegenerateNetwork, ExecutionError, VkdnwSearchError
+from vkdnw_search.recipe import Recipe
 from vkdnw_search.records import Cost, Evaluation, Genome, Score
 from vkdnw_search.seeding import seed_from
 
@@ -142,9 +142,10 @@ class Evaluator:
 
     def bands(self, edges: Sequence[int]) -> tuple[Band, ...]:
         """The ranges of FLOPs that end at ``edges``, ascending."""
-        least = int(self.limits.flops.minimum or 1)
-        ranges = (Range(low, high) for low, high in zip((least, *(e + 1 for e in edges)), edges, strict=False))
-        return tuple(Band(int(r.maximum or 0), partial(self._outside, replace(self.limits, flops=r))) for r in ranges)
+        starts = (self.limits.flops.minimum, *(edge + 1 for edge in edges[:-1]))
+        ranges = (Range(start, edge) for start, edge in zip(starts, edges, strict=False))
+        limits = (replace(self.limits, flops=flops) for flops in ranges)
+        return tuple(Band(edge, partial(self._outside, own)) for edge, own in zip(edges, limits, strict=True))
 
     def _outside(self, limits: Limits, genome: Genome) -> float:
         return limits.violation(self._seen(genome)[1])
@@ -185,11 +186,11 @@ class Evaluator:
         return architecture.key, cost, self.limits.violation(cost)
 
 
-def limits_of(section: sections.Limits, *, bands: Sequence[int] = ()) -> Limits:
-    """The limits that a recipe states; FLOPs above the last band are of no use to it either."""
-    ranges = {name: getattr(section, name) for name in type(section).model_fields}
+def limits_of(recipe: Recipe) -> Limits:
+    """The limits of a run; FLOPs above its last band are of no use to it either."""
+    ranges = {name: getattr(recipe.limits, name) for name in type(recipe.limits).model_fields}
     limits = Limits(**{name: Range(r.min, r.max) for name, r in ranges.items() if r is not None})
-    return replace(limits, flops=Range(limits.flops.minimum, bands[-1])) if bands else limits
+    return replace(limits, flops=Range(limits.flops.minimum, recipe.bands[-1])) if recipe.bands else limits
 
 
 def run_tasks(

@@ -51,8 +51,7 @@ def search(
     supplied = [name for name, value in given.items() if value is not None]
     chosen = load_recipe(recipe, overrides, supplied=supplied).named_after(recipe)
     space, proxy = space or chosen.build_space(), proxy or chosen.build_proxy()
-    limits = limits_of(chosen.limits, bands=chosen.bands)
-    evaluator = Evaluator(space, limits=limits, proxy=proxy, seed=chosen.seed)
+    evaluator = Evaluator(space, limits=limits_of(chosen), proxy=proxy, seed=chosen.seed)
     bands = evaluator.bands(chosen.bands)
     optimizer = chosen.build_optimizer(Problem(space, evaluator.key, evaluator.violation, chosen.seed, bands))
     with RunFolder(None if out is None else Path(out), chosen) as folder:

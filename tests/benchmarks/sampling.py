@@ -15,6 +15,7 @@ import numpy as np
 
 from search_spaces.nasbench201 import NasBench201
 from vkdnw_search import load_recipe
+from vkdnw_search.budget import Limits
 from vkdnw_search.contracts import Problem, Proxy
 from vkdnw_search.evaluate import Evaluator, Task, limits_of, score_candidate
 from vkdnw_search.optimizers import RandomSearch
@@ -43,7 +44,7 @@ def equal_mobilenets(count: int, *, recipe: str = "mbv2_600M") -> tuple[Any, lis
 
 def _random_search(recipe: Recipe, count: int) -> tuple[Any, Evaluator, list[Genome]]:
     space = recipe.build_space()
-    evaluator = Evaluator(space, limits=limits_of(recipe.limits), proxy=recipe.build_proxy(), seed=0)
+    evaluator = Evaluator(space, limits=limits_of(recipe), proxy=recipe.build_proxy(), seed=0)
     return space, evaluator, RandomSearch(Problem(space, evaluator.key, evaluator.violation, 0), children=count).ask()
 
 
@@ -72,7 +73,7 @@ def scores(
     space: Any, genomes: Sequence[Genome], proxy: Proxy, seeds: Sequence[int], executor: Executor
 ) -> list[list[Score | None]]:
     """A score for each network and seed, (networks, seeds); None where the network has no usable one."""
-    evaluator = Evaluator(space, limits=limits_of(load_recipe({"space": "nasbench201"}).limits), proxy=proxy, seed=0)
+    evaluator = Evaluator(space, limits=Limits(), proxy=proxy, seed=0)
     tasks = [[_task(evaluator, genome, seed) for seed in seeds] for genome in genomes]
     futures = [[executor.submit(score_candidate, task) for task in row] for row in tasks]
     return [[future.result().score for future in row] for row in futures]

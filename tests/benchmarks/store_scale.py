@@ -76,7 +76,7 @@ def recipe(evaluations: int) -> Recipe:
 def the_evaluator() -> Evaluator:
     """One for the life of a process: it remembers what the parts of networks cost."""
     chosen = recipe(1)
-    return Evaluator(chosen.build_space(), limits=limits_of(chosen.limits), proxy=Synthetic(), seed=chosen.seed)
+    return Evaluator(chosen.build_space(), limits=limits_of(chosen), proxy=Synthetic(), seed=chosen.seed)
 
 
 def random_candidates(first: int, count: int) -> list[Evaluation]:
