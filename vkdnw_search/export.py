@@ -17,6 +17,7 @@ import torch
 from vkdnw_search.contracts import HasFreeOperators
 from vkdnw_search.errors import ExportError
 from vkdnw_search.evaluate import one_thread
+from vkdnw_search.files import write_whole
 from vkdnw_search.initialization import initialize
 from vkdnw_search.recipe import Recipe
 from vkdnw_search.result import Found, build
@@ -54,14 +55,11 @@ def export_all(networks: Sequence[tuple[Found, Path]], *, recipe: Recipe | None 
         must_import_torch_alone(source, found)
     _must_equal([(source, found) for source, (found, _) in zip(sources, networks, strict=True)])
     for source, (found, path) in zip(sources, networks, strict=True):
-        path.parent.mkdir(parents=True, exist_ok=True)
         files = [(path, source), (path.with_name("architecture.json"), _description(found, recipe))]
         if path.name == "model.py":  # the module that train.py imports
             files.append((path.with_name("train.py"), TRAINER.read_text(encoding="utf-8")))
         for target, text in files:
-            draft = target.with_name(target.name + ".part")
-            draft.write_text(text, encoding="utf-8")
-            draft.replace(target)
+            write_whole(target, text)
     return [path for _, path in networks]
 
 

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from vkdnw_search import diagram
 from vkdnw_search import report_facts as facts
 from vkdnw_search.contracts import Architecture, Proxy, SearchSpace
+from vkdnw_search.files import write_whole
 from vkdnw_search.fitness import front
 from vkdnw_search.quantities import compact
 from vkdnw_search.records import Evaluation
@@ -42,9 +43,9 @@ def report(folder: str | Path, *, space: SearchSpace[Architecture] | None = None
     environment.filters |= {"si": _si, "signed": _signed}
     with Visited(folder, space=space, proxy=proxy) as visited:
         page = environment.get_template("report.html").render(_content(visited))
-    draft = folder / "report.html.part"
-    draft.write_text(page, encoding="utf-8")
-    return draft.replace(folder / "report.html")
+    target = folder / "report.html"
+    write_whole(target, page)
+    return target
 
 
 def _content(visited: Visited) -> dict[str, Any]:

@@ -19,8 +19,7 @@ import os
 import platform
 import socket
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Self, get_args
@@ -28,6 +27,7 @@ from typing import IO, Self, get_args
 import torch
 
 from vkdnw_search.errors import RunFolderError
+from vkdnw_search.files import DRAFT, draft_of, write_whole
 from vkdnw_search.finalists import Judgement
 from vkdnw_search.recipe import Change, Recipe, SectionName, load_recipe
 from vkdnw_search.records import Evaluation
@@ -37,9 +37,6 @@ LOGGER = logging.getLogger("vkdnw_search")
 
 FREE_TO_CHANGE = ("executor.", "name", "description")
 """Keys that do not change what is found, so that a continued run may differ in them."""
-
-DRAFT = ".part"
-"""At the end of the name of a file that is being written."""
 
 
 class RunFolder:
@@ -92,13 +89,13 @@ class RunFolder:
         """Write a file of the folder as a whole or not at all."""
         if self.path is None:
             return
-        with _whole(self.path / name) as file:
-            file.write(text)
+        write_whole(self.path / name, text)
 
     def write_results(self, evaluations: Iterable[Evaluation]) -> None:
         """results.csv: a row for each candidate; the same evaluations give the same bytes. Holds one at a time."""
         if self.path is not None:
-            with _whole(self.path / "results.csv") as file:
+            target = self.path / "results.csv"
+            with draft_of(target) as draft, draft.open("w", encoding="utf-8", newline="") as file:
                 write_table(file, evaluations, self.store.terms())
 
     def write_judgement(self, judgement: Judgement) -> None:
@@ -136,16 +133,6 @@ def write_table(file: IO[str], evaluations: Iterable[Evaluation], terms: Sequenc
         writer.writerow(
             [e.number, e.generation, e.status, *score, *values, *numbers, repr(e.violation), e.reason, e.key]
         )
-
-
-@contextmanager
-def _whole(target: Path) -> Iterator[IO[str]]:
-    """A file to write that takes the place of ``target`` once it is complete."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_name(target.name + DRAFT)
-    with draft.open("w", encoding="utf-8", newline="") as file:
-        yield file
-    draft.replace(target)
 
 
 def environment() -> dict[str, object]:

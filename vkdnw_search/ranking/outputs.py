@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from vkdnw_search.files import draft_of, write_whole
 from vkdnw_search.ranking.comparison import table_csv
 from vkdnw_search.ranking.evaluation import Study
 from vkdnw_search.ranking.figures import bars, scatter
@@ -35,8 +36,8 @@ def write_outputs(
         figures: whether to draw; a second for each.
     """
     _write_rows(folder / "scores.csv", _score_lines(study, scores, names))
-    _replace(folder / "table.csv", lambda path: path.write_text(table_csv(study.rows, space=space), encoding="utf-8"))
-    _replace(folder / "table.md", lambda path: path.write_text(study.markdown, encoding="utf-8"))
+    write_whole(folder / "table.csv", table_csv(study.rows, space=space))
+    write_whole(folder / "table.md", study.markdown)
     for column in study.rows[0].qualities if figures else ():
         truth = study.accuracies.column(column)
         for method, values in study.values.items():
@@ -70,15 +71,5 @@ def _text(value: float) -> str:
 
 
 def _write_rows(path: Path, rows: Iterable[list[object]]) -> None:
-    def write(draft: Path) -> None:
-        with draft.open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows(rows)
-
-    _replace(path, write)
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file as a whole or not at all."""
-    draft = path.with_name(path.name + ".part")
-    write(draft)
-    draft.replace(path)
+    with draft_of(path) as draft, draft.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(rows)

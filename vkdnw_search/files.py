@@ -1,0 +1,27 @@
+"""Files that are there as a whole or not at all, whatever stops the program."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ["DRAFT", "draft_of", "write_whole"]
+
+DRAFT = ".part"
+"""At the end of the name of a file that is being written."""
+
+
+@contextmanager
+def draft_of(target: Path) -> Iterator[Path]:
+    """Where to write what takes the place of ``target`` once it is complete; the folder is made if needed."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = target.with_name(target.name + DRAFT)
+    yield draft
+    draft.replace(target)
+
+
+def write_whole(target: Path, text: str) -> None:
+    """``text`` as the whole of ``target``, UTF-8."""
+    with draft_of(target) as draft:
+        draft.write_text(text, encoding="utf-8", newline="")
