@@ -80,7 +80,7 @@ class Finalist:
 
 
 @dataclass(frozen=True, slots=True)
-class Band:
+class BandWinner:
     """The winner among the networks of one range of FLOPs, or None if there is none.
 
     Attributes:
@@ -109,7 +109,7 @@ class Judgement:
     winner: int | None
     finalists: tuple[Finalist, ...]
     baselines: tuple[Finalist, ...]
-    bands: tuple[Band, ...]
+    bands: tuple[BandWinner, ...]
     correlations: dict[str, float]
     warnings: tuple[str, ...]
 
@@ -145,13 +145,11 @@ def judge(evaluator: Evaluator, store: Store, executor: Executor, recipe: Recipe
         top(store, evaluator.proxy, finalists or TRIED, flops=flops) for flops in ((-1, MOST_FLOPS), *ranges)
     )
     trivial = _baselines(store.evaluations()) if finalists else {}
-    everyone = {e.number: e for e in chain(leaders, *of_bands, *trivial.values())}
+    everyone = {e.number: e for e in chain(leaders, *of_bands, trivial.values())}
     values = _fresh(list(everyone.values()), evaluator, store, executor) if finalists else {}
     gate = Gate(evaluator, everyone.values())
     best = gate.placed(_sorted(leaders, values, finalists))
-    baselines = [
-        Finalist(role, e.number, e.key, values[e.number]) for role, (e,) in trivial.items() if e.number in values
-    ]
+    baselines = [Finalist(role, e.number, e.key, values[e.number]) for role, e in trivial.items() if e.number in values]
     if best and finalists:
         best = [f if f.verdict else replace(f, verdict=compare(best[0], f)) for f in best]
         baselines = [replace(f, verdict=compare(best[0], f)) for f in baselines]
@@ -161,7 +159,7 @@ def judge(evaluator: Evaluator, store: Store, executor: Executor, recipe: Recipe
         best[0].number if best else None,
         tuple(best) if finalists else (),
         tuple(baselines),
-        tuple(Band(above, at_most, w) for (above, at_most), w in zip(ranges, winners, strict=True)),
+        tuple(BandWinner(above, at_most, w) for (above, at_most), w in zip(ranges, winners, strict=True)),
         correlations,
         (*gate.warnings, *_warnings(best if finalists else [], correlations)),
     )
@@ -245,14 +243,14 @@ def top(store: Store, proxy: Proxy, count: int, *, flops: tuple[int, int] = (-1,
     return nlargest(count, within, key=lambda e: (values[e.number], -e.number))
 
 
-def _baselines(evaluations: Iterable[Evaluation]) -> dict[str, list[Evaluation]]:
+def _baselines(evaluations: Iterable[Evaluation]) -> dict[str, Evaluation]:
     """Each baseline's choice among the feasible candidates; equals go to the first visited."""
-    best: dict[str, list[Evaluation]] = {}
+    best: dict[str, Evaluation] = {}
     for e in evaluations:
         if e.status in ("scored", "bounded"):
             for name, size in BASELINES.items():
-                if name not in best or size(e) > size(best[name][0]):
-                    best[name] = [e]
+                if name not in best or size(e) > size(best[name]):
+                    best[name] = e
     return best
 
 
@@ -269,16 +267,17 @@ def _fresh(
     outcomes = dict(run_tasks(tasks, executor, stopped=lambda: False))
     rows = {c.number: [outcomes[place * FRESH + i].score for i in range(FRESH)] for place, c in enumerate(candidates)}
     whole = {number: [s for s in scores if s is not None] for number, scores in rows.items() if None not in scores}
-    fitness = [_fitness([scores[i] for scores in whole.values()], evaluator, store) for i in range(FRESH)]
-    return {number: tuple(column[place] for column in fitness) for place, number in enumerate(whole)}
+    columns = [[scores[i] for scores in whole.values()] for i in range(FRESH)]
+    fresh = _fitness(columns, evaluator.proxy, store)
+    return {number: tuple(column[place] for column in fresh) for place, number in enumerate(whole)}
 
 
-def _fitness(scores: list[Score], evaluator: Evaluator, store: Store) -> list[float]:
-    """The scores' values; where fitness is relative, their fitness among all that the search has seen."""
-    if not isinstance(evaluator.proxy, HasRelativeFitness):
-        return [s.value for s in scores]
+def _fitness(columns: Sequence[list[Score]], proxy: Proxy, store: Store) -> list[list[float]]:
+    """The scores' values; where fitness is relative, that of each column among all that the search has seen."""
+    if not isinstance(proxy, HasRelativeFitness):
+        return [[s.value for s in column] for column in columns]
     seen = [e.score for e in store.evaluations() if e.status == "scored" and e.score is not None]
-    return [float(value) for value in evaluator.proxy.fitness([*seen, *scores])[len(seen) :]]
+    return [[float(value) for value in proxy.fitness([*seen, *column])[len(seen) :]] for column in columns]
 
 
 def _correlations(store: Store, evaluator: Evaluator) -> dict[str, float]:
