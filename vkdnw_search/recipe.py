@@ -126,6 +126,11 @@ class Recipe(Checked):
         except (VkdnwSearchError, ValueError) as error:
             raise RecipeError(f"{section} ({chosen.use}): {error}") from error
 
+    @property
+    def wants_front(self) -> bool:
+        """Whether the run is for the whole front of score against FLOPs."""
+        return self.optimizer is not None and self.optimizer.use == "nsga2"
+
     def named_after(self, source: object) -> Recipe:
         """The same, called after the file or shipped recipe it came from, unless it has a name."""
         name = Path(source).stem if isinstance(source, str | Path) else ""

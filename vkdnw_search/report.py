@@ -18,6 +18,7 @@ from vkdnw_search.fitness import front
 from vkdnw_search.quantities import compact
 from vkdnw_search.records import Evaluation
 from vkdnw_search.report_figures import draw
+from vkdnw_search.result import band_module, front_module
 from vkdnw_search.visited import Visited
 
 
@@ -87,14 +88,13 @@ def _content(visited: Visited) -> dict[str, Any]:
     }
 
 
-def _family(visited: Visited) -> list[tuple[str, str, list[tuple[str, str, Evaluation | None]]]]:
-    """(title, folder, rows of (label, folder within, network)) of the networks that a run leaves beside its winner."""
-    bands = [(f"at most {compact(b)} FLOPs", compact(b), e) for b, e in facts.bands(visited)]
-    kept = front(visited.evaluations, visited.fitness) if facts.keeps_front(visited) else []
-    points: list[tuple[str, str, Evaluation | None]] = [
-        (f"{_si(e.cost.flops)} FLOPs", str(e.cost.flops), e) for e in kept
-    ]
-    return [("The best of each band", "bands", bands), ("The front of score against FLOPs", "front", [*points])]
+def _family(visited: Visited) -> dict[str, list[tuple[str, str, Evaluation | None]]]:
+    """Title → rows of (label, module, network) of the networks that a run leaves beside its winner."""
+    kept = front(visited.evaluations, visited.fitness) if visited.recipe.wants_front else []
+    return {
+        "The best of each band": [(f"at most {compact(b)} FLOPs", band_module(b), e) for b, e in facts.bands(visited)],
+        "The front of score against FLOPs": [(f"{_si(e.cost.flops)} FLOPs", front_module(e.cost), e) for e in kept],
+    }
 
 
 def _si(value: float) -> str:

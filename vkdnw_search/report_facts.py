@@ -138,11 +138,6 @@ def bands(visited: Visited) -> list[tuple[int, Evaluation | None]]:
     return rows
 
 
-def keeps_front(visited: Visited) -> bool:
-    """Whether the run was one for the whole front of score against FLOPs."""
-    return visited.recipe.optimizer is not None and visited.recipe.optimizer.use == "nsga2"
-
-
 def best_so_far(visited: Visited) -> list[tuple[int, float]]:
     """(candidates visited, best fitness until then), at each improvement and at the end."""
     points: list[tuple[int, float]] = []

@@ -102,11 +102,11 @@ class Result:
 
     def networks(self, folder: Path) -> list[tuple[Found, Path]]:
         """What a run leaves ready to train, with its place: the winner, that of each band, and the front of NSGA-II."""
-        places = {folder / "best": self.best}
-        places |= {folder / "bands" / compact(at_most): found for at_most, found in self.bands.items()}
-        if self.recipe.optimizer is not None and self.recipe.optimizer.use == "nsga2":
-            places |= {folder / "front" / f"{found.cost.flops}": found for found in self.front()}
-        return [(found, place / "model.py") for place, found in places.items() if found is not None]
+        places = {"best/model.py": self.best}
+        places |= {band_module(at_most): found for at_most, found in self.bands.items()}
+        if self.recipe.wants_front:
+            places |= {front_module(found.cost): found for found in self.front()}
+        return [(found, folder / place) for place, found in places.items() if found is not None]
 
     @property
     def counts(self) -> dict[str, int]:
@@ -161,6 +161,16 @@ class Result:
         name = self.recipe.name or "search"
         counts = ", ".join(f"{number} {status}" for status, number in self.counts.items())
         return f"<{name}: {self.visited} candidates ({counts}), {self.ended}; best: {self.best!r}>"
+
+
+def band_module(at_most: int) -> str:
+    """Where in a run folder the module of a band's winner is."""
+    return f"bands/{compact(at_most)}/model.py"
+
+
+def front_module(cost: Cost) -> str:
+    """The same of a network on the front."""
+    return f"front/{cost.flops}/model.py"
 
 
 def record(evaluation: Evaluation) -> dict[str, Any]:
