@@ -29,7 +29,7 @@ with warnings.catch_warnings():  # on import, fvcore compiles losses that nobody
     warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
     from fvcore.nn import FlopCountAnalysis
 
-__all__ = ["CostCounter", "Limits", "Range", "count"]
+__all__ = ["CostCounter", "Limits", "Range", "count", "free_operators"]
 
 MULTIPLY_ADDS = ("conv", "linear", "addmm")
 """fvcore's names for convolutions and for the two forms in which a linear layer is traced."""
@@ -42,6 +42,11 @@ MEMO = 2**16
 
 _Counts = tuple[int, ...]  # the fields of Cost, in their order
 _NOTHING: _Counts = (0,) * len(fields(Cost))
+
+
+def free_operators(space: object) -> frozenset[str]:
+    """The operators unknown to fvcore that ``space`` declares free; none if it declares none."""
+    return frozenset(space.free_operators) if isinstance(space, HasFreeOperators) else frozenset()
 
 
 def count(model: nn.Module, input_shape: Sequence[int], *, free_operators: Iterable[str] = ()) -> Cost:
@@ -106,7 +111,7 @@ class CostCounter(Generic[A]):
 
     def __init__(self, space: SearchSpace[A]) -> None:
         self.space = space
-        self._free = frozenset(space.free_operators if isinstance(space, HasFreeOperators) else ())
+        self._free = free_operators(space)
         self._parts = space.parts if isinstance(space, HasParts) else None
         self._layers = space.layers if isinstance(space, HasLayers) else None
         self._kinds: dict[Hashable, _Multilinear] = {}

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from vkdnw_search.contracts import HasFreeOperators
+from vkdnw_search.budget import free_operators
 from vkdnw_search.errors import ExportError
 from vkdnw_search.evaluate import one_thread
 from vkdnw_search.files import write_whole
@@ -154,5 +154,5 @@ def _expected(found: Found) -> dict[str, Any]:
     images = torch.randn(CHECK_BATCH, *found.space.input_shape)
     with torch.no_grad():
         logits = model(images)
-    free = sorted(found.space.free_operators) if isinstance(found.space, HasFreeOperators) else []
+    free = sorted(free_operators(found.space))
     return {"state": model.state_dict(), "images": images, "logits": logits, "flops": found.cost.flops, "free": free}

@@ -33,9 +33,11 @@ __all__ = [
     "Factory",
     "Kind",
     "available",
+    "file_module",
     "find",
     "load_plugin",
     "load_plugins",
+    "named_module",
     "names",
     "options_of",
     "plugin_paths",
@@ -118,7 +120,7 @@ def load_plugin(source: str | Path) -> None:
     text = str(Path(source).resolve()) if is_file else str(source)
     if text in _sources:
         return
-    module = _file_module(Path(text)) if is_file else _named_module(text)
+    module = file_module(Path(text)) if is_file else named_module(text)
     declared = {kind: _declared(module, kind, text) for kind in KINDS}
     if not any(declared.values()):
         example = 'SPACES = {"my_space": MySpace}'
@@ -178,8 +180,12 @@ def _hint(name: str, choices: list[str]) -> str:
     return nearest(name, choices)
 
 
-def _file_module(path: Path) -> ModuleType:
-    """Import a file under a name that depends on its path alone, so that worker processes can unpickle its objects."""
+def file_module(path: Path) -> ModuleType:
+    """Import a file under a name that depends on its path alone, so that worker processes can unpickle its objects.
+
+    Raises:
+        PluginError: there is no such file, or it cannot be imported.
+    """
     if not path.is_file():
         raise PluginError(f"{path}: there is no such file")
     name = f"vkdnw_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
@@ -196,7 +202,8 @@ def _file_module(path: Path) -> ModuleType:
     return module
 
 
-def _named_module(name: str) -> ModuleType:
+def named_module(name: str) -> ModuleType:
+    """Import a module by its dotted name. Raises PluginError if that fails."""
     try:
         return importlib.import_module(name)
     except Exception as error:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import importlib
-import importlib.util
 import json
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +14,13 @@ from typing import Any
 
 from torch import nn
 
-from vkdnw_search.budget import count
-from vkdnw_search.contracts import HasFreeOperators, HasText, SearchSpace
-from vkdnw_search.errors import BudgetError, RecipeError, ScoreError
-from vkdnw_search.plugins import load_plugin, names
+from vkdnw_search.budget import count, free_operators
+from vkdnw_search.contracts import HasText, SearchSpace
+from vkdnw_search.errors import BudgetError, PluginError, RecipeError, ScoreError
+from vkdnw_search.plugins import file_module, load_plugin, named_module, names
 from vkdnw_search.records import Score
 from vkdnw_search.scoring import score
-from vkdnw_search.settings import build_plugin, read_settings
+from vkdnw_search.settings import build_plugin, positive, read_settings
 
 DESCRIPTION = """Scores one network. NETWORK is
 
@@ -77,7 +74,7 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--proxy", metavar="NAME", default="vkdnw_single", help="default: %(default)s")
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="of the first initialization")
-    parser.add_argument("--seeds", metavar="K", type=_positive, default=1, help="initializations (default: 1)")
+    parser.add_argument("--seeds", metavar="K", type=positive, default=1, help="initializations (default: 1)")
     parser.add_argument("--plugin", metavar="FILE.py|MODULE", action="append", default=[], help="let yours join")
     return parser.parse_intermixed_args(list(words))
 
@@ -89,20 +86,14 @@ def _shape(text: str) -> tuple[int, ...]:
     return tuple(map(int, sizes))
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 1024:
-        raise argparse.ArgumentTypeError(f"must be a number from 1 to 1024, but is {text!r}")
-    return int(text)
-
-
 def _target(options: argparse.Namespace, settings: dict[str, Any]) -> _Target:
     if options.network in names("spaces"):
         space: SearchSpace[Any] = build_plugin("spaces", options.network, settings)
         if options.text is None or not isinstance(space, HasText):
             raise RecipeError(f"score {options.network}: must have --text, an architecture of that space as text")
         architecture = space.parse(options.text)
-        free = space.free_operators if isinstance(space, HasFreeOperators) else frozenset()
-        return _Target(architecture.key, space.build(architecture), options.input_shape or space.input_shape, free)
+        shape, free = options.input_shape or space.input_shape, free_operators(space)
+        return _Target(architecture.key, space.build(architecture), shape, free)
     if options.text is not None or settings:
         raise RecipeError(
             f"score {options.network}: --text and space.… are for search spaces ({', '.join(names('spaces'))})"
@@ -123,20 +114,12 @@ def _searched_at(file: Path) -> tuple[int, ...]:
 
 
 def _module(source: str) -> ModuleType:
-    path = Path(source)
     try:
-        if source.endswith(".py"):
-            spec = importlib.util.spec_from_file_location(f"vkdnw_search_scored_{path.stem}", path)
-            assert spec is not None and spec.loader is not None
-            module = importlib.util.module_from_spec(spec)
-            sys.modules[module.__name__] = module
-            spec.loader.exec_module(module)
-            return module
-        return importlib.import_module(source)
-    except Exception as error:
+        return file_module(Path(source).resolve()) if source.endswith(".py") else named_module(source)
+    except PluginError as error:
         raise ScoreError(
             f"{source}: must be a Python file, an importable module or a search space ({', '.join(names('spaces'))}), "
-            f"but: {type(error).__name__}: {error}"
+            f"but: {error}"
         ) from error
 
 

@@ -1,7 +1,8 @@
-"""NAME.OPTION=VALUE on the command line, for commands that have no recipe; and the plug-ins made with such options."""
+"""What commands without a recipe read from the command line, and the plug-ins made with such options."""
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,6 +23,13 @@ def read_settings(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
         name, option = map(str, override.path)
         found.setdefault(name, {})[option] = override.value
     return found
+
+
+def positive(text: str) -> int:
+    """A number of seeds, workers and the like, for argparse."""
+    if not text.isdecimal() or not 1 <= int(text) <= 1024:
+        raise argparse.ArgumentTypeError(f"must be a number from 1 to 1024, but is {text!r}")
+    return int(text)
 
 
 def build_plugin(kind: Kind, name: str, options: Mapping[str, Any]) -> Any:

@@ -18,7 +18,7 @@ from vkdnw_search.ranking.nats import read_nats
 from vkdnw_search.ranking.scoring_jobs import readable
 from vkdnw_search.ranking.study import rank
 from vkdnw_search.ranking.tables import AccuracyTable, read_csv, read_macro_json
-from vkdnw_search.settings import build_plugin, read_settings
+from vkdnw_search.settings import build_plugin, positive, read_settings
 
 __all__ = ["FAST", "run_rank"]
 
@@ -80,8 +80,8 @@ def _parser() -> argparse.ArgumentParser:
         "--proxies", metavar="A,B,…", default=",".join(FAST), help="names, or all (default: %(default)s)"
     )
     parser.add_argument("--sample", metavar="N", type=int, help="rank N networks, always the same (default: all)")
-    parser.add_argument("--seeds", metavar="K", type=_positive, default=1, help="repetitions (paper: 5; default: 1)")
-    parser.add_argument("--workers", metavar="N", type=_positive, default=1, help="processes (default: 1)")
+    parser.add_argument("--seeds", metavar="K", type=positive, default=1, help="repetitions (paper: 5; default: 1)")
+    parser.add_argument("--workers", metavar="N", type=positive, default=1, help="processes (default: 1)")
     parser.add_argument(
         "--models", metavar="N", type=int, nargs="?", const=TRAINING,
         help="add random forests trained on N networks (default: %(const)s); needs the extra 'model'",
@@ -91,12 +91,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--plugin", metavar="FILE.py|MODULE", action="append", default=[], help="let yours join")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
     return parser
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 1024:
-        raise argparse.ArgumentTypeError(f"must be a number from 1 to 1024, but is {text!r}")
-    return int(text)
 
 
 def _proxies(listed: str, settings: Mapping[str, Mapping[str, Any]]) -> dict[str, Proxy]:
