@@ -79,9 +79,8 @@ def scores(
     return [[future.result().score for future in row] for row in futures]
 
 
-def values(space: Any, genomes: Sequence[Genome], proxy: Proxy, seeds: Sequence[int], executor: Executor) -> np.ndarray:
+def values(found: Sequence[Sequence[Score | None]]) -> np.ndarray:
     """The values of :func:`scores`, NaN where there is none. (networks, seeds), float64."""
-    found = scores(space, genomes, proxy, seeds, executor)
     return np.array([[math.nan if score is None else score.value for score in row] for row in found])
 
 

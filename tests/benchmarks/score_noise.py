@@ -23,7 +23,7 @@ from scipy import stats
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.benchmarks.measuring import finish, table
-from tests.benchmarks.sampling import equal_cells, equal_mobilenets, scores
+from tests.benchmarks.sampling import equal_cells, equal_mobilenets, scores, values
 from vkdnw_search import load_recipe
 from vkdnw_search.doctor import intraclass_correlation
 from vkdnw_search.executors import processes
@@ -65,11 +65,11 @@ CHANGES: dict[str, dict[str, Any]] = {
 def measure(space: Any, genomes: Sequence[Genome], proxy: VkdnwSingle, executor: Executor) -> tuple[list[float], Any]:
     """Reliability, noise of one score, standard error it claims, networks without a score; and the first scores."""
     found = scores(space, genomes, proxy, SEEDS, executor)
-    values = np.array([[math.nan if s is None else s.value for s in row] for row in found])
-    whole = values[np.isfinite(values).all(axis=1)]
+    judged = values(found)
+    whole = judged[np.isfinite(judged).all(axis=1)]
     noise = math.sqrt(whole.var(axis=1, ddof=1).mean())
     claimed = float(np.mean([s.standard_error for row in found for s in row if s is not None]))
-    return [intraclass_correlation(whole), noise, claimed, len(values) - len(whole)], values[:, 0]
+    return [intraclass_correlation(whole), noise, claimed, len(judged) - len(whole)], judged[:, 0]
 
 
 def main() -> None:

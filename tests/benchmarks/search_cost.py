@@ -16,7 +16,7 @@ from scipy import stats
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.benchmarks.measuring import finish, seconds, table
-from tests.benchmarks.sampling import equal_mobilenets, mobilenets, values
+from tests.benchmarks.sampling import equal_mobilenets, mobilenets, scores, values
 from vkdnw_search import load_recipe, search
 from vkdnw_search.budget import CostCounter
 from vkdnw_search.executors import processes
@@ -33,7 +33,9 @@ def agreement(space: Any, genomes: list[Genome]) -> float:
     proxy = load_recipe(RECIPE).build_proxy()
     assert isinstance(proxy, VkdnwSingle)
     with processes() as executor:
-        small, full = (values(space, genomes, p, (0,), executor) for p in (proxy, replace(proxy, resolution=224)))
+        small, full = (
+            values(scores(space, genomes, p, (0,), executor)) for p in (proxy, replace(proxy, resolution=224))
+        )
     return float(stats.spearmanr(small[:, 0], full[:, 0]).statistic)
 
 
