@@ -67,6 +67,8 @@ def measure(space: Any, genomes: Sequence[Genome], proxy: VkdnwSingle, executor:
     found = scores(space, genomes, proxy, SEEDS, executor)
     judged = values(found)
     whole = judged[np.isfinite(judged).all(axis=1)]
+    if len(whole) < 2:  # without calibration softmax saturates, and a network has no spectrum
+        return [math.nan, math.nan, math.nan, len(judged) - len(whole)], judged[:, 0]
     noise = math.sqrt(whole.var(axis=1, ddof=1).mean())
     claimed = float(np.mean([s.standard_error for row in found for s in row if s is not None]))
     return [intraclass_correlation(whole), noise, claimed, len(judged) - len(whole)], judged[:, 0]
@@ -86,8 +88,9 @@ def main() -> None:
             of_mobilenet, _ = measure(mobilenet, wide, replace(proxy, **change), executor)
             of_nasbench, first = measure(nasbench, cells, replace(VkdnwSingle(), **change), executor)
             agreement = math.nan
-            if accuracies is not None:
-                agreement = float(stats.spearmanr(first, accuracies, nan_policy="omit").statistic)
+            scored = np.isfinite(first)
+            if accuracies is not None and scored.sum() > 2:
+                agreement = float(stats.spearmanr(first[scored], np.array(accuracies)[scored]).statistic)
             rows.append([name, *of_mobilenet, *of_nasbench, agreement])
             figures[name] = {
                 "mobilenet": dict(zip(keys, of_mobilenet, strict=True)),
