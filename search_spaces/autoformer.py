@@ -149,7 +149,8 @@ class AutoFormer:
         """
         scanner = Scanner(text.strip(), f"{self.name} network")
         scanner.literal("e")
-        embedding, blocks = scanner.number("the channels of the embedding"), []
+        embedding = scanner.number("the channels of the embedding")
+        blocks: list[tuple[int, float]] = []
         while not blocks or scanner.position < len(scanner.text):
             scanner.literal("-h")
             heads = scanner.number("heads")

@@ -26,9 +26,9 @@ class Embedding(nn.Module):
         """(N, in_channels, H, W) → (N, 1 + H/patch · W/patch, channels)."""
         y = self.patches(x)
         height, width = y.shape[2:]
-        position = self.position
+        position: torch.Tensor = self.position
         if (height, width) != (self.side, self.side):
-            grid = position[:, 1:].transpose(1, 2).unflatten(2, (self.side, self.side))
+            grid = position[:, 1:].transpose(1, 2).reshape(1, -1, self.side, self.side)
             grid = nn.functional.interpolate(grid, size=(height, width), mode="bicubic", align_corners=False)
             position = torch.cat([position[:, :1], grid.flatten(2).transpose(1, 2)], dim=1)
         tokens = torch.cat([self.token.expand(len(y), -1, -1), y.flatten(2).transpose(1, 2)], dim=1)

@@ -36,8 +36,8 @@ STAGES, SLOTS = 4, 3
 MAX_DEPTH = 5
 """Of a super-block: published ones are split in two at 6."""
 
-WIDTHS = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256)
-WIDTHS += (320, 384, 448, 512, 640, 768, 896, 1024, 1280, 1536, 1792, 2048)
+_NARROW = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256)
+WIDTHS = (*_NARROW, 320, 384, 448, 512, 640, 768, 896, 1024, 1280, 1536, 1792, 2048)
 """Channels: four choices an octave from 32 on."""
 
 STEM_WIDTHS = tuple(width for width in WIDTHS if width <= 64)
