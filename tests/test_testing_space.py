@@ -16,7 +16,10 @@ from vkdnw_search.records import Gene, Genome
 from vkdnw_search.testing import check_search_space
 
 SMALL: dict[str, dict[str, Any]] = {
-    "mobilenet": {"resolution": 32, "num_classes": 10, "max_width": 64, "last_width": 64},
+    "autoformer": {"resolution": 32, "num_classes": 10},
+    "mobilenet": {"resolution": 16, "num_classes": 10, "max_width": 64, "last_width": 64},
+    "resnet": {"resolution": 16, "num_classes": 10, "max_width": 32},
+    "stages": {"resolution": 16, "num_classes": 10},
 }
 """Options that keep networks small; the structure of a space does not depend on them."""
 
