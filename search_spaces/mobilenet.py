@@ -18,6 +18,7 @@ import numpy as np
 from torch import nn
 
 from search_spaces import mobilenet_network as network
+from search_spaces.genomes import genome_of, values_of
 from search_spaces.mobilenet_mutation import PUBLISHED_TYPES, mutated
 from search_spaces.mobilenet_parts import parts_of
 from search_spaces.mobilenet_structure import TYPES, Structure, SuperBlock, parse
@@ -185,23 +186,12 @@ class MobileNet:
 
     def _read(self, genome: Genome) -> tuple[int, list[list[SuperBlock]]]:
         """The stem's channels and each stage's super-blocks, as the genes have them: not merged."""
-        values = self._values(genome)
+        values = values_of(genome, self.genes, space=self.name)
         stages: list[list[SuperBlock]] = []
         for start in range(1, len(values), 4 * SLOTS):
             rows = (values[i : i + 4] for i in range(start, start + 4 * SLOTS, 4))
             stages.append([_block(*row, stride=2 if slot == 0 else 1) for slot, row in enumerate(rows) if row[3]])
         return int(values[0]), stages
-
-    def _values(self, genome: Genome) -> list[GeneValue]:
-        genes = self.genes
-        if len(genome) != len(genes):
-            raise SpaceError(f"{self.name} genome: must have {len(genes)} indices, but has {len(genome)}: {genome}")
-        for gene, index in zip(genes, genome, strict=True):
-            if not 0 <= index < len(gene.choices):
-                raise SpaceError(
-                    f"{self.name}, gene {gene.name}: must be in 0 … {len(gene.choices) - 1}, but is {index}"
-                )
-        return [gene.choices[index] for gene, index in zip(genes, genome, strict=True)]
 
     def _write(self, stem: int, stages: Sequence[Sequence[SuperBlock]]) -> Genome:
         """The genome of these blocks. A slot without a block repeats the one before: one step of its depth adds it."""
@@ -210,14 +200,7 @@ class MobileNet:
             absent = [replace(stage[-1], depth=0)] * (SLOTS - len(stage))
             for block in [*stage, *absent]:
                 values += [f"E{block.expansion}K{block.kernel}", block.out, block.btn, block.depth]
-        return tuple(self._index(gene, value) for gene, value in zip(self.genes, values, strict=True))
-
-    def _index(self, gene: Gene, value: GeneValue) -> int:
-        try:
-            return gene.choices.index(value)
-        except ValueError:
-            known = ", ".join(map(str, gene.choices)) if len(gene.choices) <= 12 else f"8, 16, 24 … {gene.choices[-1]}"
-            raise SpaceError(f"{self.name}, gene {gene.name}: must be one of {known}, but is {value}") from None
+        return genome_of(values, self.genes, space=self.name)
 
 
 _SOURCE = '''{blocks}

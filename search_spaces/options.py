@@ -31,7 +31,11 @@ def _fault(hint: Any, value: object) -> str:
         if value in choices:
             return ""
         return f"must be one of {', '.join(map(repr, choices))}, but is {value!r}.{nearest(str(value), choices)}"
-    if type(value) is not kind:
+    if get_origin(kind) is tuple:  # of any length
+        item = get_args(kind)[0]
+        if type(value) is not tuple or any(type(part) is not item for part in value):
+            return f"must be a tuple of {item.__name__}, but is {value!r}"
+    elif type(value) is not kind:
         return f"must be of type {kind.__name__}, but is {value!r}"
     return next(filter(None, (_broken(bound, value) for bound in metadata)), "")
 
@@ -41,6 +45,8 @@ def _broken(bound: object, value: Any) -> str:
     match bound:
         case at.Interval(ge=low, le=high) if not (low <= value <= high):
             return f"must be in {low} … {high}, but is {value}"
+        case at.Len(min_length=least, max_length=most) if len(value) < least or (most and len(value) > most):
+            return f"must have {least} to {most} entries, but has {len(value)}"
         case at.MultipleOf(multiple_of=divisor) if value % divisor:
             return f"must be a multiple of {divisor}, but is {value}"
     return ""

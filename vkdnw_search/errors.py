@@ -68,6 +68,14 @@ class ExecutionError(VkdnwSearchError, RuntimeError):
     """Evaluating a candidate raised an unexpected exception; the message names the architecture."""
 
 
+class ConformanceError(VkdnwSearchError, AssertionError):
+    """A plug-in breaks its contract. The message has a sentence for every finding, and ``findings`` has them apart."""
+
+    def __init__(self, what: str, findings: Iterable[str]) -> None:
+        self.findings = tuple(findings)
+        super().__init__(f"{what} breaks its contract:\n" + "\n".join(f"  * {finding}" for finding in self.findings))
+
+
 def nearest(word: str, choices: Iterable[str]) -> str:
     """``" Did you mean 'x'?"`` for the choice closest to ``word``, or an empty string if none is close."""
     match = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)

@@ -1,0 +1,268 @@
+"""A space of mobile networks that a recipe writes down itself, in the words of timm's model strings.
+
+    space:
+      use: stages
+      stages: [ds_r1_k3_s1_c16, ir_r1/2/3_k3/5_s2_e3/6_c24/32, ir_r2/3_k3/5/7_s2_e6_c64/96]
+
+Each field of a stage is a value or several, separated by a slash, among which the search chooses
+(:mod:`search_spaces.stages_structure`). By default the space surrounds MobileNetV2 (arXiv 1801.04381).
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, dataclass
+from functools import cached_property, lru_cache
+from itertools import product
+from typing import Annotated, Literal
+
+import annotated_types as at
+from torch import nn
+
+from search_spaces import stages_network as network
+from search_spaces.genomes import genome_of, values_of
+from search_spaces.options import check_options
+from search_spaces.stages_structure import Network, StageChoices, Unit, parse_network, parse_stage
+from vkdnw_search.errors import SpaceError
+from vkdnw_search.records import Gene, Genome, Part
+
+AROUND_MOBILENET = (
+    "ds_r1_k3_s1_c16/24",
+    "ir_r1/2/3_k3/5/7_s2_e3/6_c24/32",
+    "ir_r2/3/4_k3/5/7_s2_e3/6_c32/40/48",
+    "ir_r2/3/4_k3/5/7_s2_e3/6_c64/80",
+    "ir_r2/3/4_k3/5/7_s1_e3/6_c96/112",
+    "ir_r2/3/4_k3/5/7_s2_e3/6_c160/192",
+    "ir_r1_k3/5/7_s1_e3/6_c320",
+)
+"""Contains MobileNetV2 itself."""
+
+FREE = ("add", "mul", "sigmoid", "silu", "hardtanh", "hardswish")
+"""Shortcuts, squeeze-excitation and activations, which fvcore does not count."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stages:
+    """Mobile networks of stages that the recipe gives as text.
+
+    Raises:
+        SpaceError: a stage is not well written, or nothing is left to choose.
+    """
+
+    stages: Annotated[
+        tuple[str, ...],
+        at.Len(1, 32),
+        "e.g. ir_r1/2_k3/5_s2_e6_c24: r blocks, kernel, stride, \
+expansion, channels; types cn, ds, ir, er",
+    ] = AROUND_MOBILENET
+    stem: Annotated[int, at.Interval(ge=1, le=1024), "channels of the first convolution"] = 32
+    stem_stride: Annotated[Literal[1, 2], "of the first convolution; 1 for small images"] = 2
+    last: Annotated[int, at.Interval(ge=1, le=8192), "channels of the last convolution"] = 1280
+    activation: Annotated[Literal["relu", "relu6", "silu", "hardswish"], "after convolutions"] = "relu6"
+    resolution: Annotated[int, at.Interval(ge=8, le=1024), "input height and width, at which FLOPs are counted"] = 224
+    num_classes: Annotated[int, at.Interval(ge=2, le=100_000), "classes"] = 1000
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        if not self.genes:
+            raise SpaceError("Stages, stages: at least one field must have choices, such as k3/5, but none has")
+
+    @property
+    def name(self) -> str:
+        """The name it is installed under."""
+        return "stages"
+
+    @cached_property
+    def genes(self) -> tuple[Gene, ...]:
+        """One ordered gene for each field with choices."""
+        return tuple(
+            Gene(f"stage{number}.{name}", values, ordered=True)
+            for number, stage in enumerate(self._stages, start=1)
+            for name, values in stage.choices.items()
+            if len(values) > 1
+        )
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        return (3, self.resolution, self.resolution)
+
+    @property
+    def free_operators(self) -> frozenset[str]:
+        """What fvcore does not count, in a mobile network."""
+        return frozenset(f"aten::{name}" for name in FREE)
+
+    def decode(self, genome: Genome) -> Network:
+        """The network of ``genome``."""
+        chosen = iter(values_of(genome, self.genes, space=self.name))
+        units: list[Unit] = []
+        for stage in self._stages:
+            values = {n: float(next(chosen)) if len(v) > 1 else v[0] for n, v in stage.choices.items()}
+            units += stage.units(values)
+        return Network(self.stem, self.stem_stride, tuple(units), self.last)
+
+    def encode(self, architecture: Network) -> Genome:
+        """A genome of ``architecture``.
+
+        Raises:
+            SpaceError: no choice of the stages gives it.
+        """
+        ends = (architecture.stem, architecture.stem_stride, architecture.last)
+        found = next(_choices(architecture.units, self._stages), None)
+        if found is None or ends != (self.stem, self.stem_stride, self.last):
+            told = "-".join([f"c{self.stem}_s{self.stem_stride}", *self.stages, f"c{self.last}"])
+            raise SpaceError(f"{self.name}: must be a choice of {told}, but is {architecture.key}")
+        chosen = [
+            values[name]
+            for stage, values in zip(self._stages, found, strict=True)
+            for name in stage.choices
+            if len(stage.choices[name]) > 1
+        ]
+        return genome_of(chosen, self.genes, space=self.name)
+
+    def parse(self, text: str) -> Network:
+        """The network written as ``text``; it need not be one that the genes can express. Raises SpaceError."""
+        return parse_network(text)
+
+    def layers(self, architecture: Network) -> int:
+        """Blocks, stem and last convolution being 1 each."""
+        return 2 + len(architecture.units)
+
+    def build(self, architecture: Network) -> nn.Module:
+        """The network: (N, 3, H, W) → logits (N, num_classes)."""
+        return network.MobileNetwork(
+            stem=architecture.stem,
+            stem_stride=architecture.stem_stride,
+            blocks=tuple(astuple(unit) for unit in architecture.units),
+            last=architecture.last,
+            act=self.activation,
+            num_classes=self.num_classes,
+        )
+
+    def parts(self, architecture: Network) -> Sequence[Part]:
+        """Convolutions with their batch norms, squeeze-excitations, and the classifier."""
+        resolution, width, stride = self.resolution, architecture.stem, architecture.stem_stride
+        parts = [_conv(3, width, 3, stride, resolution)]
+        resolution = _divided(resolution, stride)
+        for unit in architecture.units:
+            parts += _unit(unit, width, resolution, self.activation)
+            width, resolution = unit.out, _divided(resolution, unit.stride)
+        parts.append(_conv(width, architecture.last, 1, 1, resolution))
+        return [*parts, _classifier(architecture.last, resolution, self.num_classes)]
+
+    def source(self, architecture: Network) -> str:
+        """The blocks this module builds from, verbatim, then the network as constants and the class ``Network``."""
+        return _SOURCE.format(
+            blocks=inspect.getsource(network).rstrip(),
+            stem=architecture.stem,
+            stem_stride=architecture.stem_stride,
+            rows="".join(
+                f'    ("{u.type}", {u.kernel}, {u.stride}, {u.expansion}, {u.out}, {u.se}),\n'
+                for u in architecture.units
+            ),
+            last=architecture.last,
+            act=self.activation,
+            num_classes=self.num_classes,
+        )
+
+    @cached_property
+    def _stages(self) -> tuple[StageChoices, ...]:
+        return tuple(map(parse_stage, self.stages))
+
+
+_SOURCE = '''{blocks}
+
+
+STEM_CHANNELS, STEM_STRIDE = {stem}, {stem_stride}
+BLOCKS: tuple[Block, ...] = (
+    # type, kernel, stride, expansion, out, squeeze-excitation ratio
+{rows})
+LAST_CHANNELS = {last}
+
+
+class Network(MobileNetwork):
+    """The architecture above, for any number of classes."""
+
+    def __init__(self, num_classes: int = {num_classes}, *, in_channels: int = 3) -> None:
+        super().__init__(
+            stem=STEM_CHANNELS,
+            stem_stride=STEM_STRIDE,
+            blocks=BLOCKS,
+            last=LAST_CHANNELS,
+            act="{act}",
+            num_classes=num_classes,
+            in_channels=in_channels,
+        )
+'''
+
+
+def _choices(units: tuple[Unit, ...], stages: tuple[StageChoices, ...]) -> Iterator[list[dict[str, float]]]:
+    """Every way to read ``units`` as a choice of each of ``stages``, as the values of their fields."""
+    if not stages:
+        if not units:
+            yield []
+        return
+    stage, *others = stages
+    for values in product(*stage.choices.values()):
+        named = dict(zip(stage.choices, values, strict=True))
+        made = stage.units(named)
+        if units[: len(made)] == made:
+            yield from ([named, *rest] for rest in _choices(units[len(made) :], tuple(others)))
+
+
+@lru_cache(maxsize=2**14)
+def _unit(unit: Unit, inputs: int, resolution: int, act: str) -> tuple[Part, ...]:
+    after = _divided(resolution, unit.stride)
+    width = inputs if unit.type == "ds" else network.round8(unit.expansion * inputs)
+    if unit.type == "cn":
+        return (_conv(inputs, unit.out, unit.kernel, unit.stride, resolution),)
+    if unit.type == "er":
+        parts = [_conv(inputs, width, unit.kernel, unit.stride, resolution)]
+    else:
+        parts = [_conv(inputs, width, 1, 1, resolution)] if unit.type == "ir" else []
+        parts.append(_depthwise(width, unit.kernel, unit.stride, resolution))
+    if unit.se:
+        parts.append(_squeeze(width, max(1, round(unit.se * inputs)), act, after))
+    return (*parts, _conv(width, unit.out, 1, 1, after))
+
+
+@lru_cache(maxsize=2**14)
+def _conv(inputs: int, outputs: int, kernel: int, stride: int, resolution: int) -> Part:
+    return Part(
+        kind=("conv", kernel, stride, resolution),
+        widths=(inputs, outputs),
+        make=lambda i, o: (network.ConvBN(i, o, kernel=kernel, stride=stride), (i, resolution, resolution)),
+    )
+
+
+@lru_cache(maxsize=2**14)
+def _depthwise(channels: int, kernel: int, stride: int, resolution: int) -> Part:
+    return Part(
+        kind=("depthwise", kernel, stride, resolution),
+        widths=(channels,),
+        make=lambda c: (network.ConvBN(c, c, kernel=kernel, stride=stride, groups=c), (c, resolution, resolution)),
+    )
+
+
+@lru_cache(maxsize=2**14)
+def _squeeze(channels: int, inner: int, act: str, resolution: int) -> Part:
+    return Part(
+        kind=("squeeze", resolution),
+        widths=(channels, inner),
+        make=lambda c, i: (network.SqueezeExcitation(c, i, act), (c, resolution, resolution)),
+    )
+
+
+@lru_cache(maxsize=256)
+def _classifier(inputs: int, resolution: int, num_classes: int) -> Part:
+    return Part(
+        kind=("classifier", resolution),
+        widths=(inputs, num_classes),
+        make=lambda i, n: (network.Classifier(i, n), (i, resolution, resolution)),
+    )
+
+
+def _divided(resolution: int, stride: int) -> int:
+    """The resolution after a stride, with padding of half the kernel: rounded up."""
+    return -(-resolution // stride)

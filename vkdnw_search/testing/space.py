@@ -1,0 +1,244 @@
+"""check_search_space: does a search space keep its contract?"""
+
+from __future__ import annotations
+
+import itertools
+import pickle
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from vkdnw_search.budget import CostCounter
+from vkdnw_search.contracts import HasEncoding, HasMutation, HasParts, HasText
+from vkdnw_search.operators import random_genome
+from vkdnw_search.records import Gene, Genome
+from vkdnw_search.testing.findings import Findings
+from vkdnw_search.testing.network import Twins, check_network, check_source
+
+COUNTED, EXPORTED = 8, 3
+"""Networks that are counted as a whole, and whose source is compared: both take a second for a large one."""
+
+TRIES = 3
+"""Genomes in which each gene is changed on its own."""
+
+
+def check_search_space(space: Any, samples: int = 200, seed: int = 0) -> None:
+    """Hold ``space`` to :class:`vkdnw_search.contracts.SearchSpace` on random genomes.
+
+    Looks for: genes that are ill-formed or change nothing, genomes that do not decode or build, ``decode`` that is not
+    deterministic, keys that are not one line of printable ASCII or not canonical (equal networks under different
+    keys, where that can be detected; ``parse(key).key != key``), ``encode`` that does not invert ``decode``,
+    ``mutate`` that leaves the ranges, ``source`` that is not what ``build`` gives, parts whose sum is not the whole,
+    operators that cannot be counted, and spaces that cannot be pickled.
+
+    Args:
+        space: an instance. Networks are built on the meta device where they can be, so large ones are no trouble.
+        samples: random genomes.
+        seed: of these.
+
+    Raises:
+        ConformanceError: with a sentence for each kind of fault.
+    """
+    findings = Findings(f"the search space {getattr(space, 'name', type(space).__name__)!r}")
+    if _check_members(space, findings):
+        rng = np.random.default_rng(seed)
+        genomes = [*_corners(space.genes), *(random_genome(space.genes, rng) for _ in range(samples))]
+        decoded: dict[str, tuple[Genome, Any]] = {}
+        for genome in genomes:
+            architecture = _check_decode(space, genome, findings)
+            if architecture is not None:
+                decoded.setdefault(architecture.key, (genome, architecture))
+                _check_text(space, genome, architecture, findings)
+                _check_mutation(space, genome, seed, findings)
+        _check_pickle(space, genomes[-1], findings)
+        counter: CostCounter[Any] = CostCounter(space)
+        _check_networks(space, [architecture for _, architecture in decoded.values()], counter, findings)
+        _check_genes(space, [genome for genome, _ in decoded.values()], Twins(space, counter), rng, findings)
+    findings.report()
+
+
+def _corners(genes: tuple[Gene, ...]) -> Iterator[Genome]:
+    """First and last choices: where things break first."""
+    yield tuple(0 for _ in genes)
+    yield tuple(len(gene.choices) - 1 for gene in genes)
+
+
+def _check_members(space: Any, findings: Findings) -> bool:
+    """Whether the rest of the check makes sense."""
+    for member in ("name", "genes", "input_shape", "num_classes", "decode", "build", "source"):
+        findings.require(
+            hasattr(space, member),
+            member,
+            f"{member}: must be there (see vkdnw_search.contracts.SearchSpace), but {type(space).__name__} has none. "
+            "Add it",
+        )
+    if not all(hasattr(space, member) for member in ("genes", "decode", "build")):
+        return False
+    genes = space.genes
+    sound = findings.require(
+        isinstance(genes, tuple) and bool(genes) and all(isinstance(gene, Gene) for gene in genes),
+        "genes",
+        f"genes: must be a tuple of at least one vkdnw_search.records.Gene, but is {genes!r:.80}",
+    )
+    if sound:
+        names = [gene.name for gene in genes]
+        findings.require(
+            len(set(names)) == len(names),
+            "gene names",
+            f"genes: names must differ, but {next((n for n in names if names.count(n) > 1), '')!r} stands there twice. "
+            "Number them, such as 'stage2.kernel'",
+        )
+        findings.require(
+            space.genes == genes, "genes twice", "genes: must be the same each time, but the second time they differ"
+        )
+    return sound
+
+
+def _check_decode(space: Any, genome: Genome, findings: Findings) -> Any | None:
+    """The architecture of ``genome`` if it decodes and its key is text as it must be."""
+    where = f"decode({genome})"
+    try:
+        architecture, again = space.decode(genome), space.decode(genome)
+        key, hashed = architecture.key, hash(architecture) == hash(again)
+    except Exception as error:
+        findings.add(
+            "decode",
+            f"{where}: every index within its gene's range must decode to something hashable with a key, but raised "
+            f"{type(error).__name__}: {error}. Map what has no meaning to the nearest that has one, or drop the choice",
+        )
+        return None
+    findings.require(
+        key == again.key and architecture == again and hashed,
+        "deterministic",
+        f"{where}: must give equal architectures (==, hash and key) each time, but gave {key!r} and {again.key!r}. "
+        "Make the architecture a frozen dataclass, and decode a function of the genome alone",
+    )
+    printable = isinstance(key, str) and bool(key) and key.isascii() and key.isprintable()
+    findings.require(
+        printable,
+        "key text",
+        f"{where}.key: must be one line of printable ASCII, since it names the network in files, but is {key!r}. "
+        "Write it with letters, digits and punctuation",
+    )
+    return architecture if printable else None
+
+
+def _check_text(space: Any, genome: Genome, architecture: Any, findings: Findings) -> None:
+    """``parse`` and ``encode``, where there are any, must lead back."""
+    key, reads, encodes = architecture.key, isinstance(space, HasText), isinstance(space, HasEncoding)
+    if reads:
+        with findings.no_error("parse", f"parse({key!r}): must read the key of decode({genome})", "Parse what key has"):
+            read = space.parse(key)
+            findings.require(
+                read.key == key and read == architecture,
+                "parse key",
+                f"parse({key!r}): must give the architecture with that key, but gives one with the key {read.key!r}. "
+                "The key is not canonical: bring the architecture into its canonical form when it is constructed",
+            )
+    if encodes:
+        mend = "Choose the genes of the canonical form so that they can express it"
+        with findings.no_error("encode", f"encode(decode({genome})): must give a genome", mend):
+            encoded = space.encode(architecture)
+            findings.require(
+                space.decode(encoded) == architecture,
+                "encode decode",
+                f"encode: must invert decode, but decode(encode(a)) is {space.decode(encoded).key!r} for a of key "
+                f"{key!r}",
+            )
+
+
+def _check_mutation(space: Any, genome: Genome, seed: int, findings: Findings) -> None:
+    mutates = isinstance(space, HasMutation)  # apart, so that a type checker still knows space as a space
+    if not mutates:
+        return
+    with findings.no_error("mutate", f"mutate({genome}, rng): must give a genome", "See HasMutation"):
+        child, again = (space.mutate(genome, np.random.default_rng(seed)) for _ in range(2))
+        sizes = [len(gene.choices) for gene in space.genes]
+        findings.require(
+            isinstance(child, tuple)
+            and len(child) == len(sizes)
+            and all(isinstance(i, int) and 0 <= i < size for i, size in zip(child, sizes, strict=False)),
+            "mutate ranges",
+            f"mutate({genome}, rng): must give a tuple of {len(sizes)} whole numbers, each an index into its gene's "
+            f"choices, but gives {child!r}. Clip what leaves the range",
+        )
+        findings.require(
+            child == again,
+            "mutate rng",
+            f"mutate({genome}, rng): must draw from the given rng alone, but with equal ones gives {child} and "
+            f"{again}. Use no other source of randomness",
+        )
+
+
+def _check_pickle(space: Any, genome: Genome, findings: Findings) -> None:
+    mend = "Build lambdas, locks and modules when they are needed instead of keeping them, and define the class in a \
+module"
+    with findings.no_error("pickle", "pickle: the space must survive the way to a worker process", mend):
+        copy = pickle.loads(pickle.dumps(space))
+        findings.require(
+            copy.genes == space.genes and copy.decode(genome).key == space.decode(genome).key,
+            "pickle copy",
+            f"pickle: a copy must be the same space, but decodes {genome} to another key or has other genes. Keep "
+            "everything decode depends on in attributes of the instance",
+        )
+
+
+def _check_networks(space: Any, architectures: list[Any], counter: CostCounter[Any], findings: Findings) -> None:
+    """Every architecture builds; some are counted as a whole, some are exported."""
+    for number, architecture in enumerate(architectures):
+        size = None
+        if isinstance(space, HasParts):
+            mend = "Name operators that cost nothing worth counting in free_operators"
+            with findings.no_error("count", f"{architecture.key}: must be countable", mend):
+                size = counter.cost(architecture)
+        check_network(space, architecture, findings, size=size)
+        if number < COUNTED:
+            _check_count(space, architecture, counter, findings)
+        if number < EXPORTED:
+            check_source(space, architecture, findings)
+
+
+def _check_count(space: Any, architecture: Any, counter: CostCounter[Any], findings: Findings) -> None:
+    mend = "Name operators that cost nothing worth counting in free_operators"
+    with findings.no_error("count", f"{architecture.key}: must be countable", mend):
+        whole = counter.whole(architecture)
+        cost = counter.cost(architecture) if isinstance(space, HasParts) else whole
+        findings.require(
+            cost == whole,
+            "parts",
+            f"parts({architecture.key}): together must hold every parameter and every counted operation once, so that "
+            f"their sum is the whole network, but the sum is {cost} and the network {whole}. Look for a block without "
+            "a part, a wrong input shape, or kinds that do not tell different blocks apart",
+        )
+
+
+def _check_genes(space: Any, genomes: list[Genome], twins: Twins, rng: np.random.Generator, findings: Findings) -> None:
+    """Each gene must matter somewhere, and wherever it changes the key it must change the network."""
+    for place, gene in enumerate(space.genes):
+        matters = len(gene.choices) == 1
+        for tried, genome in enumerate(itertools.islice(itertools.cycle(genomes), len(genomes) + TRIES)):
+            if matters and tried >= TRIES:
+                break
+            others = [index for index in range(len(gene.choices)) if index != genome[place]]
+            if not others:
+                break
+            changed = (*genome[:place], int(rng.choice(others)), *genome[place + 1 :])
+            with findings.no_error(
+                "change", f"a change of {gene.name} in {genome}: must decode and build", "See above"
+            ):
+                ours, theirs = space.decode(genome), space.decode(changed)
+                matters |= ours.key != theirs.key
+                if tried < TRIES and ours.key != theirs.key and twins.equal(ours, theirs):
+                    findings.add(
+                        "canonical",
+                        f"gene {gene.name}: equal networks must have equal keys, but {ours.key!r} and {theirs.key!r} "
+                        "have the same parameters and the same outputs. Bring both into one canonical form when the "
+                        "architecture is constructed, or leave out of the key what does not change the network",
+                    )
+        findings.require(
+            matters,
+            f"gene {gene.name}",
+            f"gene {gene.name}: must change the network somewhere, but changed no key in {len(genomes)} genomes. "
+            "Use it in decode, or remove it",
+        )
