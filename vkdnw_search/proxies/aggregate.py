@@ -14,8 +14,8 @@ from torch import nn
 from vkdnw_search.contracts import HasCostScore, Probe, Proxy
 from vkdnw_search.errors import ScoreError, nearest
 from vkdnw_search.proxies.az_nas import AzNasTerms
-from vkdnw_search.proxies.jacov import Jacov
 from vkdnw_search.proxies.probing import Images, Resolution
+from vkdnw_search.proxies.shared_pass import SharedPass
 from vkdnw_search.proxies.size import Flops
 from vkdnw_search.proxies.te_nas import TeNasTerms
 from vkdnw_search.records import Score
@@ -116,8 +116,7 @@ def vkdnw_agg(*, images: Images = 64, resolution: Resolution = None) -> LogRankS
     return LogRankSum(
         proxies={
             "vkdnw_single": VkdnwSingle(resolution=resolution),
-            "jacov": Jacov(images=images, resolution=resolution),
-            "features": AzNasTerms(images=images, resolution=resolution),
+            "jacov": SharedPass(images=images, resolution=resolution),
             "flops": Flops(),
         },
         terms=("vkdnw_single", "jacov", "expressivity", "trainability", "flops"),

@@ -21,7 +21,15 @@ from vkdnw_search.proxies.stages import stage_features
 from vkdnw_search.records import Score
 from vkdnw_search.seeding import seed_from
 
-__all__ = ["AzNasTerms", "Expressivity", "Progressivity", "Trainability"]
+__all__ = [
+    "AzNasTerms",
+    "Expressivity",
+    "Progressivity",
+    "Trainability",
+    "mean_trainability",
+    "smallest_step",
+    "stage_entropies",
+]
 
 ENTROPY_EPSILON = 1e-8  # in ln(p + ε); the released code's
 NORM_EPSILON = 1e-6  # in 1/(σ + ε); the released code's
@@ -34,10 +42,10 @@ class AzNasTerms(ImageProxy):
     def __call__(self, model: nn.Module, probe: Probe) -> Score:
         """The score of ``model``, which is initialised anew."""
         with prepared(model, probe, self.initialization):
-            features = stage_features(model, self.inputs(probe).requires_grad_())
-            entropies = _entropies(features)
-            trainability = _trainability(features, seed=seed_from(probe.seed, "rademacher"))
-        return scored(expressivity=sum(entropies), progressivity=_progress(entropies), trainability=trainability)
+            features, _ = stage_features(model, self.inputs(probe).requires_grad_())
+            entropies = stage_entropies(features)
+            trainability = mean_trainability(features, seed=seed_from(probe.seed, "rademacher"))
+        return scored(expressivity=sum(entropies), progressivity=smallest_step(entropies), trainability=trainability)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +59,8 @@ class Expressivity(ImageProxy):
     def __call__(self, model: nn.Module, probe: Probe) -> Score:
         """The score of ``model``, which is initialised anew."""
         with torch.no_grad(), prepared(model, probe, self.initialization):
-            entropies = _entropies(stage_features(model, self.inputs(probe)))
-        return scored(expressivity=sum(entropies), progressivity=_progress(entropies))
+            entropies = stage_entropies(stage_features(model, self.inputs(probe))[0])
+        return scored(expressivity=sum(entropies), progressivity=smallest_step(entropies))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +70,8 @@ class Progressivity(ImageProxy):
     def __call__(self, model: nn.Module, probe: Probe) -> Score:
         """The score of ``model``, which is initialised anew."""
         with torch.no_grad(), prepared(model, probe, self.initialization):
-            entropies = _entropies(stage_features(model, self.inputs(probe)))
-        return scored(progressivity=_progress(entropies), expressivity=sum(entropies))
+            entropies = stage_entropies(stage_features(model, self.inputs(probe))[0])
+        return scored(progressivity=smallest_step(entropies), expressivity=sum(entropies))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,11 +86,12 @@ class Trainability(ImageProxy):
     def __call__(self, model: nn.Module, probe: Probe) -> Score:
         """The score of ``model``, which is initialised anew."""
         with prepared(model, probe, self.initialization):
-            features = stage_features(model, self.inputs(probe).requires_grad_())
-            return scored(trainability=_trainability(features, seed=seed_from(probe.seed, "rademacher")))
+            features, _ = stage_features(model, self.inputs(probe).requires_grad_())
+            return scored(trainability=mean_trainability(features, seed=seed_from(probe.seed, "rademacher")))
 
 
-def _entropies(features: list[torch.Tensor]) -> list[float]:
+def stage_entropies(features: list[torch.Tensor]) -> list[float]:
+    """H_0 … H_L of the features of each stage, (N, C, …). Raises DegenerateNetwork naming a stage without any."""
     return [_entropy(f.detach(), number) for number, f in enumerate(features)]
 
 
@@ -99,11 +108,13 @@ def _entropy(feature: torch.Tensor, number: int) -> float:
     return float(-(p * torch.log(p + ENTROPY_EPSILON)).sum())
 
 
-def _progress(entropies: list[float]) -> float:
+def smallest_step(entropies: list[float]) -> float:
+    """min_l (H_l − H_{l−1})."""
     return min(after - before for before, after in pairwise(entropies))
 
 
-def _trainability(features: list[torch.Tensor], *, seed: int) -> float:
+def mean_trainability(features: list[torch.Tensor], *, seed: int) -> float:
+    """Mean over stages of −σ_l − 1/(σ_l + 1e−6) + 2; the graph of ``features`` is kept."""
     generator = torch.Generator().manual_seed(seed)
     pairs = enumerate(pairwise(features), start=1)
     norms = [_jacobian_norm(f_in, f_out, number, generator) for number, (f_in, f_out) in pairs]
@@ -118,7 +129,8 @@ def _jacobian_norm(f_in: torch.Tensor, f_out: torch.Tensor, number: int, generat
     """
     if not f_out.requires_grad:
         raise DegenerateNetwork(f"stage {number} (from 0): its features depend on nothing")
-    g_out = torch.randint(2, f_out.shape, generator=generator).to(f_out) * 2 - 1
+    signs = torch.randint(2, f_out.shape, generator=generator, dtype=f_out.dtype)
+    g_out = torch.empty_like(f_out).copy_(signs).mul_(2).sub_(1)  # in the layout of the feature, for speed
     (g_in,) = torch.autograd.grad(f_out, f_in, g_out, retain_graph=True, allow_unused=True, materialize_grads=True)
     if g_in.shape == g_out.shape and torch.equal(g_in, g_out):
         raise DegenerateNetwork(f"stage {number} (from 0): it hands its input on unchanged")

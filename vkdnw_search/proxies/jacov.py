@@ -9,10 +9,10 @@ from torch import nn
 
 from vkdnw_search.contracts import Probe
 from vkdnw_search.errors import DegenerateNetwork
-from vkdnw_search.proxies.probing import ImageProxy, gradients, prepared, scored
+from vkdnw_search.proxies.probing import ImageProxy, gradients, in_fast_layout, prepared, scored
 from vkdnw_search.records import Score
 
-__all__ = ["Jacov"]
+__all__ = ["Jacov", "decorrelation"]
 
 K = 1e-5  # keeps the logarithm and the inverse of a vanishing eigenvalue finite; the published value
 
@@ -30,14 +30,19 @@ class Jacov(ImageProxy):
         """The score of ``model``, which is initialised anew."""
         with prepared(model, probe, self.initialization):
             x = self.inputs(probe).requires_grad_()
-            (J,) = gradients(model(x).sum(), [x])
-        J = J.flatten(1).double()  # (N, D)
-        if not bool(torch.isfinite(J).all()):
-            raise DegenerateNetwork("jacov: the input gradient of some image is not finite")
-        J = J - J.mean(dim=1, keepdim=True)
-        norms = J.norm(dim=1, keepdim=True)
-        if not bool((norms > 0).all()):
-            raise DegenerateNetwork("jacov: the input gradient of some image is constant, so it has no correlation")
-        J = J / norms
-        v = torch.linalg.eigvalsh(J @ J.T)  # (N,)
-        return scored(jacov=float(-(torch.log(v + K) + 1 / (v + K)).sum()))
+            (J,) = gradients(in_fast_layout(model, x).sum(), [x])
+        return scored(jacov=decorrelation(J))
+
+
+def decorrelation(gradient: torch.Tensor) -> float:
+    """− Σ_i (ln(v_i + k) + 1/(v_i + k)) of the input gradients of N images, (N, …)."""
+    J = gradient.flatten(1).double()  # (N, D)
+    if not bool(torch.isfinite(J).all()):
+        raise DegenerateNetwork("jacov: the input gradient of some image is not finite")
+    J = J - J.mean(dim=1, keepdim=True)
+    norms = J.norm(dim=1, keepdim=True)
+    if not bool((norms > 0).all()):
+        raise DegenerateNetwork("jacov: the input gradient of some image is constant, so it has no correlation")
+    J = J / norms
+    v = torch.linalg.eigvalsh(J @ J.T)  # (N,)
+    return float(-(torch.log(v + K) + 1 / (v + K)).sum())

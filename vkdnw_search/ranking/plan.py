@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from vkdnw_search.contracts import HasRelativeFitness, Proxy
 from vkdnw_search.proxies.aggregate import RankSum
 from vkdnw_search.proxies.az_nas import AzNasTerms, Expressivity, Progressivity, Trainability
+from vkdnw_search.proxies.jacov import Jacov
+from vkdnw_search.proxies.shared_pass import SharedPass
 from vkdnw_search.proxies.te_nas import LinearRegions, NtkCondition, TeNasTerms
 from vkdnw_search.records import Score
 
@@ -22,14 +24,16 @@ VALUE = ""
 Terms = Mapping[str, NDArray[np.float64]]
 """Term → its value for each of n networks, shape (n,); NaN where the proxy failed."""
 
-_JOINT: Mapping[type, tuple[type, str]] = {
-    Expressivity: (AzNasTerms, "expressivity"),
-    Progressivity: (AzNasTerms, "progressivity"),
-    Trainability: (AzNasTerms, "trainability"),
-    NtkCondition: (TeNasTerms, "ntk_condition"),
-    LinearRegions: (TeNasTerms, "linear_regions"),
+_JOINT: Mapping[type, tuple[str, tuple[type, ...]]] = {
+    Jacov: ("jacov", (SharedPass,)),
+    AzNasTerms: ("expressivity", (SharedPass,)),
+    Expressivity: ("expressivity", (SharedPass, AzNasTerms)),
+    Progressivity: ("progressivity", (SharedPass, AzNasTerms)),
+    Trainability: ("trainability", (SharedPass, AzNasTerms)),
+    NtkCondition: ("ntk_condition", (TeNasTerms,)),
+    LinearRegions: ("linear_regions", (TeNasTerms,)),
 }
-"""Proxy → another that computes the same number among others, in one go."""
+"""Proxy → the term that is its value, and others that compute all its terms among more, in one go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +111,8 @@ def make_plan(proxies: Mapping[str, Proxy]) -> Plan:
     """
     rows = [Row(name, proxy, {}) for name, proxy in proxies.items()]
     summed = [row.members for row in rows if isinstance(row.proxy, RankSum)]
-    parts = {identity(member): member for members in summed for member in members.values()}
+    all_summed = {identity(member): member for members in summed for member in members.values()}
+    parts = {text: member for text, member in all_summed.items() if _source(member, all_summed)[0] == text}
     for place, row in enumerate(rows):
         sources = {name: _source(member, parts) for name, member in row.members.items()}
         rows[place] = replace(row, sources=sources)
@@ -125,11 +130,11 @@ def identity(plugin: object) -> str:
 
 def _source(proxy: object, parts: Mapping[str, object]) -> tuple[str, str]:
     """Where the value of ``proxy`` is found: (part, term)."""
-    joint, term = _JOINT.get(type(proxy), (None, VALUE))
-    if joint is not None and is_dataclass(proxy):
+    term, joint = _JOINT.get(type(proxy), (VALUE, ()))
+    if joint and is_dataclass(proxy):
         options = {option.name: getattr(proxy, option.name) for option in fields(proxy)}
         for text, part in parts.items():
-            if type(part) is joint and all(getattr(part, name, value) == value for name, value in options.items()):
+            if type(part) in joint and all(getattr(part, name, value) == value for name, value in options.items()):
                 return text, term
     return identity(proxy), VALUE
 

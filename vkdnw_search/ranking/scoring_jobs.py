@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -50,8 +49,7 @@ def score_network(job: Job) -> list[PartScore]:
     """
     seed = seed_from(job.seed, job.key)
     with one_thread(), torch.random.fork_rng(devices=[]):
-        model = None if all(isinstance(p, HasCostScore) for p in job.parts.values()) else _built(job, seed)
-        return [_part_score(identity, proxy, model, job, seed) for identity, proxy in job.parts.items()]
+        return [_part_score(identity, proxy, job, seed) for identity, proxy in job.parts.items()]
 
 
 def _built(job: Job, seed: int) -> nn.Module:
@@ -59,9 +57,9 @@ def _built(job: Job, seed: int) -> nn.Module:
     return job.space.build(readable(job.space).parse(job.key))
 
 
-def _part_score(identity: str, proxy: Proxy, model: nn.Module | None, job: Job, seed: int) -> PartScore:
+def _part_score(identity: str, proxy: Proxy, job: Job, seed: int) -> PartScore:
     try:
-        score = _score(proxy, model, job, seed)
+        score = _score(proxy, job, seed)
     except DegenerateNetwork as error:
         return PartScore(identity, reason=str(error))
     except VkdnwSearchError:
@@ -76,13 +74,13 @@ def _part_score(identity: str, proxy: Proxy, model: nn.Module | None, job: Job, 
     return PartScore(identity, {VALUE: score.value, **score.terms})
 
 
-def _score(proxy: Proxy, model: nn.Module | None, job: Job, seed: int) -> Score:
+def _score(proxy: Proxy, job: Job, seed: int) -> Score:
     if isinstance(proxy, HasCostScore):
         return proxy.score_cost(job.cost)
-    assert model is not None
+    model = _built(job, seed)  # anew for each proxy, which may change it: building takes less time than copying
     torch.manual_seed(seed_from(seed, "proxy"))  # so that no proxy depends on those before it
     probe = Probe(job.space.input_shape, job.space.num_classes, seed, device_of(proxy), job.cost)
-    return proxy(copy.deepcopy(model), probe)
+    return proxy(model, probe)
 
 
 def readable(space: SearchSpace[Architecture]) -> HasText:
@@ -111,12 +109,12 @@ def score_all(
     Once ``stopped()`` no further network is begun, and those under way are finished and stored.
     """
     total = seeds * len(keys)
-    missing = [
-        (seed, key, names)
-        for seed in range(seeds)
-        for key in keys
-        if (names := tuple(name for name in parts if name not in store.done(key, seed)))
-    ]
+    missing = []
+    for seed in range(seeds):
+        for key in keys:
+            done = store.done(key, seed)
+            if names := tuple(name for name in parts if name not in done):
+                missing.append((seed, key, names))
     listener(total - len(missing), total)
     parse = readable(space).parse
     jobs = (
@@ -185,10 +183,9 @@ def _forwards(space: SearchSpace[Architecture], costs: Mapping[str, Cost], ident
     for key, cost in costs.items():
         job = Job(space, key, 0, cost, {identity: proxy})
         with one_thread(), torch.random.fork_rng(devices=[]):
-            model = _built(job, 0)
-            once = _forward_seconds(copy.deepcopy(model), proxy, job)
+            once = _forward_seconds(_built(job, 0), proxy, job)
             started = time.perf_counter()
-            score = _part_score(identity, proxy, model, job, 0)
+            score = _part_score(identity, proxy, job, 0)
             if not score.reason:
                 scoring += time.perf_counter() - started
                 forward += once
