@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass
+from statistics import median
 
 import torch
 from torch import nn
@@ -19,6 +20,9 @@ from vkdnw_search.ranking.plan import VALUE
 from vkdnw_search.ranking.score_store import PartScore, ScoreStore
 from vkdnw_search.records import Cost, Score
 from vkdnw_search.seeding import seed_from
+
+CLOCK_TICK = 1e-6
+"""Seconds; no forward pass counts for less, whatever the resolution of the clock."""
 
 __all__ = ["Job", "Listener", "measure_costs", "readable", "score_all", "score_network"]
 
@@ -167,8 +171,9 @@ def measure_costs(
 ) -> dict[str, float]:
     """Identity → what a proxy costs, in forward passes without gradients of a batch like its own, on one thread.
 
-    The total time over ``keys``, for proxy and forward alike; initialization is part of the proxy. 0 for a proxy
-    of the cost alone. NaN where every one of the networks is degenerate.
+    The median over ``keys``; construction and initialization are part of the proxy. On a CPU it is the processor's
+    time, which other programs on the machine hardly change. 0 for a proxy of the cost alone. NaN where every one of
+    the networks is degenerate.
     """
     parse = readable(space).parse
     costs = {key: counter.cost(parse(key)) for key in keys if proxies}
@@ -179,21 +184,21 @@ def measure_costs(
 
 
 def _forwards(space: SearchSpace[Architecture], costs: Mapping[str, Cost], identity: str, proxy: Proxy) -> float:
-    scoring = forward = 0.0
+    clock = time.process_time if device_of(proxy).type == "cpu" else time.perf_counter
+    ratios = []
     for key, cost in costs.items():
         job = Job(space, key, 0, cost, {identity: proxy})
         with one_thread(), torch.random.fork_rng(devices=[]):
-            once = _forward_seconds(_built(job, 0), proxy, job)
-            started = time.perf_counter()
+            once = _forward_seconds(_built(job, 0), proxy, job, clock)
+            started = clock()
             score = _part_score(identity, proxy, job, 0)
             if not score.reason:
-                scoring += time.perf_counter() - started
-                forward += once
-    return scoring / forward if forward else math.nan
+                ratios.append((clock() - started) / once)
+    return median(ratios) if ratios else math.nan
 
 
 @torch.no_grad()
-def _forward_seconds(model: nn.Module, proxy: Proxy, job: Job) -> float:
+def _forward_seconds(model: nn.Module, proxy: Proxy, job: Job, clock: Callable[[], float]) -> float:
     """Least of three, after one that is not counted."""
     channels, *size = job.space.input_shape
     side = getattr(proxy, "resolution", None)
@@ -202,7 +207,7 @@ def _forward_seconds(model: nn.Module, proxy: Proxy, job: Job) -> float:
     model.to(device).eval()
     seconds = []
     for _ in range(4):
-        started = time.perf_counter()
+        started = clock()
         model(images)
-        seconds.append(time.perf_counter() - started)
-    return min(seconds[1:])
+        seconds.append(clock() - started)
+    return max(min(seconds[1:]), CLOCK_TICK)
