@@ -61,18 +61,18 @@ def chain(*stages: nn.Module, channels: int) -> nn.Module:
 def test_the_stages_are_stem_units_and_convolutions_but_no_activation_or_pooling():
     model = Net()
     assert list(find_stages(model)) == [model.stem, model.body[0], model.body[2], model.last, model.classifier]
-    assert [f.shape[1] for f in stage_features(model, torch.randn(2, 3, 8, 8))[0]] == [6, 6, 6, 10]  # no logits
+    assert [f.shape[1] for f in stage_features(model, torch.randn(2, 3, 8, 8))] == [6, 6, 6, 10]  # no logits
 
 
 def test_the_stages_of_the_shipped_spaces_are_those_az_nas_compares():
     """NAS-Bench-201: stem, 3 × 2 cells, 2 reductions. MobileNetV2: stem, 4 × 2 units, last convolution."""
     cells = NasBench201(cells=2)
     for text in ("|nor_conv_3x3~0|+|none~0|avg_pool_3x3~1|+|skip_connect~0|nor_conv_1x1~1|none~2|", EMPTY_BUT_SKIP):
-        features, _ = stage_features(cells.build(cells.parse(text)), torch.randn(2, 3, 32, 32))
+        features = stage_features(cells.build(cells.parse(text)), torch.randn(2, 3, 32, 32))
         assert [f.shape[1] for f in features] == [16] * 3 + [32] * 3 + [64] * 3
     blocks = MobileNet(last_width=64)
     shallowest = blocks.build(blocks.decode(tuple(0 for _ in blocks.genes)))
-    features, _ = stage_features(shallowest, torch.randn(2, 3, 64, 64))
+    features = stage_features(shallowest, torch.randn(2, 3, 64, 64))
     assert [f.shape[2] for f in features] == [32, 16, 16, 8, 8, 4, 4, 2, 2, 2]
 
 
@@ -85,7 +85,7 @@ def test_stages_of_a_wrapped_network_are_found_by_unwrapping():
         def forward(self, x):
             return self.network(x)
 
-    assert len(stage_features(Wrapper(), torch.randn(2, 3, 8, 8))[0]) == 4
+    assert len(stage_features(Wrapper(), torch.randn(2, 3, 8, 8))) == 4
 
 
 def test_a_network_may_name_its_stages():
@@ -93,14 +93,14 @@ def test_a_network_may_name_its_stages():
         def stages(self):
             return [self.stem, self.last]
 
-    assert [f.shape[1] for f in stage_features(Named(), torch.randn(2, 3, 8, 8))[0]] == [6, 10]
+    assert [f.shape[1] for f in stage_features(Named(), torch.randn(2, 3, 8, 8))] == [6, 10]
 
 
 def test_the_features_are_not_changed_by_what_works_in_place_after_them():
     model, x = Net().eval(), torch.randn(2, 3, 8, 8)
     first = model.body[0](model.stem(x))
     second = model.body[2](nn.functional.leaky_relu(first, 0.5))
-    features, _ = stage_features(model, x)
+    features = stage_features(model, x)
     torch.testing.assert_close(features[1], first)
     torch.testing.assert_close(features[2], second)
     torch.testing.assert_close(features[3], model.last[1](torch.relu(second)))
@@ -196,6 +196,6 @@ def test_a_stage_without_features_is_degenerate():
 def test_multilayer_perceptrons_have_stages_too():
     model = nn.Sequential(nn.Linear(20, 30), nn.ReLU(), nn.Linear(30, 30), nn.ReLU(), nn.Linear(30, 5))
     probe = Probe(input_shape=(20,), num_classes=5, seed=0)
-    features, _ = stage_features(model, torch.randn(4, 20))
+    features = stage_features(model, torch.randn(4, 20))
     assert [f.shape for f in features] == [(4, 30), (4, 30)]
     assert np.isfinite(AzNasTerms(images=16)(model, probe).value)

@@ -21,15 +21,7 @@ from vkdnw_search.proxies.stages import stage_features
 from vkdnw_search.records import Score
 from vkdnw_search.seeding import seed_from
 
-__all__ = [
-    "AzNasTerms",
-    "Expressivity",
-    "Progressivity",
-    "Trainability",
-    "mean_trainability",
-    "smallest_step",
-    "stage_entropies",
-]
+__all__ = ["AzNasTerms", "Expressivity", "Progressivity", "Trainability"]
 
 ENTROPY_EPSILON = 1e-8  # in ln(p + ε); the released code's
 NORM_EPSILON = 1e-6  # in 1/(σ + ε); the released code's
@@ -42,10 +34,10 @@ class AzNasTerms(ImageProxy):
     def __call__(self, model: nn.Module, probe: Probe) -> Score:
         """The score of ``model``, which is initialised anew."""
         with prepared(model, probe, self.initialization):
-            features, _ = stage_features(model, self.inputs(probe).requires_grad_())
-            entropies = stage_entropies(features)
-            trainability = mean_trainability(features, seed=seed_from(probe.seed, "rademacher"))
-        return scored(expressivity=sum(entropies), progressivity=smallest_step(entropies), trainability=trainability)
+            features = stage_features(model, self.inputs(probe).requires_grad_())
+            entropies = _entropies(features)
+            trainability = _trainability(features, seed=seed_from(probe.seed, "rademacher"))
+        return scored(expressivity=sum(entropies), progressivity=_progress(entropies), trainability=trainability)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +51,8 @@ class Expressivity(ImageProxy):
     def __call__(self, model: nn.Module, probe: Probe) -> Score:
         """The score of ``model``, which is initialised anew."""
         with torch.no_grad(), prepared(model, probe, self.initialization):
-            entropies = stage_entropies(stage_features(model, self.inputs(probe))[0])
-        return scored(expressivity=sum(entropies), progressivity=smallest_step(entropies))
+            entropies = _entropies(stage_features(model, self.inputs(probe)))
+        return scored(expressivity=sum(entropies), progressivity=_progress(entropies))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +62,8 @@ class Progressivity(ImageProxy):
     def __call__(self, model: nn.Module, probe: Probe) -> Score:
         """The score of ``model``, which is initialised anew."""
         with torch.no_grad(), prepared(model, probe, self.initialization):
-            entropies = stage_entropies(stage_features(model, self.inputs(probe))[0])
-        return scored(progressivity=smallest_step(entropies), expressivity=sum(entropies))
+            entropies = _entropies(stage_features(model, self.inputs(probe)))
+        return scored(progressivity=_progress(entropies), expressivity=sum(entropies))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,12 +78,11 @@ class Trainability(ImageProxy):
     def __call__(self, model: nn.Module, probe: Probe) -> Score:
         """The score of ``model``, which is initialised anew."""
         with prepared(model, probe, self.initialization):
-            features, _ = stage_features(model, self.inputs(probe).requires_grad_())
-            return scored(trainability=mean_trainability(features, seed=seed_from(probe.seed, "rademacher")))
+            features = stage_features(model, self.inputs(probe).requires_grad_())
+            return scored(trainability=_trainability(features, seed=seed_from(probe.seed, "rademacher")))
 
 
-def stage_entropies(features: list[torch.Tensor]) -> list[float]:
-    """H_0 … H_L of the features of each stage, (N, C, …). Raises DegenerateNetwork naming a stage without any."""
+def _entropies(features: list[torch.Tensor]) -> list[float]:
     return [_entropy(f.detach(), number) for number, f in enumerate(features)]
 
 
@@ -108,13 +99,11 @@ def _entropy(feature: torch.Tensor, number: int) -> float:
     return float(-(p * torch.log(p + ENTROPY_EPSILON)).sum())
 
 
-def smallest_step(entropies: list[float]) -> float:
-    """min_l (H_l − H_{l−1})."""
+def _progress(entropies: list[float]) -> float:
     return min(after - before for before, after in pairwise(entropies))
 
 
-def mean_trainability(features: list[torch.Tensor], *, seed: int) -> float:
-    """Mean over stages of −σ_l − 1/(σ_l + 1e−6) + 2; the graph of ``features`` is kept."""
+def _trainability(features: list[torch.Tensor], *, seed: int) -> float:
     generator = torch.Generator().manual_seed(seed)
     pairs = enumerate(pairwise(features), start=1)
     norms = [_jacobian_norm(f_in, f_out, number, generator) for number, (f_in, f_out) in pairs]

@@ -17,10 +17,8 @@ __all__ = ["find_stages", "stage_features"]
 _Layer = nn.modules.conv._ConvNd | nn.Linear
 
 
-def stage_features(model: nn.Module, x: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
-    """Outputs of the stages of ``model`` in one forward pass of ``x``, each of shape (N, C, …), and the logits.
-
-    All with their graph.
+def stage_features(model: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
+    """Outputs of the stages of ``model`` in one forward pass of ``x``, each of shape (N, C, …), with their graph.
 
     The stages are those the network names (:class:`vkdnw_search.contracts.HasStages`), otherwise those found by
     :func:`find_stages`.
@@ -29,11 +27,11 @@ def stage_features(model: nn.Module, x: torch.Tensor) -> tuple[list[torch.Tensor
         ScoreError: if there are fewer than two.
     """
     if isinstance(model, HasStages):
-        features, logits = _outputs(model, x, model.stages())
+        features = _outputs(model, x, model.stages())
     else:
         # A network wrapped in modules of its own class shows its stages only once those are unwrapped.
         for depth in range(3):
-            features, logits = _outputs(model, x, list(find_stages(model, unwrap=depth)))
+            features = _outputs(model, x, list(find_stages(model, unwrap=depth)))
             if len(features) >= 2:
                 break
     if len(features) < 2:
@@ -41,7 +39,7 @@ def stage_features(model: nn.Module, x: torch.Tensor) -> tuple[list[torch.Tensor
             f"stages of {type(model).__name__}: at least 2 are needed, but {len(features)} were found; give the "
             "network a method stages() that returns the submodules whose outputs are its successive features"
         )
-    return features, logits
+    return features
 
 
 def find_stages(model: nn.Module, *, unwrap: int = 0) -> Iterator[nn.Module]:
@@ -76,14 +74,12 @@ def find_stages(model: nn.Module, *, unwrap: int = 0) -> Iterator[nn.Module]:
             yield child
 
 
-def _outputs(model: nn.Module, x: torch.Tensor, stages: Sequence[nn.Module]) -> tuple[list[torch.Tensor], torch.Tensor]:
-    """What ``stages`` give, in order of execution: those with as many axes as ``x``, but for the logits. And those."""
+def _outputs(model: nn.Module, x: torch.Tensor, stages: Sequence[nn.Module]) -> list[torch.Tensor]:
+    """What ``stages`` give, in order of execution: those with as many axes as ``x``, but for the logits."""
     return in_fast_layout(lambda images: _recorded(model, images, stages), x)
 
 
-def _recorded(
-    model: nn.Module, x: torch.Tensor, stages: Sequence[nn.Module]
-) -> tuple[list[torch.Tensor], torch.Tensor]:
+def _recorded(model: nn.Module, x: torch.Tensor, stages: Sequence[nn.Module]) -> list[torch.Tensor]:
     features: list[torch.Tensor] = []
 
     def record(_module: nn.Module, _inputs: object, output: object) -> object:
@@ -98,4 +94,4 @@ def _recorded(
         logits = model(x)
     if features and features[-1].shape == logits.shape and bool((features[-1] == logits).all()):
         features.pop()
-    return features, logits
+    return features

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from vkdnw_search.contracts import HasRelativeFitness, Proxy
 from vkdnw_search.proxies.aggregate import RankSum
 from vkdnw_search.proxies.az_nas import AzNasTerms, Expressivity, Progressivity, Trainability
-from vkdnw_search.proxies.jacov import Jacov
-from vkdnw_search.proxies.shared_pass import SharedPass
 from vkdnw_search.proxies.te_nas import LinearRegions, NtkCondition, TeNasTerms
 from vkdnw_search.records import Score
 
@@ -24,16 +22,14 @@ VALUE = ""
 Terms = Mapping[str, NDArray[np.float64]]
 """Term → its value for each of n networks, shape (n,); NaN where the proxy failed."""
 
-_JOINT: Mapping[type, tuple[str, tuple[type, ...]]] = {
-    Jacov: ("jacov", (SharedPass,)),
-    AzNasTerms: ("expressivity", (SharedPass,)),
-    Expressivity: ("expressivity", (SharedPass, AzNasTerms)),
-    Progressivity: ("progressivity", (SharedPass, AzNasTerms)),
-    Trainability: ("trainability", (SharedPass, AzNasTerms)),
-    NtkCondition: ("ntk_condition", (TeNasTerms,)),
-    LinearRegions: ("linear_regions", (TeNasTerms,)),
+_JOINT: Mapping[type, tuple[str, type]] = {
+    Expressivity: ("expressivity", AzNasTerms),
+    Progressivity: ("progressivity", AzNasTerms),
+    Trainability: ("trainability", AzNasTerms),
+    NtkCondition: ("ntk_condition", TeNasTerms),
+    LinearRegions: ("linear_regions", TeNasTerms),
 }
-"""Proxy → the term that is its value, and others that compute all its terms among more, in one go."""
+"""Proxy → its value as a term, and another proxy that computes that term among others, in one go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +107,7 @@ def make_plan(proxies: Mapping[str, Proxy]) -> Plan:
     """
     rows = [Row(name, proxy, {}) for name, proxy in proxies.items()]
     summed = [row.members for row in rows if isinstance(row.proxy, RankSum)]
-    all_summed = {identity(member): member for members in summed for member in members.values()}
-    parts = {text: member for text, member in all_summed.items() if _source(member, all_summed)[0] == text}
+    parts = {identity(member): member for members in summed for member in members.values()}
     for place, row in enumerate(rows):
         sources = {name: _source(member, parts) for name, member in row.members.items()}
         rows[place] = replace(row, sources=sources)
@@ -130,11 +125,11 @@ def identity(plugin: object) -> str:
 
 def _source(proxy: object, parts: Mapping[str, object]) -> tuple[str, str]:
     """Where the value of ``proxy`` is found: (part, term)."""
-    term, joint = _JOINT.get(type(proxy), (VALUE, ()))
-    if joint and is_dataclass(proxy):
+    term, joint = _JOINT.get(type(proxy), (VALUE, None))
+    if joint is not None and is_dataclass(proxy):
         options = {option.name: getattr(proxy, option.name) for option in fields(proxy)}
         for text, part in parts.items():
-            if type(part) in joint and all(getattr(part, name, value) == value for name, value in options.items()):
+            if type(part) is joint and all(getattr(part, name, value) == value for name, value in options.items()):
                 return text, term
     return identity(proxy), VALUE
 
