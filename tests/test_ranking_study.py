@@ -233,7 +233,8 @@ def test_a_term_that_a_sum_computes_anyway_is_read_there_and_is_the_same():
     proxies = {
         "expressivity": Expressivity(images=8), "trainability": Trainability(images=8),
         "other": Expressivity(images=9), "ntk": NtkCondition(images=8), "regions": LinearRegions(region_images=20),
-        "az": LogRankSum(proxies={"features": terms}), "te": LogRankSum(proxies={"kernel": kernel}),
+        "az": LogRankSum(proxies={"features": terms}),
+        "part": LogRankSum(proxies={"trainability": Trainability(images=8)}), "te": LogRankSum(proxies={"kernel": kernel}),
     }  # fmt: skip
     plan = make_plan(proxies)
     assert set(plan.parts) == {identity(terms), identity(kernel), identity(proxies["other"])}

@@ -107,7 +107,8 @@ def make_plan(proxies: Mapping[str, Proxy]) -> Plan:
     """
     rows = [Row(name, proxy, {}) for name, proxy in proxies.items()]
     summed = [row.members for row in rows if isinstance(row.proxy, RankSum)]
-    parts = {identity(member): member for members in summed for member in members.values()}
+    every = {identity(member): member for members in summed for member in members.values()}
+    parts = {text: member for text, member in every.items() if _source(member, every)[0] == text}
     for place, row in enumerate(rows):
         sources = {name: _source(member, parts) for name, member in row.members.items()}
         rows[place] = replace(row, sources=sources)
