@@ -13,7 +13,7 @@ from torch import nn
 
 from vkdnw_search.contracts import HasRelativeFitness, Probe
 from vkdnw_search.errors import DegenerateNetwork, ScoreError
-from vkdnw_search.proxies.aggregate import LogRankSum, RankSum, az_nas, te_nas, vkdnw_agg
+from vkdnw_search.proxies.aggregate import LogRankSum, RankSum, az_nas, entropy_agg, te_nas, vkdnw_agg
 from vkdnw_search.proxies.az_nas import AzNasTerms
 from vkdnw_search.proxies.jacov import Jacov
 from vkdnw_search.proxies.saliency import SynFlow
@@ -49,6 +49,22 @@ def test_the_sums_of_a_hand_worked_example():
     assert LogRankSum(proxies=proxies).fitness(seen) == pytest.approx(log, rel=1e-15)
     assert RankSum(proxies=proxies).fitness(seen) == pytest.approx([1.5, 2.5 / 3, 5 / 3], rel=1e-15)
     assert RankSum(proxies=proxies, terms=("a",)).fitness(seen) == pytest.approx([1, 1 / 3, 2 / 3], rel=1e-15)
+
+
+def test_weights_multiply_the_terms_of_a_sum():
+    proxies = {"a": Flops(), "b": Parameters()}
+    seen = scores(a=[9.0, 1.0, 5.0], b=[2.0, 2.0, 7.0])
+    weighted = LogRankSum(proxies=proxies, weights=(2, 0.5)).fitness(seen)
+    assert weighted == pytest.approx(
+        [2 * math.log(a / 3) + 0.5 * math.log(b / 3) for a, b in ((3, 1.5), (1, 1.5), (2, 3))]
+    )
+    assert RankSum(proxies=proxies, weights=(0, 1)).fitness(seen) == pytest.approx([0.5, 0.5, 1])
+
+
+@pytest.mark.parametrize("weights", [(1.0,), (1.0, -1.0), (1.0, math.inf), (math.nan, 1.0)])
+def test_weights_that_do_not_fit_the_terms_are_refused(weights):
+    with pytest.raises(ScoreError, match="one number from 0 for each of a, b"):
+        LogRankSum(proxies={"a": Flops(), "b": Parameters()}, weights=weights)
 
 
 @settings(deadline=None)
@@ -129,11 +145,10 @@ def test_a_degenerate_term_makes_the_network_degenerate():
         (az_nas, {"expressivity", "progressivity", "trainability", "flops"}),
         (te_nas, {"ntk_condition", "linear_regions"}),
         (vkdnw_agg, {"vkdnw_single", "jacov", "expressivity", "trainability", "flops"}),
+        (entropy_agg, {"entropy", "jacov", "trainability", "flops"}),
     ],
 )
-def test_the_published_sums_rank_their_published_terms(make, terms):
-    if make is vkdnw_agg:
-        pytest.importorskip("vkdnw_search.proxies.vkdnw")
+def test_the_named_sums_rank_their_terms(make, terms):
     proxy = make(images=8)
     assert set(proxy.terms) == terms
     assert isinstance(proxy, HasRelativeFitness)
@@ -148,3 +163,14 @@ def test_the_published_sums_tell_networks_apart(make):
     assert len(set(proxy.fitness(seen))) > 1
     if make is az_nas:
         assert seen[1].terms["expressivity"] == AzNasTerms(images=8)(network(6), PROBE).value
+
+
+def test_our_sum_ranks_the_entropy_and_not_the_layers():
+    sum_ = entropy_agg(images=8)
+    score = sum_(network(), PROBE)
+    assert set(sum_.terms) <= set(score.terms)
+    cost = score.terms["flops"]
+    deeper = Score(0.0, terms={**score.terms, "layers": 99.0, "vkdnw_single": 101.0})
+    assert sum_.fitness([score, deeper]).tolist() == pytest.approx([3.5 * math.log(0.75)] * 2)
+    better = Score(0.0, terms={**score.terms, "flops": cost + 1})
+    assert sum_.fitness([score, better])[1] > sum_.fitness([score, better])[0]

@@ -64,3 +64,11 @@ def test_a_network_that_ignores_its_input_is_degenerate():
 def test_an_option_out_of_bounds_is_named():
     with pytest.raises(ScoreError, match=r"Jacov, images: must satisfy .*ge=2.*, but is 1"):
         Jacov(images=1)
+
+
+def test_images_share_a_part_of_their_variance_unless_they_are_white_noise():
+    for brightness, expected in ((0.0, 0.0), (0.8, 0.8)):
+        x = Jacov(images=512, resolution=8, brightness=brightness).inputs(PROBE)
+        assert float(x.var()) == pytest.approx(1, abs=0.08)
+        means = x.mean(dim=(2, 3))  # (N, C): the white part adds (1 − brightness) / 64
+        assert float(means.var()) == pytest.approx(expected + (1 - brightness) / 64, abs=0.08)

@@ -67,4 +67,4 @@ def test_each_row_has_the_features_of_the_paper():
     assert found["(VKDNW+ZCS)_m"][2].tolist() == [1, *range(3, 12), 50, 3]
     cell = "|none~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|"
     widths = {name: m.shape[1] for name, m in model_features(plan, parts, [cell] * 3, space="nasbench201").items()}
-    assert widths == {"VKDNW_m": 11, "(VKDNW+ZCS)_m": 12, "GRAF": 95, "(VKDNW+ZCS+GRAF)_m": 107}
+    assert widths == {"VKDNW_m": 11, "(VKDNW+ZCS)_m": 12, "GRAF": 125, "(VKDNW+ZCS+GRAF)_m": 137}

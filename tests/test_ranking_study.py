@@ -86,6 +86,10 @@ def test_the_tables_say_what_scipy_says_of_the_scores(tmp_path):
         assert float(line["spearman"]) == pytest.approx(np.mean(rhos), abs=1e-12)
         if method == "chance":  # the others have ties, which nDCG averages over
             assert float(line["ndcg"]) == pytest.approx(np.mean(gains), rel=1e-9)
+        if method == "chance":
+            lost = [truth.max() - truth[o[:10]].max() for o in order]
+            assert float(line["regret_10"]) == pytest.approx(np.mean(lost), abs=1e-9)
+        assert float(line["precision_100"]) == 1  # there are but 20
         assert line["paper_kendall"] == "" and line["failed"] == "0"
         assert f"{np.mean(taus):.3f} ± {np.std(taus, ddof=1):.3f}" in (tmp_path / "table.md").read_text()
 
@@ -229,7 +233,8 @@ def test_a_term_that_a_sum_computes_anyway_is_read_there_and_is_the_same():
     proxies = {
         "expressivity": Expressivity(images=8), "trainability": Trainability(images=8),
         "other": Expressivity(images=9), "ntk": NtkCondition(images=8), "regions": LinearRegions(region_images=20),
-        "az": LogRankSum(proxies={"features": terms}), "te": LogRankSum(proxies={"kernel": kernel}),
+        "az": LogRankSum(proxies={"features": terms}),
+        "part": LogRankSum(proxies={"trainability": Trainability(images=8)}), "te": LogRankSum(proxies={"kernel": kernel}),
     }  # fmt: skip
     plan = make_plan(proxies)
     assert set(plan.parts) == {identity(terms), identity(kernel), identity(proxies["other"])}

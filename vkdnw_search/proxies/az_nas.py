@@ -118,7 +118,8 @@ def _jacobian_norm(f_in: torch.Tensor, f_out: torch.Tensor, number: int, generat
     """
     if not f_out.requires_grad:
         raise DegenerateNetwork(f"stage {number} (from 0): its features depend on nothing")
-    g_out = torch.randint(2, f_out.shape, generator=generator).to(f_out) * 2 - 1
+    signs = torch.randint(2, f_out.shape, generator=generator, dtype=f_out.dtype)
+    g_out = torch.empty_like(f_out).copy_(signs).mul_(2).sub_(1)  # in the layout of the feature, for speed
     (g_in,) = torch.autograd.grad(f_out, f_in, g_out, retain_graph=True, allow_unused=True, materialize_grads=True)
     if g_in.shape == g_out.shape and torch.equal(g_in, g_out):
         raise DegenerateNetwork(f"stage {number} (from 0): it hands its input on unchanged")

@@ -5,10 +5,10 @@
 
 import math
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated, get_args, get_type_hints
+from typing import Annotated, TypeVar, get_args, get_type_hints
 
 import torch
 from annotated_types import Interval
@@ -28,6 +28,7 @@ __all__ = [
     "Resolution",
     "Weights",
     "gradients",
+    "in_fast_layout",
     "layer_weights",
     "prepared",
     "random_images",
@@ -38,6 +39,8 @@ __all__ = [
 Images = Annotated[int, Interval(ge=2, le=4096), "number of random images"]
 Resolution = Annotated[int | None, Interval(ge=1, le=4096), "height and width of the images; none: the space's own"]
 Weights = Annotated[Initialization, "how the weights are drawn"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +71,8 @@ class ImageProxy(ImageBatch):
 
     def loss(self, model: nn.Module, probe: Probe, *, index: int = 0) -> torch.Tensor:
         """Mean cross-entropy of a batch of random images with random labels."""
-        return F.cross_entropy(model(self.inputs(probe, index=index)), random_labels(probe, self.images, index=index))
+        logits = in_fast_layout(model, self.inputs(probe, index=index))
+        return F.cross_entropy(logits, random_labels(probe, self.images, index=index))
 
 
 def random_images(probe: Probe, count: int, *, resolution: int | None = None, index: int = 0) -> torch.Tensor:
@@ -93,6 +97,20 @@ def random_labels(probe: Probe, count: int, *, index: int = 0) -> torch.Tensor:
         )
     generator = torch.Generator().manual_seed(seed_from(probe.seed, "labels", index))
     return torch.randint(probe.num_classes, (count,), generator=generator).to(probe.device)
+
+
+def in_fast_layout(run: Callable[[torch.Tensor], T], x: torch.Tensor) -> T:
+    """``run(x)`` with the channels of images last in memory, for which convolution and pooling are faster.
+
+    A network that cannot have them there, for it views channels and positions as one axis, gets ``x`` as it is.
+    """
+    if x.ndim == 4:
+        try:
+            return run(x.contiguous(memory_format=torch.channels_last))
+        except RuntimeError as error:
+            if "view size is not compatible" not in str(error):
+                raise
+    return run(x)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from vkdnw_search.errors import DegenerateNetwork
+from vkdnw_search.proxies.probing import in_fast_layout
 
 __all__ = ["CallRecorder", "activation_codes"]
 
@@ -56,11 +57,16 @@ def activation_codes(model: nn.Module, x: torch.Tensor) -> Iterator[torch.Tensor
     Raises:
         DegenerateNetwork: if values are not finite, or the network has no activation that can be on or off.
     """
-    codes: list[torch.Tensor] = []
-    with CallRecorder(RECTIFIERS, lambda inputs: codes.append((inputs > 0).flatten(1))):
-        logits = model(x)
+    codes, logits = in_fast_layout(lambda images: _codes(model, images), x)
     if not bool(torch.isfinite(logits).all()):
         raise DegenerateNetwork("the logits are not finite, so neither are the activations they come from")
     if not codes:
         raise DegenerateNetwork("the network has no ReLU or other activation that is on above 0 and off below")
     yield from codes
+
+
+def _codes(model: nn.Module, x: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
+    codes: list[torch.Tensor] = []
+    with CallRecorder(RECTIFIERS, lambda inputs: codes.append((inputs > 0).flatten(1))):
+        logits = model(x)
+    return codes, logits

@@ -10,6 +10,7 @@ from torch import nn
 
 from vkdnw_search.contracts import HasStages
 from vkdnw_search.errors import ScoreError
+from vkdnw_search.proxies.probing import in_fast_layout
 
 __all__ = ["find_stages", "stage_features"]
 
@@ -75,6 +76,10 @@ def find_stages(model: nn.Module, *, unwrap: int = 0) -> Iterator[nn.Module]:
 
 def _outputs(model: nn.Module, x: torch.Tensor, stages: Sequence[nn.Module]) -> list[torch.Tensor]:
     """What ``stages`` give, in order of execution: those with as many axes as ``x``, but for the logits."""
+    return in_fast_layout(lambda images: _recorded(model, images, stages), x)
+
+
+def _recorded(model: nn.Module, x: torch.Tensor, stages: Sequence[nn.Module]) -> list[torch.Tensor]:
     features: list[torch.Tensor] = []
 
     def record(_module: nn.Module, _inputs: object, output: object) -> object:

@@ -12,7 +12,7 @@ from torch import nn
 
 from vkdnw_search.contracts import Probe
 from vkdnw_search.errors import DegenerateNetwork, ScoreError
-from vkdnw_search.proxies.probing import ImageProxy, Weights, gradients, prepared, random_images, scored
+from vkdnw_search.proxies.probing import ImageProxy, Weights, gradients, in_fast_layout, prepared, random_images, scored
 from vkdnw_search.proxies.rectifiers import activation_codes
 from vkdnw_search.records import Score
 
@@ -74,7 +74,7 @@ class TeNasTerms(ImageProxy):
 def _condition(model: nn.Module, x: torch.Tensor) -> float:
     """κ of the kernel of N images."""
     weights = [p for p in model.parameters() if p.requires_grad]
-    outputs = model(x).flatten(1).sum(dim=1)  # (N,)
+    outputs = in_fast_layout(model, x).flatten(1).sum(dim=1)  # (N,)
     rows = [torch.cat([g.flatten() for g in gradients(z, weights, retain_graph=True)]) for z in outputs]
     kernel = _gram(torch.stack(rows))
     if not bool(torch.isfinite(kernel).all()):

@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from vkdnw_search.contracts import Probe
 from vkdnw_search.errors import DegenerateNetwork
-from vkdnw_search.proxies.probing import ImageBatch, prepared, random_images, scored
+from vkdnw_search.proxies.probing import ImageBatch, in_fast_layout, prepared, random_images, scored
 from vkdnw_search.proxies.rectifiers import CallRecorder
 from vkdnw_search.records import Score
 from vkdnw_search.seeding import seed_from
@@ -72,5 +72,5 @@ def _features(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
     linear: list[torch.Tensor] = []
     see_pooling = CallRecorder(POOLINGS, lambda inputs: pooled.append(inputs) if inputs.ndim > 2 else None)
     with see_pooling, CallRecorder(frozenset({F.linear}), linear.append):
-        logits = model(x)
+        logits = in_fast_layout(model, x)
     return (pooled or linear or [logits])[-1]

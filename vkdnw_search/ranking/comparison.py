@@ -11,12 +11,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vkdnw_search.ranking.metrics import kendall, ndcg_at, spearman
+from vkdnw_search.ranking.metrics import kendall, ndcg_at, precision_at, regret_at, spearman
 from vkdnw_search.ranking.published import published
 
-__all__ = ["METRICS", "Quality", "TableRow", "quality", "table_csv", "table_markdown"]
+__all__ = ["METRICS", "TOP", "Quality", "TableRow", "quality", "table_csv", "table_markdown"]
 
 METRICS = ("kendall", "spearman", "ndcg")
+"""Those of the paper's Table 1."""
+
+TOP = ("regret_1", "regret_10", "precision_100")
+"""What a search cares about, in table.csv alone: accuracy lost by training the 1, the 10 best-scored networks; share
+of the 100 best-scored that are among the 100 most accurate. All networks where there are fewer."""
+
 _SIGNS = {"kendall": "τ", "spearman": "ρ", "ndcg": "nDCG"}
 
 Vector = NDArray[np.float64]
@@ -50,23 +56,37 @@ class TableRow:
 
 def quality(rankings: Iterable[tuple[Vector, Vector]], *, P: int) -> dict[str, Quality]:
     """Metric → quality over repetitions, each (scores, accuracies) of shapes (n,), (n,)."""
-    measured = np.array([[kendall(s, a), spearman(s, a), ndcg_at(s, a, P=P)] for s, a in rankings])  # (repetitions, 3)
-    spread = measured.std(axis=0, ddof=1) if len(measured) > 1 else np.full(len(METRICS), np.nan)
+    measured = np.array([_measured(s, a, P) for s, a in rankings])  # (repetitions, 6)
+    spread = measured.std(axis=0, ddof=1) if len(measured) > 1 else np.full(measured.shape[1], np.nan)
     return {
         name: Quality(float(mean), float(deviation))
-        for name, mean, deviation in zip(METRICS, measured.mean(axis=0), spread, strict=True)
+        for name, mean, deviation in zip((*METRICS, *TOP), measured.mean(axis=0), spread, strict=True)
     }
+
+
+def _measured(scores: Vector, accuracies: Vector, P: int) -> list[float]:
+    """In the order of METRICS and TOP."""
+    n = len(scores)
+    return [
+        kendall(scores, accuracies),
+        spearman(scores, accuracies),
+        ndcg_at(scores, accuracies, P=P),
+        regret_at(scores, accuracies, k=1),
+        regret_at(scores, accuracies, k=min(10, n)),
+        precision_at(scores, accuracies, k=min(100, n)),
+    ]
 
 
 def table_csv(rows: Sequence[TableRow], *, space: str) -> str:
     """A line for each method and column, with the paper's numbers where it has any; unknown numbers are empty."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    ours = [f"{metric}{suffix}" for metric in METRICS for suffix in ("", "_std")]
+    metrics = (*METRICS, *TOP)
+    ours = [f"{metric}{suffix}" for metric in metrics for suffix in ("", "_std")]
     writer.writerow(["method", "type", "column", *ours, *(f"paper_{m}" for m in METRICS), "forwards", "failed"])
     for row in rows:
         for column, qualities in row.qualities.items():
-            measured = [x for m in METRICS for x in (qualities[m].mean, qualities[m].deviation)]
+            measured = [x for m in metrics for x in (qualities[m].mean, qualities[m].deviation)]
             paper = published(space=space, method=row.name, column=column) or [math.nan] * len(METRICS)
             numbers = ["" if math.isnan(x) else repr(x) for x in (*measured, *paper, row.forwards)]
             writer.writerow([row.name, row.kind, column, *numbers, row.failed])

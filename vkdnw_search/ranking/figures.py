@@ -25,7 +25,8 @@ TOP = 10
 LABELS = {"kendall": "Kendall's τ", "spearman": "Spearman's ρ", "ndcg": "nDCG"}
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#8a8a8a"
 """Told apart by colour-blind readers, too (Okabe and Ito)."""
-_TICKS = (0, 20, 40, 60, 70, 80, 85, 90, 92, 94, 95, 96, 97, 98, 99)
+_BELOW_BEST = (0, 1, 2, 4, 8, 16, 32, 64)
+"""Percent below the best accuracy, where the axis is labelled: about evenly spaced on a logarithmic axis."""
 
 Vector = NDArray[np.float64]
 
@@ -33,7 +34,8 @@ Vector = NDArray[np.float64]
 def scatter(path: Path, scores: Vector, accuracies: Vector, *, method: str, column: str) -> None:
     """Score against accuracy, one dot a network, as a PNG; networks without a score are left out.
 
-    The accuracy's axis is logarithmic in the error, for the networks that matter differ by tenths of a percent.
+    The accuracy's axis is logarithmic in the distance from the best, for the networks that matter differ by tenths of
+    a percent.
 
     Args:
         path: of the file.
@@ -53,7 +55,7 @@ def scatter(path: Path, scores: Vector, accuracies: Vector, *, method: str, colu
         axes.scatter(
             scores[chosen], accuracies[chosen], s=55, facecolors="none", edgecolors=BLUE, label=f"{TOP} best by score"
         )
-        _error_scale(axes, accuracies)
+        _scale_from_the_best(axes, accuracies)
         _score_scale(axes, scores[usable])
         axes.set(xlabel=method, ylabel=f"{column} accuracy in %", title=f"{method}: {len(usable):,} networks")
         axes.legend(loc="lower right", fontsize=8)
@@ -65,8 +67,10 @@ def bars(path: Path, rows: Sequence[TableRow], *, column: str, space: str) -> No
         places = np.arange(len(rows))[::-1]
         for axes, metric in zip(figure.subplots(1, len(METRICS), sharey=True), METRICS, strict=True):
             found = [row.qualities[column][metric] for row in rows]
-            errors = [0.0 if math.isnan(q.deviation) else q.deviation for q in found]
-            axes.barh(places, [q.mean for q in found], xerr=errors, color=BLUE, height=0.7, capsize=2, ecolor="black")
+            axes.barh(places, [q.mean for q in found], color=BLUE, height=0.7)
+            for q, place in zip(found, places, strict=True):
+                if not math.isnan(q.deviation):
+                    axes.errorbar(q.mean, place, xerr=q.deviation, capsize=2, ecolor="black")
             paper = [published(space=space, method=row.name, column=column) for row in rows]
             known = [(getattr(p, metric), place) for p, place in zip(paper, places, strict=True) if p]
             if known:
@@ -88,15 +92,14 @@ def _figure(path: Path, width: float, height: float) -> Iterator[Figure]:
     figure.savefig(path, metadata={"Software": None})
 
 
-def _error_scale(axes: Axes, accuracies: Vector) -> None:
-    beyond = max(float(accuracies.max()) + 0.5, 100.0)
-    axes.set_yscale(
-        "function", functions=(lambda a: -np.log(np.maximum(beyond - a, 1e-9)), lambda y: beyond - np.exp(-y))
-    )
+def _scale_from_the_best(axes: Axes, accuracies: Vector) -> None:
     low, high = float(accuracies.min()), float(accuracies.max())
-    margin = 0.03 * (beyond - high) + 0.01
-    axes.set_ylim(low - 0.05 * (beyond - low), high + margin)
-    axes.yaxis.set_major_locator(FixedLocator([t for t in _TICKS if low - 5 <= t <= high + margin]))
+    axes.set_yscale(
+        "function",
+        functions=(lambda a: -np.log(np.maximum(high + 1 - a, 1e-9)), lambda y: high + 1 - np.exp(-y)),
+    )
+    axes.set_ylim(low - 0.05 * (high + 1 - low), high + 0.2)
+    axes.yaxis.set_major_locator(FixedLocator([t for b in _BELOW_BEST if (t := math.floor(high) - b) >= low - 5]))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(ScalarFormatter())
 

@@ -22,14 +22,14 @@ VALUE = ""
 Terms = Mapping[str, NDArray[np.float64]]
 """Term → its value for each of n networks, shape (n,); NaN where the proxy failed."""
 
-_JOINT: Mapping[type, tuple[type, str]] = {
-    Expressivity: (AzNasTerms, "expressivity"),
-    Progressivity: (AzNasTerms, "progressivity"),
-    Trainability: (AzNasTerms, "trainability"),
-    NtkCondition: (TeNasTerms, "ntk_condition"),
-    LinearRegions: (TeNasTerms, "linear_regions"),
+_JOINT: Mapping[type, tuple[str, type]] = {
+    Expressivity: ("expressivity", AzNasTerms),
+    Progressivity: ("progressivity", AzNasTerms),
+    Trainability: ("trainability", AzNasTerms),
+    NtkCondition: ("ntk_condition", TeNasTerms),
+    LinearRegions: ("linear_regions", TeNasTerms),
 }
-"""Proxy → another that computes the same number among others, in one go."""
+"""Proxy → its value as a term, and another proxy that computes that term among others, in one go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,8 @@ def make_plan(proxies: Mapping[str, Proxy]) -> Plan:
     """
     rows = [Row(name, proxy, {}) for name, proxy in proxies.items()]
     summed = [row.members for row in rows if isinstance(row.proxy, RankSum)]
-    parts = {identity(member): member for members in summed for member in members.values()}
+    every = {identity(member): member for members in summed for member in members.values()}
+    parts = {text: member for text, member in every.items() if _source(member, every)[0] == text}
     for place, row in enumerate(rows):
         sources = {name: _source(member, parts) for name, member in row.members.items()}
         rows[place] = replace(row, sources=sources)
@@ -125,7 +126,7 @@ def identity(plugin: object) -> str:
 
 def _source(proxy: object, parts: Mapping[str, object]) -> tuple[str, str]:
     """Where the value of ``proxy`` is found: (part, term)."""
-    joint, term = _JOINT.get(type(proxy), (None, VALUE))
+    term, joint = _JOINT.get(type(proxy), (VALUE, None))
     if joint is not None and is_dataclass(proxy):
         options = {option.name: getattr(proxy, option.name) for option in fields(proxy)}
         for text, part in parts.items():

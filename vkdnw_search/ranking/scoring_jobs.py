@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass
+from statistics import median
 
 import torch
 from torch import nn
@@ -20,6 +20,9 @@ from vkdnw_search.ranking.plan import VALUE
 from vkdnw_search.ranking.score_store import PartScore, ScoreStore
 from vkdnw_search.records import Cost, Score
 from vkdnw_search.seeding import seed_from
+
+CLOCK_TICK = 1e-6
+"""Seconds; no forward pass counts for less, whatever the resolution of the clock."""
 
 __all__ = ["Job", "Listener", "measure_costs", "readable", "score_all", "score_network"]
 
@@ -50,8 +53,7 @@ def score_network(job: Job) -> list[PartScore]:
     """
     seed = seed_from(job.seed, job.key)
     with one_thread(), torch.random.fork_rng(devices=[]):
-        model = None if all(isinstance(p, HasCostScore) for p in job.parts.values()) else _built(job, seed)
-        return [_part_score(identity, proxy, model, job, seed) for identity, proxy in job.parts.items()]
+        return [_part_score(identity, proxy, job, seed) for identity, proxy in job.parts.items()]
 
 
 def _built(job: Job, seed: int) -> nn.Module:
@@ -59,9 +61,9 @@ def _built(job: Job, seed: int) -> nn.Module:
     return job.space.build(readable(job.space).parse(job.key))
 
 
-def _part_score(identity: str, proxy: Proxy, model: nn.Module | None, job: Job, seed: int) -> PartScore:
+def _part_score(identity: str, proxy: Proxy, job: Job, seed: int) -> PartScore:
     try:
-        score = _score(proxy, model, job, seed)
+        score = _score(proxy, job, seed)
     except DegenerateNetwork as error:
         return PartScore(identity, reason=str(error))
     except VkdnwSearchError:
@@ -76,13 +78,13 @@ def _part_score(identity: str, proxy: Proxy, model: nn.Module | None, job: Job, 
     return PartScore(identity, {VALUE: score.value, **score.terms})
 
 
-def _score(proxy: Proxy, model: nn.Module | None, job: Job, seed: int) -> Score:
+def _score(proxy: Proxy, job: Job, seed: int) -> Score:
     if isinstance(proxy, HasCostScore):
         return proxy.score_cost(job.cost)
-    assert model is not None
+    model = _built(job, seed)  # anew for each proxy, which may change it: building takes less time than copying
     torch.manual_seed(seed_from(seed, "proxy"))  # so that no proxy depends on those before it
     probe = Probe(job.space.input_shape, job.space.num_classes, seed, device_of(proxy), job.cost)
-    return proxy(copy.deepcopy(model), probe)
+    return proxy(model, probe)
 
 
 def readable(space: SearchSpace[Architecture]) -> HasText:
@@ -111,12 +113,12 @@ def score_all(
     Once ``stopped()`` no further network is begun, and those under way are finished and stored.
     """
     total = seeds * len(keys)
-    missing = [
-        (seed, key, names)
-        for seed in range(seeds)
-        for key in keys
-        if (names := tuple(name for name in parts if name not in store.done(key, seed)))
-    ]
+    missing = []
+    for seed in range(seeds):
+        for key in keys:
+            done = store.done(key, seed)
+            if names := tuple(name for name in parts if name not in done):
+                missing.append((seed, key, names))
     listener(total - len(missing), total)
     parse = readable(space).parse
     jobs = (
@@ -169,8 +171,9 @@ def measure_costs(
 ) -> dict[str, float]:
     """Identity → what a proxy costs, in forward passes without gradients of a batch like its own, on one thread.
 
-    The total time over ``keys``, for proxy and forward alike; initialization is part of the proxy. 0 for a proxy
-    of the cost alone. NaN where every one of the networks is degenerate.
+    The median over ``keys``; construction and initialization are part of the proxy. On a CPU it is the processor's
+    time, which other programs on the machine hardly change. 0 for a proxy of the cost alone. NaN where every one of
+    the networks is degenerate.
     """
     parse = readable(space).parse
     costs = {key: counter.cost(parse(key)) for key in keys if proxies}
@@ -181,22 +184,21 @@ def measure_costs(
 
 
 def _forwards(space: SearchSpace[Architecture], costs: Mapping[str, Cost], identity: str, proxy: Proxy) -> float:
-    scoring = forward = 0.0
+    clock = time.process_time if device_of(proxy).type == "cpu" else time.perf_counter
+    ratios = []
     for key, cost in costs.items():
         job = Job(space, key, 0, cost, {identity: proxy})
         with one_thread(), torch.random.fork_rng(devices=[]):
-            model = _built(job, 0)
-            once = _forward_seconds(copy.deepcopy(model), proxy, job)
-            started = time.perf_counter()
-            score = _part_score(identity, proxy, model, job, 0)
+            once = _forward_seconds(_built(job, 0), proxy, job, clock)
+            started = clock()
+            score = _part_score(identity, proxy, job, 0)
             if not score.reason:
-                scoring += time.perf_counter() - started
-                forward += once
-    return scoring / forward if forward else math.nan
+                ratios.append((clock() - started) / once)
+    return median(ratios) if ratios else math.nan
 
 
 @torch.no_grad()
-def _forward_seconds(model: nn.Module, proxy: Proxy, job: Job) -> float:
+def _forward_seconds(model: nn.Module, proxy: Proxy, job: Job, clock: Callable[[], float]) -> float:
     """Least of three, after one that is not counted."""
     channels, *size = job.space.input_shape
     side = getattr(proxy, "resolution", None)
@@ -205,7 +207,7 @@ def _forward_seconds(model: nn.Module, proxy: Proxy, job: Job) -> float:
     model.to(device).eval()
     seconds = []
     for _ in range(4):
-        started = time.perf_counter()
+        started = clock()
         model(images)
-        seconds.append(time.perf_counter() - started)
-    return min(seconds[1:])
+        seconds.append(clock() - started)
+    return max(min(seconds[1:]), CLOCK_TICK)
