@@ -119,15 +119,14 @@ def te_nas(*, images: Images = 64, resolution: Resolution = None) -> RankSum:
 def vkdnw_agg(*, images: Images = 64, resolution: Resolution = None) -> LogRankSum:
     """VKDNW_agg as published: log-ranks of VKDNW_single, Jacov, expressivity, trainability and FLOPs. No labels.
 
-    VKDNW_single has calibrated batch norm, 64 images, two directions, and 128 tensors as published: 64 tensors tell
-    small networks apart as well, but end in the first stage of those with many convolutions. ``images`` is for the
-    other terms.
+    VKDNW_single is taken with its defaults (128 tensors, calibrated batch norm, 64 images); ``images`` is for the other
+    terms.
     """
     from vkdnw_search.proxies.vkdnw import VkdnwSingle
 
     return LogRankSum(
         proxies={
-            "vkdnw_single": VkdnwSingle(resolution=resolution, parameters=128, directions=2),
+            "vkdnw_single": VkdnwSingle(resolution=resolution),
             "jacov": Jacov(images=images, resolution=resolution),
             "features": AzNasTerms(images=images, resolution=resolution),
             "flops": Flops(),
@@ -148,7 +147,7 @@ def entropy_agg(*, images: Images = 64, resolution: Resolution = None) -> LogRan
 
     return LogRankSum(
         proxies={
-            "vkdnw_single": VkdnwSingle(resolution=resolution, parameters=128, directions=2),
+            "vkdnw_single": VkdnwSingle(resolution=resolution),
             "jacov": Jacov(images=images, resolution=resolution),
             "trainability": Trainability(images=images, resolution=resolution),
             "flops": Flops(),

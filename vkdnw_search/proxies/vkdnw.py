@@ -52,11 +52,11 @@ class VkdnwSingle:
 
     images: Annotated[int, Interval(ge=1, le=4096), "images in the random batch"] = 64
     resolution: Annotated[int | None, Interval(ge=1, le=4096), "their height and width; none: the space's own"] = None
-    parameters: Annotated[int, Interval(ge=2, le=65536), "trainable tensors a scalar is taken of, at most"] = 64
+    parameters: Annotated[int, Interval(ge=2, le=65536), "trainable tensors a scalar is taken of, at most"] = 128
     selection: Annotated[Selection, "which tensors, where there are more"] = "first"
     directions: Annotated[
         int | Literal["all"], Interval(ge=1, le=100_000), "random directions in class space; all: exact"
-    ] = 1
+    ] = 2
     draws: Annotated[int, Interval(ge=1, le=1024), "choices of the scalars, averaged"] = 8
     positions: Annotated[Positions, "which scalar of each tensor"] = "aligned"
     batch_norm: Annotated[Literal["calibrated", "initial"], "statistics of the batch, or mean 0 and variance 1"] = (

@@ -9,8 +9,8 @@ operations:
 * ``input_out[S]``, ``output_in[S]``: edges with an operation in S that leave the input, that enter the output;
 * ``degree[S]``: mean number of such edges into a node, which is that out of a node.
 
-The lengths of paths, which are features of GRAF too, are not among them: without them a random forest comes to the
-published numbers, with them to better ones.
+The lengths of paths, which are features of GRAF too, are not among them, for that table's row is of counts, degrees
+and operations on paths. With them a random forest comes to better numbers than those published there.
 """
 
 from __future__ import annotations

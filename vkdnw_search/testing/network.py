@@ -107,10 +107,10 @@ def _difference(space: Any, architecture: Any, source: str) -> str:
         with torch.no_grad():
             logits = model(images)
         flops = count(model, space.input_shape, free_operators=free).flops
-        expected = {"state": model.state_dict(), "images": images, "logits": logits, "flops": flops}
+        expected = {"state": model.state_dict(), "images": images, "logits": logits, "flops": flops, "free": free}
         path = Path(folder) / "model.py"
         path.write_text(source, encoding="utf-8")
-        return differences(path, expected, free)
+        return differences(path, expected)
 
 
 def _built(space: Any, architecture: Any) -> nn.Module:
