@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 
 import pytest
 import torch
@@ -118,6 +119,16 @@ def test_splitting_the_batch_to_fit_the_memory_changes_nothing(name: str) -> Non
     whole = matrices(model, images, chosen, directions=2)
     split = matrices(model, images, chosen, directions=2, memory=60_000)
     assert (split - whole).norm() <= 1e-6 * whole.norm()
+
+
+def test_splitting_the_batch_leaves_nothing_in_memory() -> None:
+    """A hook that keeps a result for the graph that made it would make a cycle that nothing ever frees."""
+    model, images = network("residual", torch.float32, images=8)
+    kept: list[weakref.ref[Tensor]] = []
+    for module in model.modules():
+        module.register_forward_hook(lambda _module, _inputs, output: kept.append(weakref.ref(output)))
+    matrices(model, images, scalars(model), directions=2, memory=60_000)
+    assert kept and not any(reference() is not None for reference in kept)
 
 
 def test_a_memory_too_small_for_one_image_is_refused() -> None:

@@ -264,7 +264,7 @@ def _limit(model: nn.Module, memory: int | None) -> Iterator[None]:
             kept += storage.nbytes()
             if kept > memory:
                 raise _OverMemory
-        return tensor
+        return tensor.detach()  # a result that its own graph kept would never be freed
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         yield
