@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import io
+import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from vkdnw_search import report_facts as facts
 from vkdnw_search.fitness import front
@@ -22,6 +25,9 @@ INK, ACCENT, MUTED, SECOND = "#010203", "#2a78d6", "#8a8f98", "#d9730d"
 """Text and axes, which the page replaces by its own text colour; the winner; others; the second kind of marks."""
 
 SIZE = (6.4, 3.6)
+
+SQUEEZED = 20
+"""So many times the typical distance from the best is the largest before an axis is no longer linear."""
 
 
 def draw(visited: Visited, winner: Evaluation, folder: Path) -> dict[str, str]:
@@ -71,6 +77,7 @@ def _progress(axes: Axes, visited: Visited) -> None:
         *zip(*facts.best_so_far(visited), strict=True), where="post", color=ACCENT, linewidth=2, label="best so far"
     )
     axes.set(xlabel="candidates visited", ylabel="score")
+    _open_towards_the_best(axes, values)
     axes.legend(frameon=False, loc="lower right")
 
 
@@ -89,7 +96,28 @@ def _score_flops(axes: Axes, visited: Visited, winner: Evaluation) -> None:
     x, y = places([winner])
     axes.scatter(x, y, s=120, marker="*", color=ACCENT, zorder=3, label="winner")
     axes.set(xlabel="FLOPs (millions)", ylabel="score")
+    _open_towards_the_best(axes, list(visited.fitness.values()))
     axes.legend(frameon=False, loc="lower right")
+
+
+def _open_towards_the_best(axes: Axes, values: Sequence[float]) -> None:
+    """Where a linear axis would squeeze most scores into a line at the top: logarithmic in the distance from it."""
+    low, high = min(values), max(values)
+    typical = high - float(np.median(values))
+    if high - low <= SQUEEZED * typical or typical == 0:
+        return
+    unit = typical / 3
+    axes.set_yscale(
+        "function",
+        functions=(lambda y: -np.log1p(np.maximum((high - y) / unit, -0.9)), lambda z: high - unit * np.expm1(-z)),
+    )
+    decades = range(math.ceil(math.log10(unit)), math.floor(math.log10(high - low)) + 1)
+    ticks = [high, *(high - 10.0**decade for decade in decades)]
+    axes.yaxis.set_major_locator(FixedLocator(ticks))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:.6g}"))
+    axes.set_ylim(low - 0.1 * (high - low), high + unit / 2)  # room for a marker at the top
+    axes.set_ylabel("score, the scale opening towards the best")
 
 
 def _spectrum(axes: Axes, visited: Visited, winner: Evaluation) -> None:
