@@ -181,6 +181,10 @@ class AutoFormer:
             _part(network.Classifier, shape, channels, self.num_classes),
         ]
 
+    def chain(self, architecture: Transformer) -> Sequence[Part]:
+        """The parts, which are whole blocks."""
+        return self.parts(architecture)
+
     def source(self, architecture: Transformer) -> str:
         """The blocks this module builds from, verbatim, then the network as constants and the class ``Network``."""
         return _SOURCE.format(

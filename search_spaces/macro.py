@@ -121,6 +121,10 @@ class Macro:
         parts.append(_part(network.Last, width, resolution, width))
         return [*parts, _part(network.Classifier, network.LAST, resolution, network.LAST, self.num_classes)]
 
+    def chain(self, architecture: MacroArchitecture) -> Sequence[Part]:
+        """The parts, which are whole blocks."""
+        return self.parts(architecture)
+
     def source(self, architecture: MacroArchitecture) -> str:
         """The blocks this module builds from, verbatim, then the layers as a constant and the class ``Network``."""
         blocks = inspect.getsource(network).rstrip()

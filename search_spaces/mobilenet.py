@@ -20,7 +20,7 @@ from torch import nn
 from search_spaces import mobilenet_network as network
 from search_spaces.genomes import genome_of, values_of
 from search_spaces.mobilenet_mutation import PUBLISHED_TYPES, mutated
-from search_spaces.mobilenet_parts import parts_of
+from search_spaces.mobilenet_parts import chain_of, parts_of
 from search_spaces.mobilenet_structure import TYPES, Structure, SuperBlock, parse
 from search_spaces.options import check_options
 from vkdnw_search.errors import SpaceError
@@ -162,6 +162,10 @@ class MobileNet:
     def parts(self, architecture: Structure) -> Sequence[Part]:
         """Convolutions with their batch norms, and the classifier."""
         return parts_of(architecture, resolution=self.resolution, num_classes=self.num_classes)
+
+    def chain(self, architecture: Structure) -> Sequence[Part]:
+        """Stem, residual units, last convolution, classifier."""
+        return chain_of(architecture, resolution=self.resolution, num_classes=self.num_classes)
 
     def source(self, architecture: Structure) -> str:
         """The blocks this module builds from, verbatim, then the structure as constants and the class ``Network``."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from search_spaces.mobilenet_network import Classifier, ConvBN, round8
+from search_spaces.mobilenet_network import Classifier, ConvBN, Unit, round8
 from search_spaces.mobilenet_structure import Structure
 from vkdnw_search.records import Part
 
@@ -28,6 +28,48 @@ def parts_of(structure: Structure, *, resolution: int, num_classes: int) -> list
     parts.append(_pointwise(width, structure.last, resolution))
     parts.append(_classifier(structure.last, resolution, num_classes))
     return parts
+
+
+def chain_of(structure: Structure, *, resolution: int, num_classes: int) -> list[Part]:
+    """Blocks that each take the result of the one before and nothing else; of equal ones, one."""
+    blocks = [_conv_block(3, structure.stem, 3, 2, resolution)]
+    width, resolution = structure.stem, _divided(resolution, 2)
+    for b in structure.blocks:
+        inner, outer = round8(b.btn * b.expansion), round8(b.out * b.expansion)
+        after, resized = _divided(resolution, b.stride), b.btn != b.out
+        blocks.append(_unit_block(width, inner, b.btn, b.kernel, b.stride, True, resolution))
+        blocks.append(_unit_block(b.btn, outer, b.out, b.kernel, 1, resized, after))
+        if b.depth > 1:
+            blocks.append(_unit_block(b.out, inner, b.btn, b.kernel, 1, resized, after))
+        width, resolution = b.out, after
+    blocks.append(_conv_block(width, structure.last, 1, 1, resolution))
+    return [*blocks, _classifier(structure.last, resolution, num_classes)]
+
+
+@lru_cache(maxsize=MEMO)
+def _unit_block(
+    inputs: int, width: int, outputs: int, kernel: int, stride: int, project: bool, resolution: int
+) -> Part:
+    return Part(
+        kind=("unit", kernel, stride, project, resolution),
+        widths=(width, inputs, outputs) if project else (width, inputs),
+        make=lambda w, i, o=None: (
+            Unit(i, w, o or i, kernel=kernel, stride=stride, project=project),
+            (i, resolution, resolution),
+        ),
+    )
+
+
+@lru_cache(maxsize=MEMO)
+def _conv_block(inputs: int, outputs: int, kernel: int, stride: int, resolution: int) -> Part:
+    return Part(
+        kind=("block", kernel, stride, resolution),
+        widths=(inputs, outputs),
+        make=lambda i, o: (
+            ConvBN(i, o, kernel=kernel, stride=stride, relu=True),
+            (i, resolution, resolution),
+        ),
+    )
 
 
 @lru_cache(maxsize=MEMO)

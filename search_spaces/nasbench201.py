@@ -139,17 +139,22 @@ class NasBench201:
         )
 
     def parts(self, architecture: CellArchitecture) -> Sequence[Part]:
-        """Stem, reductions, classifier, and the cells' convolutions (other operations cost nothing)."""
-        kernels = [_KERNELS[name] for name in architecture.operations if name in _KERNELS]
+        """Stem, reductions, classifier, and the cells' convolutions and pooling, which has no FLOPs but takes time."""
+        working = [name for name in architecture.operations if name not in ("none", "skip_connect")]
         return [
             *_frame(self.channels, self.resolution, self.num_classes),
             *(
                 part
                 for stage in range(3)
-                for kernel in kernels
-                for part in [_convolution(kernel, self.channels << stage, self.resolution >> stage)] * self.cells
+                for name in working
+                for part in [_operation(name, self.channels << stage, self.resolution >> stage)] * self.cells
             ),
         ]
+
+    def chain(self, architecture: CellArchitecture) -> Sequence[Part]:
+        """Stem, reductions, classifier, and a cell of each stage, which are alike."""
+        cells = [_cell(architecture.edges, self.channels << stage, self.resolution >> stage) for stage in range(3)]
+        return [*_frame(self.channels, self.resolution, self.num_classes), *cells]
 
     def source(self, architecture: CellArchitecture) -> str:
         """The blocks this module builds from, verbatim, then the cell as constants and the class ``Network``."""
@@ -198,16 +203,23 @@ def _without_dead_edges(operations: tuple[str, ...]) -> tuple[str, ...]:
     )
 
 
-@lru_cache(maxsize=256)
-def _convolution(kernel: int, channels: int, resolution: int) -> Part:
-    """A convolution of a cell."""
+@lru_cache(maxsize=4096)
+def _cell(edges: tuple[network.Edge, ...], channels: int, resolution: int) -> Part:
+    """A whole cell."""
     return Part(
-        kind=("relu_conv_bn", kernel, channels, resolution),
+        kind=("cell", edges, channels, resolution),
         widths=(),
-        make=lambda: (
-            network.ReLUConvBN(channels, channels, kernel=kernel),
-            (channels, resolution, resolution),
-        ),
+        make=lambda: (network.Cell(edges, channels), (channels, resolution, resolution)),
+    )
+
+
+@lru_cache(maxsize=256)
+def _operation(name: str, channels: int, resolution: int) -> Part:
+    """One edge of a cell."""
+    return Part(
+        kind=(name, channels, resolution),
+        widths=(),
+        make=lambda: (network.operation(name, channels), (channels, resolution, resolution)),
     )
 
 

@@ -40,8 +40,7 @@ _NARROW = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256)
 WIDTHS = (*_NARROW, 320, 384, 448, 512, 640, 768, 896, 1024, 1280, 1536, 1792, 2048)
 """Channels: four choices an octave from 32 on."""
 
-STEM_WIDTHS = tuple(width for width in WIDTHS if width <= 64)
-LAST_WIDTHS = tuple(width for width in WIDTHS if width >= 128)
+STEM_WIDTHS, LAST_WIDTHS = tuple(w for w in WIDTHS if w <= 64), tuple(w for w in WIDTHS if w >= 128)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,6 +160,19 @@ class ResNet:
         parts.append(_conv(width, architecture.last, 1, 1, False, resolution))
         return [*parts, _classifier(architecture.last, resolution, self.num_classes)]
 
+    def chain(self, architecture: Structure) -> Sequence[Part]:
+        """Stem, residual units, last convolution, classifier."""
+        resolution, width = self.resolution, architecture.stem
+        blocks = [_conv_block(3, width, 3, architecture.stem_stride, resolution)]
+        resolution = _divided(resolution, architecture.stem_stride)
+        for b in architecture.blocks:
+            blocks.append(_unit_block(width, b.type, b.btn, b.out, b.stride, True, resolution))
+            width, resolution = b.out, _divided(resolution, b.stride)
+            if b.depth > 1 or b.type.count("K") == 3:
+                blocks.append(_unit_block(width, b.type, b.btn, b.out, 1, False, resolution))  # others are like it
+        last = _conv_block(width, architecture.last, 1, 1, resolution)
+        return [*blocks, last, _classifier(architecture.last, resolution, self.num_classes)]
+
     def source(self, architecture: Structure) -> str:
         """The blocks this module builds from, verbatim, then the structure as constants and the class ``Network``."""
         return _SOURCE.format(
@@ -256,6 +268,30 @@ def _classifier(inputs: int, resolution: int, num_classes: int) -> Part:
         kind=("classifier", resolution),
         widths=(inputs, num_classes),
         make=lambda i, n: (network.Classifier(i, n), (i, resolution, resolution)),
+    )
+
+
+@lru_cache(maxsize=2**14)
+def _unit_block(inputs: int, type: str, btn: int, out: int, stride: int, project: bool, resolution: int) -> Part:
+    return Part(
+        kind=("unit", type, stride, project, resolution),
+        widths=(btn, inputs, out) if project else (btn, inputs),
+        make=lambda b, i, o=None: (
+            network.Unit(type, i, b, o or i, stride=stride, project=project),
+            (i, resolution, resolution),
+        ),
+    )
+
+
+@lru_cache(maxsize=2**14)
+def _conv_block(inputs: int, outputs: int, kernel: int, stride: int, resolution: int) -> Part:
+    return Part(
+        kind=("block", kernel, stride, resolution),
+        widths=(inputs, outputs),
+        make=lambda i, o: (
+            network.ConvBN(i, o, kernel=kernel, stride=stride, relu=True),
+            (i, resolution, resolution),
+        ),
     )
 
 

@@ -151,6 +151,18 @@ expansion, channels; types cn, ds, ir, er",
         parts.append(_conv(width, architecture.last, 1, 1, resolution))
         return [*parts, _classifier(architecture.last, resolution, self.num_classes)]
 
+    def chain(self, architecture: Network) -> Sequence[Part]:
+        """Stem, units, last convolution, classifier. Whether a unit has a shortcut follows from its widths, so these
+        are part of its kind."""
+        resolution, width = self.resolution, self.stem
+        blocks = [_conv_block(3, width, 3, self.stem_stride, self.activation, resolution)]
+        resolution = _divided(resolution, self.stem_stride)
+        for unit in architecture.units:
+            blocks.append(_unit_block(unit, width, self.activation, resolution))
+            width, resolution = unit.out, _divided(resolution, unit.stride)
+        blocks.append(_conv_block(width, architecture.last, 1, 1, self.activation, resolution))
+        return [*blocks, _classifier(architecture.last, resolution, self.num_classes)]
+
     def source(self, architecture: Network) -> str:
         """The blocks this module builds from, verbatim, then the network as constants and the class ``Network``."""
         return _SOURCE.format(
@@ -260,6 +272,26 @@ def _classifier(inputs: int, resolution: int, num_classes: int) -> Part:
         kind=("classifier", resolution),
         widths=(inputs, num_classes),
         make=lambda i, n: (network.Classifier(i, n), (i, resolution, resolution)),
+    )
+
+
+@lru_cache(maxsize=2**14)
+def _unit_block(unit: Unit, inputs: int, act: str, resolution: int) -> Part:
+    def make() -> tuple[nn.Module, tuple[int, ...]]:
+        return network.Unit(
+            unit.type, inputs, unit.out, kernel=unit.kernel, stride=unit.stride, expansion=unit.expansion, se=unit.se,
+            act=act,
+        ), (inputs, resolution, resolution)  # fmt: skip
+
+    return Part(kind=("unit", unit, inputs, act, resolution), widths=(), make=make)
+
+
+@lru_cache(maxsize=2**14)
+def _conv_block(inputs: int, outputs: int, kernel: int, stride: int, act: str, resolution: int) -> Part:
+    return Part(
+        kind=("block", kernel, stride, act, resolution),
+        widths=(inputs, outputs),
+        make=lambda i, o: (network.ConvBN(i, o, kernel=kernel, stride=stride, act=act), (i, resolution, resolution)),
     )
 
 

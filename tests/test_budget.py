@@ -12,8 +12,9 @@ from torch import nn
 
 from search_spaces.mobilenet import MobileNet
 from search_spaces.nasbench201 import NasBench201
-from vkdnw_search.budget import CostCounter, Limits, Range, count
+from vkdnw_search.budget import CostCounter, count
 from vkdnw_search.errors import BudgetError
+from vkdnw_search.limits import Limits, Range
 from vkdnw_search.records import Cost, Gene, Part
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "mobilenet_published.json").read_text())["networks"]

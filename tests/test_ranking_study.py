@@ -14,11 +14,12 @@ from torch import nn
 
 from search_spaces.nasbench201 import NasBench201
 from tests.quick import Failing, Quick, Recording
-from vkdnw_search.budget import CostCounter, Limits
+from vkdnw_search.budget import CostCounter
 from vkdnw_search.contracts import Probe
 from vkdnw_search.errors import DegenerateNetwork, ExecutionError, RankingError, RunFolderError, SpaceError
 from vkdnw_search.evaluate import Evaluator, score_candidate
 from vkdnw_search.executors import processes
+from vkdnw_search.limits import Limits
 from vkdnw_search.proxies.aggregate import LogRankSum
 from vkdnw_search.proxies.az_nas import AzNasTerms, Expressivity, Trainability
 from vkdnw_search.proxies.te_nas import LinearRegions, NtkCondition, TeNasTerms
@@ -234,7 +235,8 @@ def test_a_term_that_a_sum_computes_anyway_is_read_there_and_is_the_same():
         "expressivity": Expressivity(images=8), "trainability": Trainability(images=8),
         "other": Expressivity(images=9), "ntk": NtkCondition(images=8), "regions": LinearRegions(region_images=20),
         "az": LogRankSum(proxies={"features": terms}),
-        "part": LogRankSum(proxies={"trainability": Trainability(images=8)}), "te": LogRankSum(proxies={"kernel": kernel}),
+        "part": LogRankSum(proxies={"trainability": Trainability(images=8)}),
+        "te": LogRankSum(proxies={"kernel": kernel}),
     }  # fmt: skip
     plan = make_plan(proxies)
     assert set(plan.parts) == {identity(terms), identity(kernel), identity(proxies["other"])}

@@ -79,13 +79,13 @@ def test_a_database_overwritten_in_the_middle_is_refused_and_left_as_it_is(run: 
     refused(run, "damaged|cannot be read as one")
 
 
-@pytest.mark.parametrize("version", [0, 1, 99])
+@pytest.mark.parametrize("version", [0, 1, 2, 99])
 def test_a_schema_of_another_version_is_refused_naming_both(run: Path, version: int) -> None:
     database = sqlite3.connect(run)
     database.execute(f"PRAGMA user_version = {version}")
     database.commit()
     database.close()
-    refused(run, f"must have schema version 2, but has {version}")
+    refused(run, f"must have schema version 3, but has {version}")
 
 
 def test_a_database_with_a_trigger_of_a_stranger_is_refused_and_left_as_it_is(run: Path) -> None:

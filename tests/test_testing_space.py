@@ -170,6 +170,12 @@ class PartMissing(Tiny):
         return super().parts(architecture)[:-1]
 
 
+class ChainWithoutItsBody(Tiny):
+    def chain(self, architecture: TinyArchitecture) -> list[Any]:
+        stem, _, head = super().chain(architecture)
+        return [stem, head]
+
+
 class UnknownOperator(Tiny):
     def build(self, architecture: TinyArchitecture) -> nn.Module:
         return nn.Sequential(super().build(architecture), nn.Softplus())
@@ -208,6 +214,7 @@ class PicklesAnother(Tiny):
         (SourceThatImports, r"source\(.*must import torch alone, but imports numpy"),
         (SourceWithoutNetwork, r"source\(.*must define Network.*AttributeError"),
         (PartMissing, r"parts\(.*together must hold every parameter.*without a part"),
+        (ChainWithoutItsBody, r"chain\(.*largest peak memory of any is that of the network.*leave out none"),
         (UnknownOperator, r"must be countable.*aten::softplus.*free_operators"),
         (NoPickle, "pickle: the space must survive the way to a worker process.*defined? the class in a module"),
         (PicklesAnother, "pickle: a copy must be the same space"),

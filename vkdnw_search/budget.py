@@ -1,4 +1,4 @@
-"""Counts what a network costs, and compares it with limits. The only file that knows fvcore.
+"""Counts what a network costs. The only file that knows fvcore.
 
 FLOPs are what ``fvcore.nn.FlopCountAnalysis(model.eval(), x).total()`` says: a multiply-add is 1, batch norm 2 per
 element, adaptive average pooling 1 per element of its input, ReLU 0. A trace takes milliseconds, so candidates of a
@@ -9,39 +9,39 @@ the corners of a box, two values for each width, determine it for all widths, ex
 from __future__ import annotations
 
 import copy
-import math
 import warnings
-from collections.abc import Hashable, Iterable, Iterator, Sequence
-from dataclasses import astuple, dataclass, fields, replace
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import replace
 from itertools import product
-from operator import mul
 from typing import Generic
 
-import numpy as np
 import torch
 from torch import nn
 
+from vkdnw_search.activation_memory import PeakMemory
 from vkdnw_search.contracts import A, HasFreeOperators, HasLayers, HasParts, SearchSpace
 from vkdnw_search.errors import BudgetError
+from vkdnw_search.latency import LatencyTable
+from vkdnw_search.limits import Limits, Range
+from vkdnw_search.multilinear import CORNERS, Counts, Multilinear
 from vkdnw_search.records import Cost, Part
 
 with warnings.catch_warnings():  # on import, fvcore compiles losses that nobody here uses, in a way torch deprecates
     warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
     from fvcore.nn import FlopCountAnalysis
 
-__all__ = ["CostCounter", "Limits", "Range", "count", "free_operators"]
+__all__ = ["CostCounter", "count", "free_operators"]
 
 MULTIPLY_ADDS = ("conv", "linear", "addmm")
 """fvcore's names for convolutions and for the two forms in which a linear layer is traced."""
 
-CORNERS = (8, 16)
-"""The two values of each width that a kind of part is measured at: small, so fast; divisible by usual group sizes."""
-
 MEMO = 2**16
 """Parts, or whole networks in spaces without parts, whose counts are remembered; some 30 MB."""
 
-_Counts = tuple[int, ...]  # the fields of Cost, in their order
-_NOTHING: _Counts = (0,) * len(fields(Cost))
+COUNTED = ("flops", "macs", "parameters", "layers", "tensors", "modules")
+"""The fields of a cost that add up over parts, in their order."""
+
+_NOTHING: Counts = (0,) * len(COUNTED)
 
 
 def free_operators(space: object) -> frozenset[str]:
@@ -107,15 +107,22 @@ class CostCounter(Generic[A]):
     Args:
         space: if it has ``parts``, the cost of a network is their sum, which equals that of the whole network;
             otherwise every network is built and traced, once for each key.
+        limits: peak memory and latency, which take longer, are found only where these ask for them.
+        latencies: those that are known; by default none.
     """
 
-    def __init__(self, space: SearchSpace[A]) -> None:
+    def __init__(
+        self, space: SearchSpace[A], limits: Limits | None = None, latencies: LatencyTable[A] | None = None
+    ) -> None:
         self.space = space
+        self._memory = PeakMemory(space) if limits is not None and limits.memory != Range() else None
+        with_latency = limits is not None and limits.latency != Range()
+        self.latencies = (latencies or LatencyTable(space)) if with_latency else None
         self._free = free_operators(space)
         self._parts = space.parts if isinstance(space, HasParts) else None
         self._layers = space.layers if isinstance(space, HasLayers) else None
-        self._kinds: dict[Hashable, _Multilinear] = {}
-        self._known: dict[Hashable, _Counts] = {}
+        self._kinds: dict[Hashable, Multilinear] = {}
+        self._known: dict[Hashable, Counts] = {}
 
     def cost(self, architecture: A) -> Cost:
         """The cost of one candidate.
@@ -125,16 +132,16 @@ class CostCounter(Generic[A]):
         """
         if self._parts is None:
             key = architecture.key
-            counts = self._known.get(key) or self._remember(key, astuple(self._whole(architecture)))
+            counts = self._known.get(key) or self._remember(key, _counts(self._whole(architecture)))
         else:
             known = self._known  # this line is most of a search's counting: it is written to be fast
             rows = [known.get((p.kind, p.widths)) or self._new(p) for p in self._parts(architecture)]
             counts = tuple(map(sum, zip(_NOTHING, *rows, strict=True)))
-        return self._with_layers(Cost(*counts), architecture)
+        return self._completed(Cost(*counts), architecture)
 
     def whole(self, architecture: A) -> Cost:
         """The same from a trace of the whole network: slow, but what one line of fvcore can confirm."""
-        return self._with_layers(self._whole(architecture), architecture)
+        return self._completed(self._whole(architecture), architecture)
 
     def _whole(self, architecture: A) -> Cost:
         with torch.random.fork_rng(devices=[]):  # building draws weights; counting must not move anyone's generator
@@ -144,24 +151,31 @@ class CostCounter(Generic[A]):
         except BudgetError as error:
             raise BudgetError(f"{self.space.name}, {architecture.key}: {error}") from error
 
-    def _with_layers(self, cost: Cost, architecture: A) -> Cost:
-        return cost if self._layers is None else replace(cost, layers=self._layers(architecture))
+    def _completed(self, cost: Cost, architecture: A) -> Cost:
+        """With what does not add up over parts."""
+        if self._layers is not None:
+            cost = replace(cost, layers=self._layers(architecture))
+        if self._memory is not None:
+            cost = replace(cost, memory=self._memory(architecture))
+        if self.latencies is not None:
+            cost = replace(cost, latency=round(1e6 * self.latencies.seconds(architecture)))
+        return cost
 
-    def _new(self, part: Part) -> _Counts:
+    def _new(self, part: Part) -> Counts:
         return self._remember((part.kind, part.widths), self._kind(part)(part.widths))
 
-    def _remember(self, key: Hashable, counts: _Counts) -> _Counts:
+    def _remember(self, key: Hashable, counts: Counts) -> Counts:
         if len(self._known) >= MEMO:
             self._known.clear()
         self._known[key] = counts
         return counts
 
-    def _kind(self, part: Part) -> _Multilinear:
+    def _kind(self, part: Part) -> Multilinear:
         """The formula of ``part.kind``, checked on the first part that is met of it."""
         formula = self._kinds.get(part.kind)
         if formula is None:
             corners = [self._measure(part, corner) for corner in product(CORNERS, repeat=len(part.widths))]
-            formula = _Multilinear(part.kind, corners)
+            formula = Multilinear(part.kind, corners)
             if formula(part.widths) != self._measure(part, part.widths):
                 raise BudgetError(
                     f"{self.space.name}, part {part.kind}: every count must be linear in each of its widths, "
@@ -170,119 +184,14 @@ class CostCounter(Generic[A]):
             self._kinds[part.kind] = formula
         return formula
 
-    def _measure(self, part: Part, widths: tuple[int, ...]) -> _Counts:
+    def _measure(self, part: Part, widths: tuple[int, ...]) -> Counts:
         with torch.random.fork_rng(devices=[]):
             module, input_shape = part.make(*widths)
         try:
-            return astuple(_count(module, tuple(input_shape), self._free))
+            return _counts(_count(module, tuple(input_shape), self._free))
         except BudgetError as error:
             raise BudgetError(f"{self.space.name}, part {part.kind} at widths {widths}: {error}") from error
 
 
-class _Multilinear:
-    """The functions, linear in each of n widths, through given counts at the 2ⁿ corners of ``CORNERS``.
-
-    A count is Σ c_S Π_{i ∈ S} w_i over all subsets S of the widths. On one axis with values a, b at l, h:
-    (h − l) · f(w) = (h·a − l·b) + (b − a)·w, so coefficients times ``scale`` = (h − l)ⁿ are whole numbers; what they
-    have in common is divided out, which mostly leaves a scale of 1.
-    """
-
-    def __init__(self, kind: Hashable, corners: Sequence[_Counts]) -> None:
-        low, high = CORNERS
-        n = len(corners).bit_length() - 1
-        table = np.array(corners, dtype=object).reshape((2,) * n + (-1,))  # an axis for each width, then the counts
-        for axis in range(n):
-            a, b = np.moveaxis(table, axis, 0)
-            table = np.stack([high * a - low * b, b - a], axis)
-        common = math.gcd((high - low) ** n, *table.flat)
-        self.kind = kind
-        self.scale = (high - low) ** n // common
-        rows: list[list[int]] = (table // common).reshape(2**n, -1).T.tolist()  # (counts, 2ⁿ)
-        self.coefficients = [row if any(row[1:]) else row[:1] for row in rows]  # half of the counts are constant
-
-    def __call__(self, widths: tuple[int, ...]) -> _Counts:
-        """The counts at ``widths``."""
-        monomials = [1]
-        for width in widths:
-            monomials = [m * power for m in monomials for power in (1, width)]
-        scaled = [sum(map(mul, row, monomials)) for row in self.coefficients]
-        if self.scale == 1:
-            return tuple(scaled)
-        if any(value % self.scale for value in scaled):
-            raise BudgetError(f"part {self.kind}: counts must be whole numbers, but at widths {widths} they are not")
-        return tuple(value // self.scale for value in scaled)
-
-
-@dataclass(frozen=True, slots=True)
-class Range:
-    """What a quantity may be: ``minimum`` ≤ x ≤ ``maximum``; ``None`` is no bound.
-
-    Raises:
-        BudgetError: a bound is not positive, or the minimum is above the maximum.
-    """
-
-    minimum: float | None = None
-    maximum: float | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("minimum", "maximum"):
-            bound = getattr(self, name)
-            if bound is not None and not 0 < bound < math.inf:
-                raise BudgetError(f"{name}: must be a positive number, but is {bound!r}. Leave it out for no limit")
-        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
-            raise BudgetError(f"minimum: must not be above the maximum {self.maximum:g}, but is {self.minimum:g}")
-
-    def violation(self, value: float) -> float:
-        """The share by which ``value`` is outside: (x − maximum) / maximum, (minimum − x) / minimum, or 0."""
-        broken = self._broken(value)
-        return abs(value - broken[1]) / broken[1] if broken else 0.0
-
-    def reason(self, value: float) -> str:
-        """How ``value`` is outside, as in "812.3M is above the limit 600M (by 35 %)", or an empty string."""
-        broken = self._broken(value)
-        if broken is None:
-            return ""
-        side, bound = broken
-        percent = 100 * self.violation(value)
-        shown, limit = _short(value), _short(bound)
-        if shown == limit:  # rounded to the same: show all digits
-            shown, limit = f"{value:,.0f}", f"{bound:,.0f}"
-        return f"{shown} is {side} the limit {limit} (by {percent:{'.0f' if percent >= 10 else '.2g'}} %)"
-
-    def _broken(self, value: float) -> tuple[str, float] | None:
-        """On which side ``value`` is outside, and the bound there."""
-        if self.maximum is not None and value > self.maximum:
-            return "above", self.maximum
-        if self.minimum is not None and value < self.minimum:
-            return "below", self.minimum
-        return None
-
-
-def _short(value: float) -> str:
-    """Four digits at most and a unit: 812.3M, 600M, 1.25G, 14."""
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if value >= size:
-            return f"{value / size:.4g}{unit}"
-    return f"{value:g}"
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Which networks are feasible, by the fields of a cost; by default all."""
-
-    flops: Range = Range()
-    macs: Range = Range()
-    parameters: Range = Range()
-    layers: Range = Range()
-
-    def violation(self, cost: Cost) -> float:
-        """The sum over all limits of the share by which each is exceeded; 0 for a feasible network."""
-        return sum((limit.violation(value) for _, limit, value in self._each(cost)), 0.0)
-
-    def reason(self, cost: Cost) -> str:
-        """Every limit that is violated, in words, separated by semicolons; empty for a feasible network."""
-        return "; ".join(f"{name} {why}" for name, limit, value in self._each(cost) if (why := limit.reason(value)))
-
-    def _each(self, cost: Cost) -> Iterator[tuple[str, Range, int]]:
-        for field in fields(self):
-            yield field.name, getattr(self, field.name), getattr(cost, field.name)
+def _counts(cost: Cost) -> Counts:
+    return tuple(getattr(cost, name) for name in COUNTED)

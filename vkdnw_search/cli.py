@@ -80,14 +80,16 @@ def _search(words: list[str]) -> int:
     recipe = load_recipe(options.recipe, options.overrides).named_after(options.recipe)
     out = options.out or Path("runs") / (recipe.name or Path(options.recipe).stem)
 
-    from vkdnw_search.progress import Progress, closing_table  # torch is imported only when there is work
+    from vkdnw_search.evaluate import limits_of  # torch is imported only when there is work
+    from vkdnw_search.progress import Progress, closing_table
     from vkdnw_search.search import search
 
     logging.raiseExceptions = False  # a log that cannot be written shall not end a run, nor fill the terminal
     logging.getLogger("vkdnw_search").setLevel(logging.INFO)
     if options.verbose:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
-    with _Signals() as signals, Progress(recipe.stop.evaluations, shown=not options.quiet) as progress:
+    bar = Progress(recipe.stop.evaluations, limits_of(recipe), shown=not options.quiet)
+    with _Signals() as signals, bar as progress:
         result = search(recipe, out=out, listener=progress.update, stopped=signals.received)
     print(closing_table(result))
     if signals.number:

@@ -83,6 +83,15 @@ class HasParts(Protocol):
 
 
 @runtime_checkable
+class HasChain(Protocol):
+    """A space whose networks are a chain of blocks, which makes their peak memory cheap to find."""
+
+    def chain(self, architecture: Architecture) -> Sequence[Part]:
+        """Blocks in order, each of which takes the result of the one before and nothing else. Equal ones may be one."""
+        ...
+
+
+@runtime_checkable
 class HasLayers(Protocol):
     """A space with a depth of its own; otherwise the number of modules with weights of two or more axes counts."""
 

@@ -11,16 +11,16 @@ import resource
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from statistics import median
 from typing import Any
 
 import numpy as np
 
-from vkdnw_search.budget import Limits
 from vkdnw_search.contracts import HasMutation, Problem
 from vkdnw_search.evaluate import Evaluator, Outcome, Task, limits_of, score_candidate
+from vkdnw_search.limits import Limits
 from vkdnw_search.operators import mutate, random_genome, repair
 from vkdnw_search.recipe import Recipe
 from vkdnw_search.records import Gene
@@ -120,12 +120,7 @@ def _twice(task: Task) -> tuple[Outcome, Outcome]:
 
 def _binding(limits: Limits, costs: Sequence[Any]) -> dict[str, float]:
     """Limit → share of all samples that violate it, the most violated first."""
-    violated = Counter(
-        field.name
-        for cost in costs
-        for field in fields(limits)
-        if getattr(limits, field.name).violation(getattr(cost, field.name)) > 0
-    )
+    violated = Counter(name for cost in costs for name in limits.violations(cost))
     return {name: number / SAMPLES for name, number in violated.most_common()}
 
 

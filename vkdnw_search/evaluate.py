@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
+import numpy as np
 import torch
 
-from vkdnw_search.budget import CostCounter, Limits, Range
+from vkdnw_search.budget import CostCounter
 from vkdnw_search.contracts import (
     Architecture,
     Band,
@@ -24,12 +25,18 @@ from vkdnw_search.contracts import (
     SearchSpace,
 )
 from vkdnw_search.errors import CandidateLost, DegenerateNetwork, ExecutionError, VkdnwSearchError
+from vkdnw_search.latency import Keep, LatencyTable
+from vkdnw_search.limits import Limits, Range
+from vkdnw_search.operators import random_genome
 from vkdnw_search.recipe import Recipe
 from vkdnw_search.records import Cost, Evaluation, Genome, Score
 from vkdnw_search.seeding import seed_from
 
 MEMO = 2**16
 """Genomes whose cost is remembered between proposing and evaluating them."""
+
+SURVEYED = 200
+"""Random candidates whose latency is measured first: after so many, hardly a kind of part is new."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +136,22 @@ class Evaluator:
 
     def __init__(self, space: SearchSpace[Architecture], *, limits: Limits, proxy: Proxy, seed: int) -> None:
         self.space, self.limits, self.proxy, self.seed = space, limits, proxy, seed
-        self._counter = CostCounter(space)
+        self._counter = CostCounter(space, limits)
         self._seen = lru_cache(MEMO)(self._see)
+
+    def survey(self, text: str | None, keep: Keep) -> None:
+        """Where a limit asks for latencies, measure what random candidates need, before workers load the machine.
+
+        Args:
+            text: latencies of an earlier sitting, which are not measured again.
+            keep: called with all latencies whenever some were measured, now or later.
+        """
+        if self._counter.latencies is None:
+            return
+        self._counter.latencies = table = LatencyTable(self.space, text=text, keep=keep)
+        rng = np.random.default_rng(seed_from(self.seed, "survey"))
+        for _ in range(SURVEYED):
+            table.seconds(self.space.decode(random_genome(self.space.genes, rng)))
 
     def key(self, genome: Genome) -> str:
         """Canonical key of the architecture of ``genome``."""

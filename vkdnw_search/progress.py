@@ -6,17 +6,19 @@ from typing import Any, Self
 
 from tqdm import tqdm
 
+from vkdnw_search.limits import Limits
 from vkdnw_search.records import Evaluation
 from vkdnw_search.result import Found, Result
 
 
 class Progress:
-    """A bar on stderr: candidates of how many, best score, its FLOPs, share feasible, time left.
+    """A bar on stderr: candidates of how many, best score, its share of each limit, share feasible, time left.
 
     Nothing is shown where stderr is not a terminal.
     """
 
-    def __init__(self, total: int, *, shown: bool) -> None:
+    def __init__(self, total: int, limits: Limits, *, shown: bool) -> None:
+        self._limits = limits
         self._bar: tqdm[Any] = tqdm(total=total, unit="net", disable=None if shown else True, dynamic_ncols=True)
         self._visited = self._feasible = 0
         self._best: Evaluation | None = None
@@ -40,7 +42,10 @@ class Progress:
         feasible = f"feasible {self._feasible / self._visited:.0%}"
         if self._best is None:
             return feasible
-        return f"best {_value(self._best):.3f} at {quantity(self._best.cost.flops)}FLOPs, {feasible}"
+        used = self._limits.used(self._best.cost)
+        shares = [f"{share:.0%} of {name}" for name, share in used.items()]
+        size = ", ".join(shares) or f"{quantity(self._best.cost.flops)}FLOPs"
+        return f"best {_value(self._best):.3f} at {size}, {feasible}"
 
 
 def _value(evaluation: Evaluation | None) -> float:
@@ -113,6 +118,8 @@ def _winner(best: Found) -> list[tuple[str, str]]:
         ("FLOPs", f"{cost.flops:,}"),
         ("parameters", f"{cost.parameters:,}"),
         ("layers", str(cost.layers)),
+        *([("memory", f"{cost.memory:,} bytes of activations at most")] if cost.memory is not None else []),
+        *([("latency", f"{cost.latency / 1000:.3g} ms on one thread of this machine")] if cost.latency else []),
     ]
 
 

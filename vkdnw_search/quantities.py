@@ -12,6 +12,7 @@ LARGEST = 2**63 - 1
 """Of a whole number in a recipe: what SQLite and NumPy can hold."""
 
 _WITH_UNIT = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,18})?)([kKMGT])", re.ASCII)
+_TIME = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)(us|ms|s)", re.ASCII)
 _NEARLY = re.compile(r"\s*([0-9][0-9_]{0,17}(?:\.[0-9]{1,18})?)\s*(?:([kmgtb])[a-z/ ]*)?", re.ASCII | re.IGNORECASE)
 
 
@@ -30,6 +31,19 @@ def whole(value: object) -> object:
         return value
     number = Decimal(match[1]) * UNITS[match[2].replace("K", "k")]
     return int(number) if number == int(number) and number <= LARGEST else value
+
+
+def microseconds(value: object) -> object:
+    """A time with its unit as a whole number of microseconds; anything else as :func:`whole` has it.
+
+    >>> microseconds("20ms"), microseconds("1.5s"), microseconds("800us"), microseconds(20_000), microseconds("20")
+    (20000, 1500000, 800, 20000, '20')
+    """
+    match = _TIME.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        return whole(value)
+    number = Decimal(match[1]) * {"us": 1, "ms": 1000, "s": 10**6}[match[2]]
+    return int(number) if number == int(number) else value
 
 
 def compact(number: float) -> str:

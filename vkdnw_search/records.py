@@ -65,6 +65,8 @@ class Cost:
         layers: depth as the search space defines it (``SearchSpace.layers``).
         tensors: trainable parameter tensors.
         modules: leaf modules that own at least one trainable parameter.
+        memory: peak bytes of the input and all intermediate tensors; None where no limit asks for it.
+        latency: microseconds on one thread of this machine; None where no limit asks for it.
     """
 
     flops: int
@@ -73,6 +75,8 @@ class Cost:
     layers: int
     tensors: int
     modules: int
+    memory: int | None = None
+    latency: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,9 +65,9 @@ class Bound:
 
 def mutations(visited: Visited, winner: Evaluation) -> list[Mutation]:
     """Every other network that is one step of one gene away: an ordered gene moves to the choices beside it."""
-    counter, old = CostCounter(visited.space), winner.cost
+    limits, found, old = limits_of(visited.recipe), [], winner.cost
+    counter = CostCounter(visited.space, limits, visited.latencies)
     known = visited.neighbours | {e.key: visited.fitness[e.number] for e in visited.ranked}
-    limits, found = limits_of(visited.recipe), []
     for step in one_step(visited.space, winner.genome):
         architecture = visited.space.decode(step.genome)
         cost, score = counter.cost(architecture), known.get(architecture.key)

@@ -20,6 +20,7 @@ import platform
 import socket
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Self, get_args
@@ -30,7 +31,7 @@ from vkdnw_search.errors import RunFolderError
 from vkdnw_search.files import DRAFT, draft_of, write_whole
 from vkdnw_search.finalists import Judgement
 from vkdnw_search.recipe import Change, Recipe, SectionName, load_recipe
-from vkdnw_search.records import Evaluation
+from vkdnw_search.records import Cost, Evaluation
 from vkdnw_search.store import Store
 
 LOGGER = logging.getLogger("vkdnw_search")
@@ -123,7 +124,7 @@ def finalists_csv(judgement: Judgement) -> str:
 def write_table(file: IO[str], evaluations: Iterable[Evaluation], terms: Sequence[str]) -> None:
     """The table of ``evaluations``, with a column for each of these terms of their scores."""
     writer = csv.writer(file, lineterminator="\n")
-    costs = ("flops", "macs", "parameters", "layers", "tensors", "modules")
+    costs = [field.name for field in fields(Cost)]
     head, tail = ("number", "generation", "status", "score", "standard_error"), ("violation", "reason", "architecture")
     writer.writerow([*head, *(f"score.{term}" for term in terms), *costs, *tail])
     for e in evaluations:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,7 @@ def search(
     bands = evaluator.bands(chosen.bands)
     optimizer = chosen.build_optimizer(Problem(space, evaluator.key, evaluator.violation, chosen.seed, bands))
     with RunFolder(None if out is None else Path(out), chosen) as folder:
+        evaluator.survey(folder.store.note("latencies"), partial(folder.store.set_note, "latencies"))
         with chosen.build_executor() as executor:
             session = Session(
                 evaluator,

@@ -8,12 +8,12 @@ from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Self
 
 from annotated_types import Interval
-from pydantic import AfterValidator, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, ValidationInfo, field_validator, model_validator
 
 from vkdnw_search.errors import PluginError
 from vkdnw_search.options import Checked, Text, Whole, worded
 from vkdnw_search.plugins import Kind, find, options_of
-from vkdnw_search.quantities import compact
+from vkdnw_search.quantities import compact, microseconds
 from vkdnw_search.wording import shown
 
 
@@ -32,6 +32,7 @@ def _fit_for_a_folder(name: str) -> str:
 
 FolderName = Annotated[Text, AfterValidator(_fit_for_a_folder)]
 Count = Annotated[Whole, Interval(ge=1, le=10**15)]
+Microseconds = Annotated[int, BeforeValidator(microseconds), Interval(ge=1, le=10**12)]
 Steps = Annotated[Whole, Interval(ge=1, le=10**8)]
 MOST_BANDS = 16
 
@@ -140,6 +141,13 @@ class DepthBounds(Bounds):
     max: Annotated[Depth | None, "at most this deep"] = None
 
 
+class LatencyBounds(Bounds):
+    """The same for a time."""
+
+    min: Annotated[Microseconds | None, "at least this long"] = None
+    max: Annotated[Microseconds | None, "at most this long"] = None
+
+
 class Limits(Checked):
     """What a candidate may cost; a candidate outside is recorded but never scored."""
 
@@ -147,6 +155,8 @@ class Limits(Checked):
     macs: Annotated[Bounds | None, "multiply-adds of convolutions and linear layers alone"] = None
     parameters: Annotated[Bounds | None, "trainable scalars"] = None
     layers: Annotated[DepthBounds | None, "depth, as the search space counts it"] = None
+    memory: Annotated[Bounds | None, "peak bytes of activations at inference of one input, such as 8M"] = None
+    latency: Annotated[LatencyBounds | None, "of one input on one thread of this machine, such as 20ms"] = None
 
 
 class Stop(Checked):

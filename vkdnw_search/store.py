@@ -25,13 +25,13 @@ MOST_FLOPS = 2**62
 RUN = Form(
     what="the database of a run",
     application_id=0x766B646E,  # ASCII "vkdn"
-    version=2,
+    version=3,
     schema="""
 CREATE TABLE generation (number INTEGER PRIMARY KEY, first INTEGER NOT NULL, genomes TEXT NOT NULL) STRICT;
 CREATE TABLE evaluation (
     number INTEGER PRIMARY KEY, generation INTEGER NOT NULL, genome TEXT NOT NULL, key TEXT NOT NULL,
     flops INTEGER NOT NULL, macs INTEGER NOT NULL, parameters INTEGER NOT NULL, layers INTEGER NOT NULL,
-    tensors INTEGER NOT NULL, modules INTEGER NOT NULL,
+    tensors INTEGER NOT NULL, modules INTEGER NOT NULL, memory INTEGER, latency INTEGER,
     violation REAL NOT NULL, status TEXT NOT NULL, reason TEXT NOT NULL,
     value REAL, standard_error REAL, terms TEXT
 ) STRICT;
@@ -112,7 +112,7 @@ class Store:
         """
         rows = [_row(evaluation) for evaluation in evaluations]
         with self._transaction():
-            self._db.executemany(f"INSERT INTO evaluation VALUES ({','.join('?' * 16)})", rows)
+            self._db.executemany(f"INSERT INTO evaluation VALUES ({','.join('?' * 18)})", rows)
             self._db.executemany(
                 "INSERT INTO timing VALUES (?, ?, ?)",
                 [(e.number, now, seconds.get(e.number, 0.0)) for e in evaluations],
@@ -165,7 +165,7 @@ class Store:
     def least_infeasible(self) -> Evaluation | None:
         """The candidate that misses the limits by least, if no candidate is feasible."""
         row = self._db.execute("SELECT * FROM evaluation ORDER BY violation, number LIMIT 1").fetchone()
-        return None if row is None or row[10] <= 0 else _evaluation(row)
+        return None if row is None or row[12] <= 0 else _evaluation(row)
 
     def counts(self) -> dict[str, int]:
         """Status → number of evaluations."""
@@ -198,14 +198,14 @@ def _row(evaluation: Evaluation) -> tuple[object, ...]:
     )
     return (
         evaluation.number, evaluation.generation, json.dumps(evaluation.genome), evaluation.key,
-        cost.flops, cost.macs, cost.parameters, cost.layers, cost.tensors, cost.modules,
+        cost.flops, cost.macs, cost.parameters, cost.layers, cost.tensors, cost.modules, cost.memory, cost.latency,
         evaluation.violation, evaluation.status, evaluation.reason, *judged,
     )  # fmt: skip
 
 
 def _evaluation(row: Sequence[object]) -> Evaluation:
     number, generation, genome, key, *rest = row
-    cost, (violation, status, reason, value, error, terms) = Cost(*rest[:6]), rest[6:]  # type: ignore[arg-type]
+    cost, (violation, status, reason, value, error, terms) = Cost(*rest[:8]), rest[8:]  # type: ignore[arg-type]
     score = None if value is None else Score(value, math.nan if error is None else error, json.loads(str(terms)))  # type: ignore[arg-type]
     genome_ = tuple(json.loads(str(genome)))
     return Evaluation(number, generation, genome_, key, cost, violation, status, reason, score)  # type: ignore[arg-type]

@@ -11,6 +11,7 @@ from typing import Any, Self, get_args
 from vkdnw_search.contracts import Architecture, Proxy, SearchSpace
 from vkdnw_search.errors import RunFolderError
 from vkdnw_search.fitness import fitness
+from vkdnw_search.latency import LatencyTable
 from vkdnw_search.recipe import Recipe, SectionName, load_recipe
 from vkdnw_search.records import Evaluation
 from vkdnw_search.result import Found
@@ -66,6 +67,11 @@ class Visited:
         """Key → score of the networks one step from the winner: empty before the run has ended."""
         content = json.loads(self.store.note("neighbours") or "{}")
         return {str(key): float(value) for key, value in content.items()} if isinstance(content, dict) else {}
+
+    @cached_property
+    def latencies(self) -> LatencyTable[Architecture]:
+        """What the run measured, if a limit asked for it."""
+        return LatencyTable(self.space, text=self.store.note("latencies"))
 
     @cached_property
     def ranked(self) -> list[Evaluation]:

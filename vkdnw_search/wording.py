@@ -11,7 +11,7 @@ import annotated_types as at
 from pydantic.fields import FieldInfo
 
 from vkdnw_search.errors import nearest
-from vkdnw_search.quantities import LARGEST, compact, suggestion, whole
+from vkdnw_search.quantities import LARGEST, compact, microseconds, suggestion, whole
 
 MANY = 10**9
 """Numbers that may reach this are FLOPs and the like, and are explained by an example instead of their bound."""
@@ -79,6 +79,8 @@ def describe(annotation: Any) -> str:
     """
     base, notes = split(annotation)
     bounds = _bounds(notes)
+    if any(getattr(note, "func", None) is microseconds for note in notes):
+        return "a time such as 20ms, or a whole number of microseconds"
     if base is int and bounds.get(at.Ge) == 1 and bounds.get(at.Le, MANY) >= MANY:
         return "a positive whole number" if bounds.get(at.Le, LARGEST) >= LARGEST else _EXAMPLE
     words = _noun(base)

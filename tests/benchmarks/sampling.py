@@ -15,9 +15,9 @@ import numpy as np
 
 from search_spaces.nasbench201 import NasBench201
 from vkdnw_search import load_recipe
-from vkdnw_search.budget import Limits
 from vkdnw_search.contracts import Problem, Proxy
 from vkdnw_search.evaluate import Evaluator, Task, limits_of, score_candidate
+from vkdnw_search.limits import Limits
 from vkdnw_search.optimizers import RandomSearch
 from vkdnw_search.recipe import Recipe
 from vkdnw_search.records import Genome, Score
@@ -25,9 +25,9 @@ from vkdnw_search.records import Genome, Score
 ACCURACIES = Path(__file__).parents[3] / "shared" / "data" / "nb201_test_accuracy.csv"
 
 
-def mobilenets(count: int, *, recipe: str = "mbv2_600M") -> tuple[Any, list[Genome]]:
-    """The space of ``recipe`` and ``count`` random networks within its limits."""
-    space, evaluator, genomes = _random_search(load_recipe(recipe), 2 * count)
+def mobilenets(count: int, *changes: str, recipe: str = "mbv2_600M") -> tuple[Any, list[Genome]]:
+    """The space of ``recipe`` and ``count`` random networks within its limits, or those of its ``changes``."""
+    space, evaluator, genomes = _random_search(load_recipe(recipe, changes), 2 * count)
     return space, [genome for genome in genomes if evaluator.violation(genome) == 0][:count]
 
 
@@ -55,11 +55,15 @@ def equal_cells(count: int, *, convolutions: int) -> tuple[NasBench201, list[Gen
     if ACCURACIES.is_file():
         with ACCURACIES.open() as file:
             accuracies = {row["arch"]: float(row["cifar100"]) for row in csv.DictReader(file)}
-    every = {space.decode(genome).key for genome in _genomes(space)}
-    keys = sorted(key for key in every if key.count("nor_conv") == convolutions)
+    keys = [key for key in every_cell(space) if key.count("nor_conv") == convolutions]
     keys = random.Random(0).sample(keys, count)
     known = None if accuracies is None else [accuracies[key] for key in keys]
     return space, [space.encode(space.parse(key)) for key in keys], known
+
+
+def every_cell(space: NasBench201) -> list[str]:
+    """The keys of all different networks."""
+    return sorted({space.decode(genome).key for genome in _genomes(space)})
 
 
 def _genomes(space: NasBench201) -> list[Genome]:

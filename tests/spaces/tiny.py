@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from torch import nn
@@ -79,3 +79,8 @@ class Tiny:
             "head", (w,), lambda c: (nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(c, 4)), (c, 8, 8))
         )
         return [stem, *[body] * architecture.depth, head]
+
+    def chain(self, architecture: TinyArchitecture) -> list[Part]:
+        stem, body, *_, head = self.parts(architecture)
+        with_relu = Part("unit", body.widths, lambda i, o: (nn.Sequential(body.make(i, o)[0], nn.ReLU()), (i, 8, 8)))
+        return [stem, replace(with_relu, kind=("unit", body.kind)), head]

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from vkdnw_search.activation_memory import PeakMemory
 from vkdnw_search.budget import CostCounter
-from vkdnw_search.contracts import HasEncoding, HasMutation, HasParts, HasText
+from vkdnw_search.contracts import HasChain, HasEncoding, HasMutation, HasParts, HasText
 from vkdnw_search.operators import random_genome
 from vkdnw_search.records import Gene, Genome
 from vkdnw_search.testing.findings import Findings
@@ -30,7 +31,8 @@ def check_search_space(space: Any, samples: int = 200, seed: int = 0) -> None:
     deterministic, keys that are not one line of printable ASCII or not canonical (equal networks under different
     keys, where that can be detected; ``parse(key).key != key``), ``encode`` that does not invert ``decode``,
     ``mutate`` that leaves the ranges, ``source`` that is not what ``build`` gives, parts whose sum is not the whole,
-    operators that cannot be counted, and spaces that cannot be pickled.
+    a chain whose peak memory is not that of the whole, operators that cannot be counted, and spaces that cannot be
+    pickled.
 
     Args:
         space: an instance. Networks are built on the meta device where they can be, so large ones are no trouble.
@@ -186,6 +188,8 @@ module"
 
 def _check_networks(space: Any, architectures: list[Any], counter: CostCounter[Any], findings: Findings) -> None:
     """Every architecture builds; some are counted as a whole, some are exported."""
+    chained = isinstance(space, HasChain)  # apart, so that a type checker still knows space as a space
+    memory: PeakMemory[Any] | None = PeakMemory(space) if chained else None
     for number, architecture in enumerate(architectures):
         size = None
         if isinstance(space, HasParts):
@@ -195,6 +199,8 @@ def _check_networks(space: Any, architectures: list[Any], counter: CostCounter[A
         check_network(space, architecture, findings, size=size)
         if number < COUNTED:
             _check_count(space, architecture, counter, findings)
+            if memory is not None:
+                _check_chain(space, architecture, memory, findings)
         if number < EXPORTED:
             check_source(space, architecture, findings)
 
@@ -210,6 +216,19 @@ def _check_count(space: Any, architecture: Any, counter: CostCounter[Any], findi
             f"parts({architecture.key}): together must hold every parameter and every counted operation once, so that "
             f"their sum is the whole network, but the sum is {cost} and the network {whole}. Look for a block without "
             "a part, a wrong input shape, or kinds that do not tell different blocks apart",
+        )
+
+
+def _check_chain(space: Any, architecture: Any, memory: PeakMemory[Any], findings: Findings) -> None:
+    """The blocks of a chain must together be the network, as far as its peak memory tells."""
+    mend = "Give each block the shape of its input, and leave out none"
+    with findings.no_error("chain", f"chain({architecture.key}): must give blocks that can be run", mend):
+        blocks, whole = memory(architecture), memory.whole(architecture)
+        findings.require(
+            blocks == whole,
+            "chain memory",
+            f"chain({architecture.key}): must hold the blocks of the network in order, so that the largest peak memory "
+            f"of any is that of the network, but it is {blocks:,} bytes and that of the network {whole:,}. {mend}",
         )
 
 

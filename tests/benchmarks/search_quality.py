@@ -1,0 +1,162 @@
+"""How good a search is: candidates until the best network is found, what it is worth, and evolution against chance.
+
+python tests/benchmarks/search_quality.py --json FILE
+
+NAS-Bench-201 is searched in a table of the scores of all its 9,445 networks, under half of the largest FLOPs. The
+table is the scores.csv of `vkdnw-search rank nasbench201 --accuracies … --proxies vkdnw_single`, given with --scores;
+without it all networks are scored first, which takes half an hour. MobileNet networks are scored in earnest.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import multiprocessing
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from search_spaces.nasbench201 import NasBench201
+from tests.benchmarks.measuring import arguments, conclude, table
+from tests.benchmarks.sampling import ACCURACIES, every_cell, scores
+from vkdnw_search import search
+from vkdnw_search.contracts import Optimizer, Problem
+from vkdnw_search.evaluate import Evaluator
+from vkdnw_search.executors import processes
+from vkdnw_search.limits import Limits, Range
+from vkdnw_search.optimizers import AgingEvolution, Evolution, RandomSearch
+from vkdnw_search.proxies.vkdnw import VkdnwSingle
+from vkdnw_search.records import Evaluation, Score
+
+OPTIMIZERS: dict[str, Any] = {"evolution": Evolution, "aging": AgingEvolution, "random": RandomSearch}
+CELL_SEEDS, MOBILE_SEEDS = 20, 10
+MOBILE_EVALUATIONS = 400
+BUDGET = 500
+"""Candidates after which the accuracy of the best one is looked up."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One search in a table of scores."""
+
+    optimizer: str
+    seed: int
+    scores: Mapping[str, float]
+    limits: Limits
+
+    def run(self) -> tuple[int, str]:
+        """Candidates until the highest score within the limits is met, and the best after ``BUDGET`` of them."""
+        space = NasBench201()
+        evaluator = Evaluator(space, limits=self.limits, proxy=VkdnwSingle(), seed=self.seed)
+        problem = Problem(space, evaluator.key, evaluator.violation, self.seed)
+        optimizer: Optimizer = OPTIMIZERS[self.optimizer](problem)
+        goal = max(score for key, score in self.scores.items() if fits(space, evaluator, key))
+        number, best, best_then = 0, (-math.inf, ""), ""
+        while best[0] < goal or number < BUDGET:
+            evaluations = [self._looked_up(evaluator, genome, number + i) for i, genome in enumerate(optimizer.ask())]
+            for e in evaluations:
+                if e.score is not None and best[0] < goal:
+                    best = max(best, (e.score.value, e.key))
+                    reached = e.number + 1
+                best_then = best[1] if e.number < BUDGET else best_then
+            number += len(evaluations)
+            optimizer.tell(evaluations)
+        return reached, best_then
+
+    def _looked_up(self, evaluator: Evaluator, genome: tuple[int, ...], number: int) -> Evaluation:
+        task, violation = evaluator.task(genome), evaluator.violation(genome)
+        status, score = ("infeasible", None) if violation > 0 else ("scored", Score(self.scores[task.key]))
+        return Evaluation(number, 0, genome, task.key, task.cost, violation, status, score=score)  # type: ignore[arg-type]
+
+
+def fits(space: NasBench201, evaluator: Evaluator, key: str) -> bool:
+    """Whether the cell is within the limits."""
+    return evaluator.violation(space.encode(space.parse(key))) == 0
+
+
+def all_scores(file: Path | None) -> dict[str, float]:
+    """Key → VKDNW_single of every cell that has one."""
+    if file is not None:
+        with file.open() as rows:
+            return {r["architecture"]: float(r["vkdnw_single"]) for r in csv.DictReader(rows) if r["vkdnw_single"]}
+    space = NasBench201()
+    genomes = [space.encode(space.parse(key)) for key in every_cell(space)]
+    with processes() as executor:
+        found = scores(space, genomes, VkdnwSingle(), (0,), executor)
+    return {space.decode(g).key: s.value for g, (s,) in zip(genomes, found, strict=True) if s is not None}
+
+
+def cells(scored: Mapping[str, float]) -> dict[str, Any]:
+    """Search NAS-Bench-201 with each optimizer and seed."""
+    space = NasBench201()
+    every = Evaluator(space, limits=Limits(), proxy=VkdnwSingle(), seed=0)
+    flops = {key: every.task(space.encode(space.parse(key))).cost.flops for key in scored}
+    half = max(flops.values()) // 2
+    feasible = [key for key in scored if flops[key] <= half]
+    accuracies: dict[str, dict[str, float]] = {}
+    if ACCURACIES.is_file():
+        with ACCURACIES.open() as file:
+            accuracies = {r["arch"]: {c: float(r[c]) for c in ("cifar10", "cifar100")} for r in csv.DictReader(file)}
+    limits = Limits(flops=Range(maximum=half))
+    trials = [Trial(name, seed, scored, limits) for name in OPTIMIZERS for seed in range(CELL_SEEDS)]
+    with multiprocessing.get_context("spawn").Pool() as pool:
+        outcomes = pool.map(Trial.run, trials, chunksize=1)
+    figures: dict[str, Any] = {"networks": len(scored), "feasible": len(feasible), "flops_limit": half}
+    for name in OPTIMIZERS:
+        mine = [o for t, o in zip(trials, outcomes, strict=True) if t.optimizer == name]
+        found = {c: median(accuracies[key][c] for _, key in mine) for c in ("cifar10", "cifar100") if accuracies}
+        figures[name] = {"evaluations": median(number for number, _ in mine), **found}
+    best = max(feasible, key=lambda key: scored[key])
+    figures["highest score"] = {"evaluations": "", **accuracies.get(best, {})}
+    for c in ("cifar10", "cifar100"):
+        if accuracies:
+            figures.setdefault("best possible", {"evaluations": ""})[c] = max(accuracies[key][c] for key in feasible)
+    return figures
+
+
+def mobilenets() -> list[dict[str, Any]]:
+    """Winners of evolution and of random search at equal evaluations, for each seed, on fresh initializations."""
+    rows = []
+    for seed in range(MOBILE_SEEDS):
+        winners = {}
+        for name in ("evolution", "random"):
+            overrides = [f"seed={seed}", f"optimizer={{use: {name}, children: 32}}"]
+            result = search("mbv2_600M", [*overrides, f"stop.evaluations={MOBILE_EVALUATIONS}"])
+            assert result.judgement is not None
+            winners[name] = result.judgement.finalists[0]
+        lead = winners["evolution"].mean - winners["random"].mean
+        error = math.hypot(*(winner.standard_error for winner in winners.values()))
+        rows.append({"seed": seed, "lead": lead, "error": error, "beyond": lead > 2 * error})
+        print(f"seed {seed}: {lead:+.3f} ± {error:.3f}", file=sys.stderr, flush=True)
+    return rows
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = arguments(__doc__ or "")
+    parser.add_argument("--scores", type=Path, metavar="FILE", help="scores.csv with the column vkdnw_single")
+    options = parser.parse_args()
+    found = cells(all_scores(options.scores))
+    print(
+        f"NAS-Bench-201, at most {found['flops_limit']:,} FLOPs: {found['feasible']} of {found['networks']} networks."
+    )
+    print(f"Candidates until the highest score is met, median of {CELL_SEEDS} seeds; accuracy in % of the best after")
+    print(f"{BUDGET} candidates, median.\n")
+    shown = [*OPTIMIZERS, *(name for name in ("highest score", "best possible") if name in found)]
+    columns = ("evaluations", "cifar10", "cifar100")
+    print(table(["", *columns], [[name, *(str(found[name].get(c, "")) for c in columns)] for name in shown]))
+    mobile = mobilenets()
+    ahead = sum(row["beyond"] for row in mobile)
+    print(f"\nMobileNet space, 600M FLOPs, {MOBILE_EVALUATIONS} evaluations: evolution's winner exceeds that of random")
+    print(f"search by more than two standard errors in {ahead} of {len(mobile)} seeds; its lead over the seeds:\n")
+    print(table(["seed", "lead", "±"], [[row["seed"], row["lead"], row["error"]] for row in mobile]))
+    conclude({"nasbench201": found, "mobilenet": mobile}, options.json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""What a candidate may cost: a range for each quantity, and by how much a candidate is outside."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+
+from vkdnw_search.errors import BudgetError
+from vkdnw_search.records import Cost
+
+__all__ = ["Limits", "Range"]
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """What a quantity may be: ``minimum`` ≤ x ≤ ``maximum``; ``None`` is no bound.
+
+    Raises:
+        BudgetError: a bound is not positive, or the minimum is above the maximum.
+    """
+
+    minimum: float | None = None
+    maximum: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("minimum", "maximum"):
+            bound = getattr(self, name)
+            if bound is not None and not 0 < bound < math.inf:
+                raise BudgetError(f"{name}: must be a positive number, but is {bound!r}. Leave it out for no limit")
+        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
+            raise BudgetError(f"minimum: must not be above the maximum {self.maximum:g}, but is {self.minimum:g}")
+
+    def violation(self, value: float) -> float:
+        """The share by which ``value`` is outside: (x − maximum) / maximum, (minimum − x) / minimum, or 0."""
+        broken = self._broken(value)
+        return abs(value - broken[1]) / broken[1] if broken else 0.0
+
+    def reason(self, value: float) -> str:
+        """How ``value`` is outside, as in "812.3M is above the limit 600M (by 35 %)", or an empty string."""
+        broken = self._broken(value)
+        if broken is None:
+            return ""
+        side, bound = broken
+        percent = 100 * self.violation(value)
+        shown, limit = _short(value), _short(bound)
+        if shown == limit:  # rounded to the same: show all digits
+            shown, limit = f"{value:,.0f}", f"{bound:,.0f}"
+        return f"{shown} is {side} the limit {limit} (by {percent:{'.0f' if percent >= 10 else '.2g'}} %)"
+
+    def _broken(self, value: float) -> tuple[str, float] | None:
+        """On which side ``value`` is outside, and the bound there."""
+        if self.maximum is not None and value > self.maximum:
+            return "above", self.maximum
+        if self.minimum is not None and value < self.minimum:
+            return "below", self.minimum
+        return None
+
+
+def _short(value: float) -> str:
+    """Four digits at most and a unit: 812.3M, 600M, 1.25G, 14."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= size:
+            return f"{value / size:.4g}{unit}"
+    return f"{value:g}"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Which networks are feasible, by the fields of a cost; by default all."""
+
+    flops: Range = Range()
+    macs: Range = Range()
+    parameters: Range = Range()
+    layers: Range = Range()
+    memory: Range = Range()
+    latency: Range = Range()
+
+    def violation(self, cost: Cost) -> float:
+        """The sum over all limits of the share by which each is exceeded; 0 for a feasible network."""
+        return sum(self.violations(cost).values(), 0.0)
+
+    def violations(self, cost: Cost) -> dict[str, float]:
+        """Limit → the share by which it is exceeded, for those that are."""
+        found = {name: limit.violation(value) for name, limit, value in self._each(cost)}
+        return {name: share for name, share in found.items() if share > 0}
+
+    def reason(self, cost: Cost) -> str:
+        """Every limit that is violated, in words, separated by semicolons; empty for a feasible network."""
+        told = ((f"{name}{_UNIT.get(name, '')}", limit.reason(value)) for name, limit, value in self._each(cost))
+        return "; ".join(f"{name} {why}" for name, why in told if why)
+
+    def used(self, cost: Cost) -> dict[str, float]:
+        """Limit → the share of its maximum that ``cost`` takes, for those that have one."""
+        return {name: value / limit.maximum for name, limit, value in self._each(cost) if limit.maximum is not None}
+
+    def _each(self, cost: Cost) -> Iterator[tuple[str, Range, int]]:
+        """Those that bound anything."""
+        for field in fields(self):
+            limit = getattr(self, field.name)
+            if limit != Range():
+                yield field.name, limit, getattr(cost, field.name)
+
+
+_UNIT = {"memory": " in bytes", "latency": " in µs"}
