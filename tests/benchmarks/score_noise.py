@@ -41,12 +41,11 @@ CHANGES: dict[str, dict[str, Any]] = {
     "16 draws": {"draws": 16},
     "random positions": {"positions": "random"},
     "32 tensors": {"parameters": 32},
-    "48 tensors": {"parameters": 48},
+    "64 tensors": {"parameters": 64},
     "128 tensors, 2 directions": {"parameters": 128, "directions": 2},
-    "last 64 tensors": {"selection": "last"},
-    "64 tensors spread": {"selection": "spread"},
-    "16 images, 4 directions": {"images": 16, "directions": 4},
-    "64 images, 2 directions": {"directions": 2},
+    "last tensors": {"selection": "last"},
+    "tensors spread": {"selection": "spread"},
+    "16 images, 8 directions": {"images": 16, "directions": 8},
     "32×32": {"resolution": 32},
     "64×64": {"resolution": 64},
     "smoothing 0.05": {"smoothing": 0.05},
@@ -99,7 +98,7 @@ def main() -> None:
             }
             print(name, file=sys.stderr)
     print(f"{NETWORKS} networks each, {len(SEEDS)} initializations, one change at a time.")
-    print("MBV2: equal depth and ℵ, the settings of recipe mbv2_600M. NB201: the default of VkdnwSingle,")
+    print("MBV2: equal depth and ℵ, the settings of recipe mbv2_600M (64 tensors). NB201: the default of VkdnwSingle,")
     print(f"{CONVOLUTIONS} convolutions, and Spearman's ρ with CIFAR-100 accuracy.\n")
     columns = [f"{space}: {what}" for space in ("MBV2", "NB201") for what in ("reliability", "noise", "± said", "none")]
     print(table(["estimator", *columns, "NB201: ρ"], rows))
