@@ -5,7 +5,7 @@
 The run is one of evolution in the MobileNet space without limits: every candidate is a real network, counted as in a
 search, with a score of VKDNW_single's form that is made from its cost, so that the store is as large as a real one.
 It is made in bulk; then a fresh process continues it by one generation. Targets: under 60 s until the first new
-candidate, under 1 GB. Takes less than ten minutes on two cores.
+candidate, under 1 GB. Making the run takes some ten to twenty minutes on two cores, the rest three.
 """
 
 from __future__ import annotations
