@@ -26,6 +26,7 @@ from vkdnw_search.proxies.te_nas import LinearRegions, NtkCondition, TeNasTerms
 from vkdnw_search.proxies.vkdnw import VkdnwSingle
 from vkdnw_search.ranking import study as ranking
 from vkdnw_search.ranking.plan import identity, make_plan
+from vkdnw_search.ranking.score_store import ScoreStore
 from vkdnw_search.ranking.scoring_jobs import Job, score_network
 from vkdnw_search.ranking.study import sampled
 from vkdnw_search.ranking.tables import AccuracyTable
@@ -327,6 +328,11 @@ class Widths:
         if not text.startswith("w"):
             raise SpaceError(f"widths: must begin with w, but is {text!r}")
         return Width(int(text[1:]))
+
+
+def test_a_study_that_another_process_has_open_is_refused_in_words(tmp_path):
+    with ScoreStore(tmp_path / "study", space="toy"), pytest.raises(RunFolderError, match="is in use by another"):
+        ScoreStore(tmp_path / "study", space="toy")
 
 
 def test_a_strangers_space_is_ranked(tmp_path):

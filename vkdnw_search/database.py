@@ -56,6 +56,10 @@ def open_database(path: Path | None, form: Form, *, alone: bool = False) -> sqli
             _create(database, form)
     except sqlite3.DatabaseError as error:
         database.close()
+        if getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            raise RunFolderError(
+                f"{path}: is in use by another process. Wait for it, or choose another folder with --out"
+            ) from error
         raise RunFolderError(
             f"{path}: must be {form.what}, but cannot be read as one: {error}. Nothing was changed; choose another "
             "folder with --out"
