@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -77,3 +79,19 @@ def test_this_process_holds_memory_and_one_that_is_none_holds_nothing() -> None:
 def test_limits_that_nothing_could_keep_are_refused(options: str) -> None:
     with pytest.raises(ValueError, match=f"executor.{options.partition(':')[0]}: must be"):
         load_recipe("nb201", [f"executor={{use: processes, {options}}}"])
+
+
+def test_a_script_without_the_guard_ends_with_the_sentence_that_says_so(tmp_path: Path) -> None:
+    """Workers import the script anew: without the guard they would search themselves, and wait for ever."""
+    script = tmp_path / "unguarded.py"
+    script.write_text(
+        "from vkdnw_search import search\n"
+        "search({'space': {'use': 'nasbench201', 'cells': 1}, 'score': 'flops', 'stop': {'evaluations': 2},\n"
+        "        'executor': {'use': 'processes', 'workers': 1}})\n"
+    )
+    paths = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    run = subprocess.run(
+        [sys.executable, script], env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True, timeout=300
+    )
+    assert run.returncode == 1
+    assert run.stderr.splitlines()[-1].endswith("must call search() under `if __name__ == '__main__':`")

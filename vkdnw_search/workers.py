@@ -39,6 +39,9 @@ STARTS = 10
 WATCH = 0.02
 """Seconds between two looks at the memory of a worker. Memory is filled at some GB a second."""
 
+UNGUARDED = "A script that searches with processes must call search() under `if __name__ == '__main__':`"
+"""Since workers import it anew."""
+
 COORDINATORS = (signal.SIGINT, signal.SIGTERM)
 """Signals that the coordinator alone reacts to, even where the whole process group gets them."""
 
@@ -53,6 +56,8 @@ class Workers(Executor):
     """
 
     def __init__(self, count: int, *, seconds: float | None = None, memory: int | None = None) -> None:
+        if getattr(multiprocessing.current_process(), "_inheriting", False):  # a worker that imports the user's script
+            raise ExecutionError(f"a worker process must not start others. {UNGUARDED}")
         self.capacity = count + 1
         self._calls: SimpleQueue[tuple[Future[Any], Any] | None] = SimpleQueue()
         self._workers = [_Worker(seconds, memory) for _ in range(count)]
@@ -91,7 +96,8 @@ class Workers(Executor):
 def _attend(calls: SimpleQueue[tuple[Future[Any], Any] | None], worker: _Worker) -> None:
     """Give ``worker`` one call after the other: the life of a thread."""
     signal.pthread_sigmask(signal.SIG_BLOCK, COORDINATORS)  # inherited by the process, from its very first moment
-    worker.start()
+    with contextlib.suppress(Exception):  # it is started again for the first call, which then says what is wrong
+        worker.start()
     while (call := calls.get()) is not None:
         future, order = call
         if future.set_running_or_notify_cancel():
@@ -144,10 +150,11 @@ class _Worker:
         """Start a process, without waiting until it is ready."""
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, plugin_paths()), daemon=True)
+        process = context.Process(target=_serve, args=(theirs, plugin_paths()), daemon=True)
         self._is_ready = self._served = False
-        self._process.start()
-        theirs.close()
+        with theirs:
+            process.start()
+        self._process = process
 
     def ready(self) -> bool:
         """Wait until there is a process that can take a call. Returns whether it is fresh."""
@@ -164,8 +171,7 @@ class _Worker:
             except _Died as death:
                 if "exit code" in str(death):
                     raise ExecutionError(
-                        f"a worker process could not start, it ended {death}; its own message is on stderr. A script "
-                        "that searches with processes must call search() under `if __name__ == '__main__':`"
+                        f"a worker process could not start, it ended {death}; its own message is on stderr. {UNGUARDED}"
                     ) from None
         raise ExecutionError(f"{STARTS} worker processes in a row were killed before they had started")
 
