@@ -142,7 +142,7 @@ def entropy_agg(*, images: Images = 64, resolution: Resolution = None) -> LogRan
     the size of a network is in the FLOPs already, so here the entropy is a term of its own, and ℵ is none.
     Expressivity is left out: it favours large networks as FLOPs do, and orders the best ones badly. Chosen among sums
     of seven terms with weights 0, 1/2 and 1 by the accuracies of 1,000 networks of NAS-Bench-201 on CIFAR-10 and
-    CIFAR-100; the README has what came of it on others.
+    CIFAR-100. It is better than VKDNW_agg on others of them, and worse in NAS-Bench-Macro: see the README.
     """
     agg = vkdnw_agg(images=images, resolution=resolution)
     terms = ("entropy", "jacov", "flops", "trainability")
