@@ -113,10 +113,10 @@ def kill(pid: int) -> bool:
     return True
 
 
-def rows(out: Path) -> list[tuple[object, ...]]:
-    """All that is stored of the candidates, but for times."""
+def rows(out: Path, *columns: str) -> list[tuple[object, ...]]:
+    """What is stored of the candidates, by default all but times."""
     with contextlib.closing(sqlite3.connect(out / "run.sqlite")) as database:
-        return list(database.execute("SELECT * FROM evaluation ORDER BY number"))
+        return list(database.execute(f"SELECT {', '.join(columns) or '*'} FROM evaluation ORDER BY number"))
 
 
 def assert_equal(disturbed: Path, undisturbed: Path, files: Sequence[str] = FILES) -> None:

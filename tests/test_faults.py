@@ -124,9 +124,10 @@ def test_candidates_that_hang_exhaust_memory_kill_or_are_no_number_are_recorded_
         out, *SMALL, *PLUGIN, "score=faulty", "finalists=0", "optimizer=random", "stop.evaluations=60",
         "executor={use: processes, workers: 2, seconds: 5, memory: 1200M}",
     )  # fmt: skip
-    met = [fault_of(seed_from(0, str(row[3]))) for row in rows(out)]
-    assert [row[12] for row in rows(out)] == [REASONS[fault] for fault in met]
-    assert [row[11] for row in rows(out)] == ["failed" if fault else "scored" for fault in met]
+    found = rows(out, "key", "status", "reason")
+    met = [fault_of(seed_from(0, str(key))) for key, _, _ in found]
+    assert [reason for _, _, reason in found] == [REASONS[fault] for fault in met]
+    assert [status for _, status, _ in found] == ["failed" if fault else "scored" for fault in met]
     assert set(met) == {"", *FAULTS.values()}, f"of {EVERY} remainders some were not met: raise the evaluations"
     injected("a candidate that hangs, under a limit of time", met.count("hangs"), RECORDED)
     injected("a candidate that exhausts memory, under a limit", met.count("exhausts"), RECORDED)
@@ -140,11 +141,15 @@ def test_a_network_without_any_operation_is_recorded_by_the_real_score_and_the_r
 ) -> None:
     out = tmp_path / "run"
     finish(out, "nb201", *PLUGIN, "optimizer=nothing_first", "finalists=0", "stop.evaluations=12", executor)
-    first, *others = rows(out)
-    assert first[3] == "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|" and first[11] == "failed"
-    assert first[12] == "the deciles of the Fisher spectrum are all zero, or not finite"
-    assert {row[11] for row in others} <= {"scored", "bounded"} and len(others) == 11
-    assert [row[11] for row in others].count("scored") >= 5
+    first, *others = rows(out, "key", "status", "reason")
+    assert first == (
+        "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|",
+        "failed",
+        "the deciles of the Fisher spectrum are all zero, or not finite",
+    )
+    statuses = [status for _, status, _ in others]
+    assert set(statuses) <= {"scored", "bounded"} and len(others) == 11
+    assert statuses.count("scored") >= 5
     assert (out / "best/model.py").exists()
     injected("a degenerate network, all of its edges `none`", 1, RECORDED)
 
