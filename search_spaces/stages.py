@@ -109,7 +109,7 @@ expansion, channels; types cn, ds, ir, er",
             SpaceError: no choice of the stages gives it.
         """
         ends = (architecture.stem, architecture.stem_stride, architecture.last)
-        found = next(_choices(architecture.units, self._stages), None)
+        found = next(_choices(architecture.blocks, self._stages), None)
         if found is None or ends != (self.stem, self.stem_stride, self.last):
             told = "-".join([f"c{self.stem}_s{self.stem_stride}", *self.stages, f"c{self.last}"])
             raise SpaceError(f"{self.name}: must be a choice of {told}, but is {architecture.key}")
@@ -127,14 +127,14 @@ expansion, channels; types cn, ds, ir, er",
 
     def layers(self, architecture: Network) -> int:
         """Blocks, stem and last convolution being 1 each."""
-        return 2 + len(architecture.units)
+        return 2 + len(architecture.blocks)
 
     def build(self, architecture: Network) -> nn.Module:
         """The network: (N, 3, H, W) → logits (N, num_classes)."""
         return network.MobileNetwork(
             stem=architecture.stem,
             stem_stride=architecture.stem_stride,
-            blocks=tuple(astuple(unit) for unit in architecture.units),
+            blocks=tuple(astuple(unit) for unit in architecture.blocks),
             last=architecture.last,
             act=self.activation,
             num_classes=self.num_classes,
@@ -145,7 +145,7 @@ expansion, channels; types cn, ds, ir, er",
         resolution, width, stride = self.resolution, architecture.stem, architecture.stem_stride
         parts = [_conv(3, width, 3, stride, resolution)]
         resolution = _divided(resolution, stride)
-        for unit in architecture.units:
+        for unit in architecture.blocks:
             parts += _unit(unit, width, resolution, self.activation)
             width, resolution = unit.out, _divided(resolution, unit.stride)
         parts.append(_conv(width, architecture.last, 1, 1, resolution))
@@ -157,7 +157,7 @@ expansion, channels; types cn, ds, ir, er",
         resolution, width = self.resolution, self.stem
         blocks = [_conv_block(3, width, 3, self.stem_stride, self.activation, resolution)]
         resolution = _divided(resolution, self.stem_stride)
-        for unit in architecture.units:
+        for unit in architecture.blocks:
             blocks.append(_unit_block(unit, width, self.activation, resolution))
             width, resolution = unit.out, _divided(resolution, unit.stride)
         blocks.append(_conv_block(width, architecture.last, 1, 1, self.activation, resolution))
@@ -171,7 +171,7 @@ expansion, channels; types cn, ds, ir, er",
             stem_stride=architecture.stem_stride,
             rows="".join(
                 f'    ("{u.type}", {u.kernel}, {u.stride}, {u.expansion}, {u.out}, {u.se}),\n'
-                for u in architecture.units
+                for u in architecture.blocks
             ),
             last=architecture.last,
             act=self.activation,

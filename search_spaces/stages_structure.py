@@ -58,14 +58,14 @@ class Network:
 
     stem: int
     stem_stride: int
-    units: tuple[Unit, ...]
+    blocks: tuple[Unit, ...]
     last: int
 
     @property
     def key(self) -> str:
         """Its text, with blocks that can be one stage written as one."""
         stages: list[tuple[Unit, int]] = []
-        for unit in self.units:
+        for unit in self.blocks:
             if stages and unit == replace(stages[-1][0], stride=1):
                 stages[-1] = (stages[-1][0], stages[-1][1] + 1)
             else:

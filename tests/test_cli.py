@@ -48,6 +48,7 @@ def test_the_written_recipe_gives_the_same_run_again(tmp_path: Path) -> None:
         (["nb201", "limits.flops=600MB"], 2, "must be a positive number such as 600M or 6e8, but is '600MB'"),
         (["nosuch.yaml"], 2, "there is no such file"),
         (["nb202"], 2, "Did you mean 'nb201'?"),
+        ([], 2, "usage: vkdnw-search"),
         (["serch"], 2, "must be a recipe file, a shipped recipe"),
         (["nb201", "--plugin", "gone.py"], 2, "gone.py: there is no such file"),
         ([*INSTANT, "limits.flops=1K", "stop.evaluations=10"], 3, ""),

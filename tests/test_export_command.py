@@ -41,13 +41,21 @@ def test_a_network_that_was_not_the_winner_can_be_exported_for_other_classes(run
     values = sorted({e.cost.flops for e in run.evaluations()})
     limit = values[len(values) // 2]
     words = [str(run.folder), "--flops", str(limit), "--num-classes", "7", "--to", str(tmp_path / "model.py")]
-    assert run_export(words) == str(tmp_path / "model.py")
+    assert run_export(words).splitlines() == [str(tmp_path / "model.py"), str(tmp_path / "architecture.json")]
     best = max(
         (e for e in run.evaluations() if e.cost.flops <= limit and e.score), key=lambda e: (e.score.value, -e.number)
     )
     assert best.key in (tmp_path / "model.py").read_text()
     assert load(tmp_path / "model.py").Network()(torch.zeros(2, 3, 16, 16)).shape == (2, 7)
     assert (tmp_path / "train.py").exists()
+
+
+@pytest.mark.parametrize("there", ["second.py", "second.json"])
+def test_a_file_that_is_there_is_not_written_over(run: Result, tmp_path: Path, there: str) -> None:
+    (tmp_path / there).write_text("mine")
+    with pytest.raises(RunFolderError, match=rf"{there}: is there already, and was left as it is"):
+        run_export([str(run.folder), "--rank", "2", "--to", str(tmp_path / "second.py")])
+    assert [file.name for file in tmp_path.iterdir()] == [there] and (tmp_path / there).read_text() == "mine"
 
 
 def test_the_structure_is_the_text_that_the_space_reads_back(run: Result, tmp_path: Path) -> None:
@@ -164,7 +172,8 @@ def test_an_architecture_given_as_text_is_exported(
 ) -> None:
     leave_out_the_end(monkeypatch)
     path = tmp_path / "mine.py"
-    assert run_export([space, "--text", text, "--num-classes", "7", "--to", str(path)]) == str(path)
+    written = run_export([space, "--text", text, "--num-classes", "7", "--to", str(path)]).splitlines()
+    assert written == [str(path), str(tmp_path / "mine.json")]
     assert load(path).Network().eval()(torch.randn(1, 3, 64, 64)).shape == (1, 7)
     assert "score" not in path.read_text().partition('"""')[0]
     assert run_export([space, "--text", text, "--format", "structure", "--to", str(tmp_path / "s.txt")])

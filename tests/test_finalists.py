@@ -98,7 +98,7 @@ def test_the_judgement_is_in_the_folder_and_the_same_each_time(tmp_path: Path) -
     for name in ("a", "b"):
         search(RECIPE, ["finalists=3"], proxy=Quick(), out=tmp_path / name)
     a, b = ((tmp_path / name / "finalists.csv").read_bytes() for name in ("a", "b"))
-    assert a == b and a.count(b"\n") == 1 + 3 + 4
+    assert a == b and a.count(b"\n") == 1 + 3 + 5
 
 
 def test_no_finalists_means_the_highest_score_wins() -> None:

@@ -110,5 +110,11 @@ def test_a_search_keeps_its_latencies_and_a_continued_one_measures_none_again(tm
 def test_times_are_written_with_their_unit():
     assert load_recipe("nb201", ["limits.latency=20ms"]).limits.latency.max == 20_000
     assert load_recipe("nb201", ["limits.latency={min: 800us, max: 1.5s}"]).limits.latency.min == 800
-    with pytest.raises(RecipeError, match=r"limits\.latency: must be a time such as 20ms.*but is '20 msec'"):
+    with pytest.raises(
+        RecipeError, match=r"limits\.latency: must be a time with its unit, such as 20ms, but is '20 msec'"
+    ):
         load_recipe("nb201", ["limits.latency='20 msec'"])
+    with pytest.raises(RecipeError, match=r"limits\.latency: must be a time with its unit, such as 20ms, but is 20"):
+        load_recipe("nb201", ["limits.latency=20"])
+    limited = load_recipe("nb201", ["limits.latency=20ms"])
+    assert load_recipe(limited) == limited and "20000us" in limited.to_yaml()

@@ -59,10 +59,10 @@ def test_columns_and_options_are_chosen(accuracies, capsys):
         (["--proxies", "jacov", "jacov.image=9"], 2, "jacov.image: is not a known key"),
         (["--proxies", "jacov", "jacov.images=0"], 2, "jacov.images: must be"),
         (["--proxies", "jacov", "images=9"], 2, "must have the form NAME.OPTION=VALUE"),
-        (["--proxies", "flops", "--column", "cifar1"], 1, "Did you mean 'cifar10'?"),
-        (["--proxies", "flops", "--sample", "16"], 1, "must be from 2 to the 15 networks"),
-        (["--proxies", "flops", "--models", "14"], 1, "must be from 1 to 13"),
-        (["--proxies", "flops", "--accuracies", "nowhere.csv"], 1, "nowhere.csv: must be an accuracy table"),
+        (["--proxies", "flops", "--column", "cifar1"], 2, "Did you mean 'cifar10'?"),
+        (["--proxies", "flops", "--sample", "16"], 2, "must be from 2 to the 15 networks"),
+        (["--proxies", "flops", "--models", "14"], 2, "must be from 1 to 13"),
+        (["--proxies", "flops", "--accuracies", "nowhere.csv"], 2, "nowhere.csv: must be an accuracy table"),
     ],
 )
 def test_a_mistake_is_a_sentence_and_nothing_is_written(accuracies, capsys, words, code, message):

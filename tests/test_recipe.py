@@ -14,7 +14,7 @@ from tests.toy_recipes import STEADY, TEXT, TOYS, message, sound, toys_joined
 from vkdnw_search import quantities, safe_yaml, wording
 from vkdnw_search.errors import RecipeError
 from vkdnw_search.quantities import LARGEST, compact, whole
-from vkdnw_search.recipe import DEFAULT_PLUGINS, load_recipe, parse_recipe, shipped_recipes
+from vkdnw_search.recipe import DEFAULT_PLUGINS, Recipe, load_recipe, parse_recipe, shipped_recipes
 from vkdnw_search.safe_yaml import read_yaml, write_yaml
 
 
@@ -289,3 +289,12 @@ def test_a_file_wins_over_a_shipped_name_and_a_folder_does_not(tmp_path, monkeyp
 def test_a_recipe_that_names_its_space_alone_uses_the_defaults():
     recipe = load_recipe({"space": "nasbench201"})
     assert {section: getattr(recipe, section).use for section in DEFAULT_PLUGINS} == DEFAULT_PLUGINS
+
+
+def test_a_space_that_lacks_what_it_must_have_is_refused_by_name(monkeypatch):
+    class Half:
+        name, genes = "half", ()
+
+    monkeypatch.setattr(Recipe, "_build", lambda self, section: Half())
+    with pytest.raises(RecipeError, match=r"must have input_shape, num_classes, decode, build, source: see"):
+        load_recipe("nb201").build_space()

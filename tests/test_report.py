@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from search_spaces.autoformer import AutoFormer
+from search_spaces.stages import Stages
 from tests.quick import leave_out_the_end
+from vkdnw_search import diagram, search
 from vkdnw_search import report_facts as facts
-from vkdnw_search import search
 from vkdnw_search.budget import CostCounter
 from vkdnw_search.errors import RunFolderError
 from vkdnw_search.fitness import front
@@ -84,6 +86,14 @@ def test_the_page_shows_the_winner_and_the_limit_that_binds(folder: Path) -> Non
     assert bound.broken == sum(e.cost.flops > 300_000 for e in visited.evaluations) > 0
     assert bound.room == pytest.approx(1 - best.cost.flops / 300_000)
     assert "flops binds" in text
+
+
+def test_blocks_of_any_kind_are_drawn_or_left_to_the_text() -> None:
+    stages = Stages()
+    bars = diagram.chain(stages.decode(tuple(0 for _ in stages.genes)))
+    assert [bar.label for bar in bars][:2] == ["16 channels", "24 channels"] and bars[-1].share == 100
+    transformers = AutoFormer()
+    assert diagram.chain(transformers.decode(tuple(0 for _ in transformers.genes))) == []
 
 
 def test_no_text_of_a_run_becomes_markup(tmp_path: Path) -> None:

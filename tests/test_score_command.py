@@ -6,6 +6,7 @@ import pytest
 
 from search_spaces.nasbench201 import NasBench201
 from vkdnw_search import score
+from vkdnw_search.budget import CostCounter
 from vkdnw_search.cli import main
 from vkdnw_search.proxies.vkdnw import VkdnwSingle
 
@@ -61,6 +62,16 @@ def test_an_exported_network_is_scored_at_the_resolution_it_was_searched_at(
     (tmp_path / "architecture.json").write_text('{"input_shape": [3, 4, 4]}')
     assert main(["score", f"{tmp_path / 'model.py'}:small", "--proxy", "flops"]) == 0
     assert told(capsys.readouterr().out)["FLOPs"] == "408 at 3×4×4"
+
+
+def test_flops_of_a_network_with_operators_that_nobody_declared_free_are_told_with_their_names(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space = NasBench201(cells=1)
+    (tmp_path / "model.py").write_text(space.source(space.parse(CELL)))
+    assert main(["score", str(tmp_path / "model.py"), "--input-shape", "3,32,32", *SMALL]) == 0
+    flops = CostCounter(space).cost(space.parse(CELL)).flops
+    assert told(capsys.readouterr().out)["FLOPs"].startswith(f"{flops:,} at 3×32×32, without aten::add")
 
 
 @pytest.mark.parametrize(

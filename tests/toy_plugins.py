@@ -28,6 +28,8 @@ class ToySpace:
     title: str = ""
     most: Annotated[int | Literal["all"], Interval(ge=1, le=9), "how many"] = "all"
 
+    name = genes = input_shape = num_classes = decode = build = source = None
+
     def __post_init__(self) -> None:
         if self.resolution == 512:
             raise SpaceError("resolution: 512 does not go with these kernels")

@@ -20,7 +20,7 @@ from torch import nn
 
 from vkdnw_search.activation_memory import PeakMemory
 from vkdnw_search.contracts import A, HasFreeOperators, HasLayers, HasParts, SearchSpace
-from vkdnw_search.errors import BudgetError
+from vkdnw_search.errors import BudgetError, UnknownOperators
 from vkdnw_search.latency import LatencyTable
 from vkdnw_search.limits import Limits, Range
 from vkdnw_search.multilinear import CORNERS, Counts, Multilinear
@@ -71,9 +71,10 @@ def _count(model: nn.Module, input_shape: tuple[int, ...], free_operators: froze
     by_operator = analysis.by_operator()
     unknown = sorted(set(analysis.unsupported_ops()) - free_operators)
     if unknown:
-        raise BudgetError(
+        raise UnknownOperators(
             f"{type(model).__name__}: every operator must be known to fvcore or free, but {', '.join(unknown)} "
-            "is neither. If it costs nothing worth counting, name it in the search space's `free_operators`"
+            "is neither. If it costs nothing worth counting, name it in the search space's `free_operators`",
+            unknown,
         )
     owned = [[p for p in module.parameters(recurse=False) if p.requires_grad] for module in model.modules()]
     tensors = {id(p): p for own in owned for p in own}  # a shared tensor counts once

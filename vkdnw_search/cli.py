@@ -16,7 +16,15 @@ from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
 
-from vkdnw_search.errors import PluginError, RecipeError, RunFolderError, SpaceError, VkdnwSearchError, nearest
+from vkdnw_search.errors import (
+    PluginError,
+    RankingError,
+    RecipeError,
+    RunFolderError,
+    SpaceError,
+    VkdnwSearchError,
+    nearest,
+)
 from vkdnw_search.plugins import KINDS, available, load_plugin
 from vkdnw_search.recipe import load_recipe, shipped_recipes
 
@@ -31,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         verb = VERBS[words.pop(0)]
     try:
         return verb(words)
-    except (RecipeError, PluginError, RunFolderError, SpaceError) as error:
+    except (RecipeError, PluginError, RunFolderError, SpaceError, RankingError) as error:
         sys.stderr.write(f"{error}\n")
         return USAGE
     except VkdnwSearchError as error:
@@ -73,6 +81,9 @@ def _add_plugin(parser: argparse.ArgumentParser) -> None:
 
 
 def _search(words: list[str]) -> int:
+    if not words:
+        _parser().print_help(sys.stderr)
+        return USAGE
     options = _parser().parse_intermixed_args(words)  # key=value may stand anywhere
     _must_be_a_recipe(options.recipe)
     for source in options.plugin:

@@ -73,6 +73,10 @@ class SearchSpace(Protocol[A]):
         ...
 
 
+SPACE_MEMBERS = ("name", "genes", "input_shape", "num_classes", "decode", "build", "source")
+"""What every search space must have."""
+
+
 @runtime_checkable
 class HasParts(Protocol):
     """A space whose networks are a sum of parts, which makes counting them cheap."""

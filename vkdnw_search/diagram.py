@@ -67,9 +67,9 @@ def cell(architecture: object) -> tuple[list[tuple[int, int]], list[Arc]]:
 
 def chain(architecture: object) -> list[Bar]:
     """Blocks from input to output, as bars as long as their channels are many."""
-    if not isinstance(architecture, HasBlocks):
-        return []
-    blocks = list(architecture.blocks)
+    blocks = list(architecture.blocks) if isinstance(architecture, HasBlocks) else []
+    if not blocks or not all(hasattr(block, "out") and hasattr(block, "stride") for block in blocks):
+        return []  # blocks of another kind, which only the text shows
     widest, stage, bars = max(block.out for block in blocks), 0, []
     for block in blocks:
         stage += block.stride > 1

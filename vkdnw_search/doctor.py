@@ -192,7 +192,7 @@ def page(diagnosis: Diagnosis, *, evaluations: int) -> str:
 
 def _lines(d: Diagnosis, evaluations: int) -> Iterator[tuple[str, str]]:
     yield "space", f"{d.genomes:,.6g} genomes; {d.distinct:.0%} of {SAMPLES} random ones are different networks"
-    yield "limits", f"{d.feasible:.0%} of them are within the limits"
+    yield "limits", f"{d.feasible:.0%} of them are within the limits; a search repairs others"
     for name, share in d.binding.items():
         yield "", f"{share:.0%} violate limits.{name}"
     if not math.isnan(d.repaired):
@@ -209,7 +209,12 @@ def _lines(d: Diagnosis, evaluations: int) -> Iterator[tuple[str, str]]:
         yield "reliability", f"{', '.join(told)} (1: all of the variance is the architecture's, 0: noise)"
         if d.reliability["score"] < RELIABLE:
             yield "", f"below {RELIABLE}: rankings are largely noise; raise score.draws, images or initializations"
-    yield "mutation", f"never draws {', '.join(d.unreached[:5])}" if d.unreached else "draws every choice"
+    yield (
+        "mutation",
+        f"never draws {', '.join(d.unreached[:5])}: only first candidates have it"
+        if d.unreached
+        else "draws every choice",
+    )
     if d.rarest is not None and not d.unreached:
         yield "", f"least often {d.rarest[0]}: {d.rarest[1]:.2f} times as often as if all were drawn alike"
 

@@ -30,6 +30,14 @@ class BudgetError(VkdnwSearchError, ValueError):
     """A network cannot be counted, for instance because an operator is unknown to the counter."""
 
 
+class UnknownOperators(BudgetError):
+    """Operators that are neither known to the counter nor declared free; ``operators`` has their names."""
+
+    def __init__(self, message: str, operators: Iterable[str]) -> None:
+        self.operators = tuple(operators)
+        super().__init__(message)
+
+
 class ScoreError(VkdnwSearchError, ValueError):
     """Settings of a score that cannot give a meaningful value for this network."""
 

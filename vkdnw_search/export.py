@@ -29,7 +29,7 @@ CHECK_SEED = 0
 
 
 def export(found: Found, path: str | Path, *, recipe: Recipe | None = None) -> Path:
-    """Write ``found`` as a Python module, with ``architecture.json`` beside it, and ``train.py`` if it is ``model.py``.
+    """Write ``found`` as a Python module, its description beside it, and ``train.py`` if it is ``model.py``.
 
     The module imports torch alone and defines ``Network(num_classes=…)``. Before it is kept it is imported in another
     interpreter and must equal the searched network: parameter names and shapes, outputs on the same weights, FLOPs.
@@ -48,6 +48,11 @@ def export(found: Found, path: str | Path, *, recipe: Recipe | None = None) -> P
     return export_all([(found, Path(path))], recipe=recipe)[0]
 
 
+def description_of(module: Path) -> Path:
+    """The file that describes an exported module: architecture.json beside model.py, other.json beside other.py."""
+    return module.with_name("architecture.json") if module.name == "model.py" else module.with_suffix(".json")
+
+
 def export_all(networks: Sequence[tuple[Found, Path]], *, recipe: Recipe | None = None) -> list[Path]:
     """:func:`export` for several networks, (network, path), which one other interpreter checks."""
     sources = [f"{_header(found, recipe)}\n{found.space.source(found.architecture)}" for found, _ in networks]
@@ -55,7 +60,7 @@ def export_all(networks: Sequence[tuple[Found, Path]], *, recipe: Recipe | None 
         must_import_torch_alone(source, found)
     _must_equal([(source, found) for source, (found, _) in zip(sources, networks, strict=True)])
     for source, (found, path) in zip(sources, networks, strict=True):
-        files = [(path, source), (path.with_name("architecture.json"), _description(found, recipe))]
+        files = [(path, source), (description_of(path), _description(found, recipe))]
         if path.name == "model.py":  # the module that train.py imports
             files.append((path.with_name("train.py"), TRAINER.read_text(encoding="utf-8")))
         for target, text in files:

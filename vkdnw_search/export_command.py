@@ -12,7 +12,7 @@ from typing import Any
 from vkdnw_search.budget import CostCounter
 from vkdnw_search.contracts import Architecture, HasEncoding, HasText, SearchSpace
 from vkdnw_search.errors import ExportError, RecipeError, RunFolderError, SpaceError
-from vkdnw_search.export import export
+from vkdnw_search.export import description_of, export
 from vkdnw_search.formats import network, write_onnx, write_safetensors, write_torch_export
 from vkdnw_search.quantities import whole
 from vkdnw_search.records import Evaluation
@@ -40,9 +40,12 @@ def run_export(words: Sequence[str]) -> str:
         place = options.folder / "exports" / f"{found.evaluation.number}"
     found = _with_classes(found, options.num_classes)
     path: Path = options.to or place / SUFFIXES[options.format]
+    if options.to is not None:
+        _must_be_new([path, *([description_of(path)] if options.format == "python" else [])])
     written = [path]
     if options.format == "python":
         export(found, path, recipe=recipe)
+        written.append(description_of(path))
     elif options.format == "structure":
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(found.key + "\n", encoding="utf-8")
@@ -78,6 +81,15 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     if options.format in ("python", "structure") and (options.in_channels or options.network) and not options.weights:
         parser.error("--in-channels and --network: Network of model.py takes them as arguments; give them there")
     return options
+
+
+def _must_be_new(files: Sequence[Path]) -> None:
+    """Nothing that a user names is written over."""
+    for file in files:
+        if file.exists():
+            raise RunFolderError(
+                f"{file}: is there already, and was left as it is. Remove it, or name another with --to"
+            )
 
 
 def _written(name: str, text: str) -> Found:

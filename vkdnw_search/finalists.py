@@ -45,6 +45,7 @@ BASELINES: dict[str, Callable[[Evaluation], float]] = {
     "most FLOPs": lambda e: e.cost.flops,
     "most parameters": lambda e: e.cost.parameters,
     "deepest": lambda e: e.cost.layers,
+    "most tensors": lambda e: e.cost.tensors,
     "first random": lambda e: -e.number,
 }
 """What one could have chosen among the visited networks within the limits without a score; of equals the first."""

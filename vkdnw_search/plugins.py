@@ -72,8 +72,8 @@ def find(kind: Kind, name: str) -> Factory:
     point = _installed(kind).get(name)
     if point is None:
         listed = ", ".join(names(kind)) or "there is none"
-        message = f"must be an installed {_WORDS[kind]} ({listed}), but is {name!r}.{_hint(name, names(kind))}"
-        raise PluginError(message.removesuffix("."))
+        hint = _hint(name, names(kind)) or " One of your own joins by --plugin FILE.py"
+        raise PluginError(f"must be an installed {_WORDS[kind]} ({listed}), but is {name!r}.{hint}")
     return _imported(kind, point)
 
 

@@ -34,14 +34,14 @@ def whole(value: object) -> object:
 
 
 def microseconds(value: object) -> object:
-    """A time with its unit as a whole number of microseconds; anything else as :func:`whole` has it.
+    """A time with its unit as a whole number of microseconds; anything else, also a plain number, as text.
 
     >>> microseconds("20ms"), microseconds("1.5s"), microseconds("800us"), microseconds(20_000), microseconds("20")
-    (20000, 1500000, 800, 20000, '20')
+    (20000, 1500000, 800, '20000', '20')
     """
     match = _TIME.fullmatch(value) if isinstance(value, str) else None
     if match is None:
-        return whole(value)
+        return str(value)
     number = Decimal(match[1]) * {"us": 1, "ms": 1000, "s": 10**6}[match[2]]
     return int(number) if number == int(number) else value
 

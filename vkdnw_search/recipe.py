@@ -98,8 +98,15 @@ class Recipe(Checked):
         return bands
 
     def build_space(self) -> SearchSpace[Architecture]:
-        """The search space. Raises RecipeError if its options do not go together."""
+        """The search space. Raises RecipeError if its options do not go together, or if it lacks a member."""
+        from vkdnw_search.contracts import SPACE_MEMBERS  # torch, which is imported only when there is work
+
         space: SearchSpace[Architecture] = self._build("space")
+        if self.space and (missing := [member for member in SPACE_MEMBERS if not hasattr(space, member)]):
+            raise RecipeError(
+                f"space ({self.space.use}): must have {', '.join(missing)}: see vkdnw_search.contracts.SearchSpace. "
+                "vkdnw_search.testing.check_search_space finds what else may be wrong"
+            )
         return space
 
     def build_proxy(self) -> Proxy:

@@ -16,7 +16,8 @@ from torch import nn
 
 from vkdnw_search.budget import count, free_operators
 from vkdnw_search.contracts import HasText, SearchSpace
-from vkdnw_search.errors import BudgetError, PluginError, RecipeError, ScoreError
+from vkdnw_search.errors import BudgetError, PluginError, RecipeError, ScoreError, UnknownOperators
+from vkdnw_search.export import description_of
 from vkdnw_search.plugins import file_module, load_plugin, named_module, names
 from vkdnw_search.records import Score
 from vkdnw_search.scoring import score
@@ -104,8 +105,8 @@ def _target(options: argparse.Namespace, settings: dict[str, Any]) -> _Target:
 
 
 def _searched_at(file: Path) -> tuple[int, ...]:
-    """The input shape of an exported network, from the architecture.json beside it; that of ImageNet otherwise."""
-    beside = file.with_name("architecture.json")
+    """The input shape of an exported network, from the description beside it; that of ImageNet otherwise."""
+    beside = description_of(file)
     if file.suffix == ".py" and beside.is_file():
         shape = json.loads(beside.read_text(encoding="utf-8")).get("input_shape")
         if shape:
@@ -146,9 +147,14 @@ def _lines(target: _Target, proxy: str, scores: Sequence[Score]) -> list[tuple[s
     told = f" over {len(values)} initializations" if len(values) > 1 else ""
     rows = [("network", target.name), (proxy, f"{fmean(values):.4f} ± {error:.2g}{told}")]
     rows += [(name, f"{fmean(s.terms[name] for s in scores):.6g}") for name in first.terms]
+    free, told = target.free_operators, ""
     try:
-        cost = count(target.model, target.input_shape, free_operators=sorted(target.free_operators))
+        try:
+            cost = count(target.model, target.input_shape, free_operators=free)
+        except UnknownOperators as fault:
+            told = f", without {', '.join(fault.operators)}, which fvcore does not count"
+            cost = count(target.model, target.input_shape, free_operators=free.union(fault.operators))
     except BudgetError as fault:
         return [*rows, ("FLOPs", f"not counted: {fault}")]
-    sized = f"{cost.flops:,} at {'×'.join(map(str, target.input_shape))}"
+    sized = f"{cost.flops:,} at {'×'.join(map(str, target.input_shape))}{told}"
     return [*rows, ("FLOPs", sized), ("parameters", f"{cost.parameters:,}")]

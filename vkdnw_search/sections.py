@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Self
 
 from annotated_types import Interval
-from pydantic import AfterValidator, BeforeValidator, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, PlainSerializer, ValidationInfo, field_validator, model_validator
 
 from vkdnw_search.errors import PluginError
 from vkdnw_search.options import Checked, Text, Whole, worded
@@ -32,7 +32,9 @@ def _fit_for_a_folder(name: str) -> str:
 
 FolderName = Annotated[Text, AfterValidator(_fit_for_a_folder)]
 Count = Annotated[Whole, Interval(ge=1, le=10**15)]
-Microseconds = Annotated[int, BeforeValidator(microseconds), Interval(ge=1, le=10**12)]
+Microseconds = Annotated[
+    int, BeforeValidator(microseconds), Interval(ge=1, le=10**12), PlainSerializer(lambda value: f"{value}us")
+]
 Steps = Annotated[Whole, Interval(ge=1, le=10**8)]
 MOST_BANDS = 16
 

@@ -80,7 +80,7 @@ def describe(annotation: Any) -> str:
     base, notes = split(annotation)
     bounds = _bounds(notes)
     if any(getattr(note, "func", None) is microseconds for note in notes):
-        return "a time such as 20ms, or a whole number of microseconds"
+        return "a time with its unit, such as 20ms"
     if base is int and bounds.get(at.Ge) == 1 and bounds.get(at.Le, MANY) >= MANY:
         return "a positive whole number" if bounds.get(at.Le, LARGEST) >= LARGEST else _EXAMPLE
     words = _noun(base)

@@ -245,8 +245,10 @@ def datasets(options: argparse.Namespace) -> tuple[Images, Images, int]:
 
 def digits(size: int) -> tuple[Images, Images]:
     """Four fifths of scikit-learn's digits to train, the rest to test: (3, size, size), about standardised."""
-    from sklearn.datasets import load_digits
-
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError:
+        sys.exit("--data digits: needs scikit-learn, which has them: pip install scikit-learn")
     images, labels = load_digits(return_X_y=True)
     x = (torch.tensor(images, dtype=torch.float32).view(-1, 1, 8, 8) / 16 - 0.3) / 0.4
     x = nn.functional.interpolate(x, size=size, mode="bilinear").expand(-1, 3, -1, -1)

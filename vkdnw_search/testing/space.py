@@ -11,7 +11,7 @@ import numpy as np
 
 from vkdnw_search.activation_memory import PeakMemory
 from vkdnw_search.budget import CostCounter
-from vkdnw_search.contracts import HasChain, HasEncoding, HasMutation, HasParts, HasText
+from vkdnw_search.contracts import SPACE_MEMBERS, HasChain, HasEncoding, HasMutation, HasParts, HasText
 from vkdnw_search.operators import random_genome
 from vkdnw_search.records import Gene, Genome
 from vkdnw_search.testing.findings import Findings
@@ -68,7 +68,7 @@ def _corners(genes: tuple[Gene, ...]) -> Iterator[Genome]:
 
 def _check_members(space: Any, findings: Findings) -> bool:
     """Whether the rest of the check makes sense."""
-    for member in ("name", "genes", "input_shape", "num_classes", "decode", "build", "source"):
+    for member in SPACE_MEMBERS:
         findings.require(
             hasattr(space, member),
             member,
