@@ -117,7 +117,7 @@ def _open_towards_the_best(axes: Axes, values: Sequence[float]) -> None:
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:.6g}"))
     axes.set_ylim(low - 0.1 * (high - low), high + unit / 2)  # room for a marker at the top
-    axes.set_ylabel("score, the scale opening towards the best")
+    axes.set_ylabel("score (scale finer near the best)")
 
 
 def _spectrum(axes: Axes, visited: Visited, winner: Evaluation) -> None:
