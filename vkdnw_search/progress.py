@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Self
 
 from tqdm import tqdm
@@ -111,10 +112,11 @@ def _judgement(result: Result) -> list[tuple[str, str]]:
 
 def _winner(best: Found) -> list[tuple[str, str]]:
     score, cost = best.score, best.cost
+    error = "" if math.isnan(score.standard_error) else f" ± {score.standard_error:.2g}"
     terms = ", ".join(f"{name} {value:.4g}" for name, value in score.terms.items() if not name.startswith("decile"))
     return [
         ("best", best.key),
-        ("score", f"{score.value:.4f} ± {score.standard_error:.2g} ({terms})"),
+        ("score", f"{score.value:.4f}{error} ({terms})"),
         ("FLOPs", f"{cost.flops:,}"),
         ("parameters", f"{cost.parameters:,}"),
         ("layers", str(cost.layers)),
