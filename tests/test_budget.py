@@ -303,3 +303,9 @@ def test_a_reason_says_in_words_what_is_exceeded_and_by_how_much(limits, cost, r
 def test_a_range_that_nothing_can_meet_is_refused(bounds, message):
     with pytest.raises(BudgetError, match=message):
         Range(**bounds)
+
+
+def test_of_each_limit_with_a_maximum_the_share_used_is_known():
+    limits = Limits(flops=Range(maximum=1_624_600_000), layers=Range(minimum=1), parameters=Range(maximum=5_000_000))
+    assert limits.used(COST) == {"flops": 0.5, "parameters": 1.0}
+    assert limits.violations(COST) == {}
