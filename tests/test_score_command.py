@@ -77,8 +77,8 @@ def test_flops_of_a_network_with_operators_that_nobody_declared_free_are_told_wi
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
-        (["gone.py"], 1, "gone.py: must be a Python file, an importable module or a search space"),
-        (["mine.py:Nothing"], 1, "Nothing must be a torch.nn.Module or make one, but is not there"),
+        (["gone.py"], 2, "gone.py: must be a Python file, an importable module or a search space"),
+        (["mine.py:Nothing"], 2, "Nothing must be a torch.nn.Module or make one, but is not there"),
         (["mine.py:number"], 1, "number() must make a network without arguments"),
         (["mine.py:broken"], 1, "RuntimeError: no such layer"),
         (["mine.py:Square", "--input-shape", "3,4,4"], 1, "must return logits of shape (N, classes)"),

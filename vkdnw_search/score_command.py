@@ -118,7 +118,7 @@ def _module(source: str) -> ModuleType:
     try:
         return file_module(Path(source).resolve()) if source.endswith(".py") else named_module(source)
     except PluginError as error:
-        raise ScoreError(
+        raise PluginError(
             f"{source}: must be a Python file, an importable module or a search space ({', '.join(names('spaces'))}), "
             f"but: {error}"
         ) from error
@@ -134,7 +134,7 @@ def _instance(module: ModuleType, name: str, source: str) -> nn.Module:
             f"{source}: {name}() must make a network without arguments, but: {type(error).__name__}: {error}"
         ) from error
     if not isinstance(model, nn.Module):
-        raise ScoreError(
+        raise PluginError(
             f"{source}: {name} must be a torch.nn.Module or make one, but is "
             f"{'not there' if made is None else type(model).__name__}. Say which with {source.split(':')[0]}:NAME"
         )
