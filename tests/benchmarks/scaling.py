@@ -3,7 +3,7 @@
     python tests/benchmarks/scaling.py --json scaling.json
 
 Start-up is left out: the clock runs from the end of the first generation to the last result. Targets on two quiet
-cores: at least 1.8 for processes, 1.7 for Dask on loopback. Takes about five minutes.
+cores: at least 1.8 for processes, 1.7 for Dask on loopback. Takes about ten minutes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,13 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.benchmarks.measuring import arguments, conclude, table
 from vkdnw_search.store import Store
 
-SEARCH = ("nb201", "optimizer={use: aging, population: 64, children: 64}", "finalists=0")
+SEARCH = (
+    "nb201",
+    "optimizer={use: aging, population: 64, children: 64}",
+    "finalists=0",
+    "score.parameters=64",
+    "score.directions=1",
+)
 """Aging evolution needs every score: no candidate is skipped by its bound."""
 WARM = 64
 """Evaluations before the clock runs: the first generation, while workers start."""
