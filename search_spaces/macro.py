@@ -21,6 +21,7 @@ from torch import nn
 
 from search_spaces import macro_network as network
 from search_spaces.options import check_options
+from search_spaces.resolution import divided
 from search_spaces.scanner import Scanner
 from vkdnw_search.errors import SpaceError
 from vkdnw_search.records import Gene, Genome, Part
@@ -117,7 +118,7 @@ class Macro:
                 inputs, width, choice = width, width if number else 2 * width, next(layers)
                 if number == 0 or choice != 0:  # elsewhere an identity is nothing
                     parts.append(_part(network.layer, inputs, resolution, choice, inputs, width, 1 if number else 2))
-                resolution = resolution if number else -(-resolution // 2)
+                resolution = resolution if number else divided(resolution, 2)
         parts.append(_part(network.Last, width, resolution, width))
         return [*parts, _part(network.Classifier, network.LAST, resolution, network.LAST, self.num_classes)]
 

@@ -10,6 +10,7 @@ from functools import lru_cache
 
 from search_spaces.mobilenet_network import Classifier, ConvBN, Unit, round8
 from search_spaces.mobilenet_structure import Structure
+from search_spaces.resolution import divided
 from vkdnw_search.records import Part
 
 MEMO = 2**14
@@ -19,12 +20,12 @@ MEMO = 2**14
 def parts_of(structure: Structure, *, resolution: int, num_classes: int) -> list[Part]:
     """Parts that together hold every parameter and every counted operation once."""
     parts = [_stem(structure.stem, resolution)]
-    width, resolution = structure.stem, _divided(resolution, 2)
+    width, resolution = structure.stem, divided(resolution, 2)
     for block in structure.blocks:
         parts += _super_block(
             width, block.expansion, block.kernel, block.out, block.stride, block.btn, block.depth, resolution
         )
-        width, resolution = block.out, _divided(resolution, block.stride)
+        width, resolution = block.out, divided(resolution, block.stride)
     parts.append(_pointwise(width, structure.last, resolution))
     parts.append(_classifier(structure.last, resolution, num_classes))
     return parts
@@ -33,10 +34,10 @@ def parts_of(structure: Structure, *, resolution: int, num_classes: int) -> list
 def chain_of(structure: Structure, *, resolution: int, num_classes: int) -> list[Part]:
     """Blocks that each take the result of the one before and nothing else; of equal ones, one."""
     blocks = [_conv_block(3, structure.stem, 3, 2, resolution)]
-    width, resolution = structure.stem, _divided(resolution, 2)
+    width, resolution = structure.stem, divided(resolution, 2)
     for b in structure.blocks:
         inner, outer = round8(b.btn * b.expansion), round8(b.out * b.expansion)
-        after, resized = _divided(resolution, b.stride), b.btn != b.out
+        after, resized = divided(resolution, b.stride), b.btn != b.out
         blocks.append(_unit_block(width, inner, b.btn, b.kernel, b.stride, True, resolution))
         blocks.append(_unit_block(b.btn, outer, b.out, b.kernel, 1, resized, after))
         if b.depth > 1:
@@ -78,7 +79,7 @@ def _super_block(
 ) -> tuple[Part, ...]:
     """The units of one super-block; all its pairs of units after the first are alike."""
     inner, outer = round8(btn * expansion), round8(out * expansion)
-    after, resized = _divided(resolution, stride), btn != out
+    after, resized = divided(resolution, stride), btn != out
     first = _unit(inputs, inner, btn, kernel, stride, True, resolution)
     narrow = _unit(out, inner, btn, kernel, 1, resized, after)
     widen = _unit(btn, outer, out, kernel, 1, resized, after)
@@ -88,7 +89,7 @@ def _super_block(
 def _unit(
     inputs: int, width: int, outputs: int, kernel: int, stride: int, project: bool, resolution: int
 ) -> tuple[Part, ...]:
-    after = _divided(resolution, stride)
+    after = divided(resolution, stride)
     main = (
         _pointwise(inputs, width, resolution),
         _depthwise(width, kernel, stride, resolution),
@@ -140,8 +141,3 @@ def _classifier(inputs: int, resolution: int, num_classes: int) -> Part:
         widths=(inputs, num_classes),
         make=lambda i, n: (Classifier(i, n), (i, resolution, resolution)),
     )
-
-
-def _divided(resolution: int, stride: int) -> int:
-    """The resolution after a stride, with padding of half the kernel: rounded up."""
-    return -(-resolution // stride)

@@ -27,6 +27,7 @@ from search_spaces import resnet_network as network
 from search_spaces.genomes import genome_of, values_of
 from search_spaces.options import check_options
 from search_spaces.resnet_structure import TYPES, Structure, SuperBlock, parse
+from search_spaces.resolution import divided
 from vkdnw_search.errors import SpaceError
 from vkdnw_search.records import Gene, GeneValue, Genome, Part
 
@@ -153,10 +154,10 @@ class ResNet:
         """Convolutions with their batch norms, and the classifier."""
         resolution = self.resolution
         parts = [_conv(3, architecture.stem, 3, architecture.stem_stride, False, resolution)]
-        width, resolution = architecture.stem, _divided(resolution, architecture.stem_stride)
+        width, resolution = architecture.stem, divided(resolution, architecture.stem_stride)
         for b in architecture.blocks:
             parts += _super_block(width, b.type, b.out, b.stride, b.btn, b.depth, resolution)
-            width, resolution = b.out, _divided(resolution, b.stride)
+            width, resolution = b.out, divided(resolution, b.stride)
         parts.append(_conv(width, architecture.last, 1, 1, False, resolution))
         return [*parts, _classifier(architecture.last, resolution, self.num_classes)]
 
@@ -164,10 +165,10 @@ class ResNet:
         """Stem, residual units, last convolution, classifier."""
         resolution, width = self.resolution, architecture.stem
         blocks = [_conv_block(3, width, 3, architecture.stem_stride, resolution)]
-        resolution = _divided(resolution, architecture.stem_stride)
+        resolution = divided(resolution, architecture.stem_stride)
         for b in architecture.blocks:
             blocks.append(_unit_block(width, b.type, b.btn, b.out, b.stride, True, resolution))
-            width, resolution = b.out, _divided(resolution, b.stride)
+            width, resolution = b.out, divided(resolution, b.stride)
             if b.depth > 1 or b.type.count("K") == 3:
                 blocks.append(_unit_block(width, b.type, b.btn, b.out, 1, False, resolution))  # others are like it
         last = _conv_block(width, architecture.last, 1, 1, resolution)
@@ -233,14 +234,14 @@ def _super_block(
     inputs: int, type: str, out: int, stride: int, btn: int, depth: int, resolution: int
 ) -> tuple[Part, ...]:
     """The units of one super-block; all after the first are alike."""
-    after = _divided(resolution, stride)
+    after = divided(resolution, stride)
     first = (*_unit(inputs, type, out, stride, btn, resolution), _conv(inputs, out, 1, stride, True, resolution))
     others = _unit(out, type, out, 1, btn, after)
     return first + others * ((2 * depth if type.count("K") == 3 else depth) - 1)
 
 
 def _unit(inputs: int, type: str, out: int, stride: int, btn: int, resolution: int) -> tuple[Part, ...]:
-    kernel, after = int(type[3]), _divided(resolution, stride)
+    kernel, after = int(type[3]), divided(resolution, stride)
     if type.count("K") == 3:
         return (
             _conv(inputs, btn, 1, 1, False, resolution),
@@ -293,8 +294,3 @@ def _conv_block(inputs: int, outputs: int, kernel: int, stride: int, resolution:
             (i, resolution, resolution),
         ),
     )
-
-
-def _divided(resolution: int, stride: int) -> int:
-    """The resolution after a stride, with padding of half the kernel: rounded up."""
-    return -(-resolution // stride)

@@ -23,6 +23,7 @@ from torch import nn
 from search_spaces import stages_network as network
 from search_spaces.genomes import genome_of, values_of
 from search_spaces.options import check_options
+from search_spaces.resolution import divided
 from search_spaces.stages_structure import Network, StageChoices, Unit, parse_network, parse_stage
 from vkdnw_search.errors import SpaceError
 from vkdnw_search.records import Gene, Genome, Part
@@ -144,10 +145,10 @@ expansion, channels; types cn, ds, ir, er",
         """Convolutions with their batch norms, squeeze-excitations, and the classifier."""
         resolution, width, stride = self.resolution, architecture.stem, architecture.stem_stride
         parts = [_conv(3, width, 3, stride, resolution)]
-        resolution = _divided(resolution, stride)
+        resolution = divided(resolution, stride)
         for unit in architecture.blocks:
             parts += _unit(unit, width, resolution, self.activation)
-            width, resolution = unit.out, _divided(resolution, unit.stride)
+            width, resolution = unit.out, divided(resolution, unit.stride)
         parts.append(_conv(width, architecture.last, 1, 1, resolution))
         return [*parts, _classifier(architecture.last, resolution, self.num_classes)]
 
@@ -156,10 +157,10 @@ expansion, channels; types cn, ds, ir, er",
         are part of its kind."""
         resolution, width = self.resolution, self.stem
         blocks = [_conv_block(3, width, 3, self.stem_stride, self.activation, resolution)]
-        resolution = _divided(resolution, self.stem_stride)
+        resolution = divided(resolution, self.stem_stride)
         for unit in architecture.blocks:
             blocks.append(_unit_block(unit, width, self.activation, resolution))
-            width, resolution = unit.out, _divided(resolution, unit.stride)
+            width, resolution = unit.out, divided(resolution, unit.stride)
         blocks.append(_conv_block(width, architecture.last, 1, 1, self.activation, resolution))
         return [*blocks, _classifier(architecture.last, resolution, self.num_classes)]
 
@@ -225,7 +226,7 @@ def _choices(units: tuple[Unit, ...], stages: tuple[StageChoices, ...]) -> Itera
 
 @lru_cache(maxsize=2**14)
 def _unit(unit: Unit, inputs: int, resolution: int, act: str) -> tuple[Part, ...]:
-    after = _divided(resolution, unit.stride)
+    after = divided(resolution, unit.stride)
     width = inputs if unit.type == "ds" else network.round8(unit.expansion * inputs)
     if unit.type == "cn":
         return (_conv(inputs, unit.out, unit.kernel, unit.stride, resolution),)
@@ -293,8 +294,3 @@ def _conv_block(inputs: int, outputs: int, kernel: int, stride: int, act: str, r
         widths=(inputs, outputs),
         make=lambda i, o: (network.ConvBN(i, o, kernel=kernel, stride=stride, act=act), (i, resolution, resolution)),
     )
-
-
-def _divided(resolution: int, stride: int) -> int:
-    """The resolution after a stride, with padding of half the kernel: rounded up."""
-    return -(-resolution // stride)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from itertools import accumulate, product
+from functools import partial
+from itertools import accumulate
 from typing import Any, Generic
 
 import torch
@@ -12,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from vkdnw_search.contracts import A, HasChain, SearchSpace
-from vkdnw_search.multilinear import CORNERS, Counts, Multilinear
+from vkdnw_search.multilinear import Counts, Multilinear
 from vkdnw_search.records import Part
 
 __all__ = ["PeakMemory", "memory_profile"]
@@ -122,16 +123,9 @@ class PeakMemory(Generic[A]):
 
     def _block(self, block: Part) -> int:
         if block.kind not in self._formulas:
-            self._formulas[block.kind] = _formula(block)
+            self._formulas[block.kind] = Multilinear.fitted(block.kind, block.widths, partial(_at, block))
         formula = self._formulas[block.kind]
         return max(_at(block, block.widths) if formula is None else formula(block.widths))
-
-
-def _formula(block: Part) -> Multilinear | None:
-    """The profile of a kind of block, if it is linear in each width; checked on the first block that is met of it."""
-    corners = [_at(block, corner) for corner in product(CORNERS, repeat=len(block.widths))]
-    formula = Multilinear(block.kind, corners) if len(set(map(len, corners))) == 1 else None
-    return formula if formula is not None and formula(block.widths) == _at(block, block.widths) else None
 
 
 def _at(block: Part, widths: tuple[int, ...]) -> Counts:
@@ -144,7 +138,7 @@ def _traced(make: Callable[[], Made]) -> Counts:
         with torch.device("meta"):
             model, input_shape = make()
             return memory_profile(model.eval(), input_shape)
-    except (RuntimeError, NotImplementedError):  # a network that looks at its numbers
+    except RuntimeError:  # a network that looks at its numbers
         with torch.random.fork_rng(devices=[]):  # building draws weights
             model, input_shape = make()
             return memory_profile(model.eval(), input_shape)

@@ -12,7 +12,7 @@ import copy
 import warnings
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import replace
-from itertools import product
+from functools import partial
 from typing import Generic
 
 import torch
@@ -23,7 +23,7 @@ from vkdnw_search.contracts import A, HasFreeOperators, HasLayers, HasParts, Sea
 from vkdnw_search.errors import BudgetError, UnknownOperators
 from vkdnw_search.latency import LatencyTable
 from vkdnw_search.limits import Limits, Range
-from vkdnw_search.multilinear import CORNERS, Counts, Multilinear
+from vkdnw_search.multilinear import Counts, Multilinear
 from vkdnw_search.records import Cost, Part
 
 with warnings.catch_warnings():  # on import, fvcore compiles losses that nobody here uses, in a way torch deprecates
@@ -175,9 +175,8 @@ class CostCounter(Generic[A]):
         """The formula of ``part.kind``, checked on the first part that is met of it."""
         formula = self._kinds.get(part.kind)
         if formula is None:
-            corners = [self._measure(part, corner) for corner in product(CORNERS, repeat=len(part.widths))]
-            formula = Multilinear(part.kind, corners)
-            if formula(part.widths) != self._measure(part, part.widths):
+            formula = Multilinear.fitted(part.kind, part.widths, partial(self._measure, part))
+            if formula is None:
                 raise BudgetError(
                     f"{self.space.name}, part {part.kind}: every count must be linear in each of its widths, "
                     f"but at {part.widths} it is not. Move what is not linear into the part's kind, or split the part"

@@ -123,14 +123,21 @@ def must_import_torch_alone(source: str, found: Found) -> None:
         tree = ast.parse(source)
     except SyntaxError as error:
         raise ExportError(f"{found.space.name}.source({found.key}): must be Python, but: {error}") from error
+    if foreign := foreign_imports(tree):
+        raise ExportError(
+            f"{found.space.name}.source({found.key}): must import torch alone, but imports {', '.join(foreign)}"
+        )
+
+
+def foreign_imports(tree: ast.AST) -> list[str]:
+    """The modules that a source imports besides torch, each once, sorted; relative ones with their dots."""
+    names: set[str] = set()
     for node in ast.walk(tree):
-        names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
-        names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-        foreign = [name for name in names if name.partition(".")[0] not in ("torch", "__future__")]
-        if foreign:
-            raise ExportError(
-                f"{found.space.name}.source({found.key}): must import torch alone, but imports {', '.join(foreign)}"
-            )
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add("." * node.level + (node.module or ""))
+    return sorted(name for name in names if name.partition(".")[0] not in ("torch", "__future__"))
 
 
 def _must_equal(modules: Sequence[tuple[str, Found]]) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from itertools import product
 from operator import mul
 
 import numpy as np
@@ -50,3 +51,12 @@ class Multilinear:
         if any(value % self.scale for value in scaled):
             raise BudgetError(f"part {self.kind}: counts must be whole numbers, but at widths {widths} they are not")
         return tuple(value // self.scale for value in scaled)
+
+    @classmethod
+    def fitted(
+        cls, kind: Hashable, widths: tuple[int, ...], measure: Callable[[tuple[int, ...]], Counts]
+    ) -> Multilinear | None:
+        """The functions through what ``measure`` gives at the corners; None if it gives others at ``widths``."""
+        corners = [measure(corner) for corner in product(CORNERS, repeat=len(widths))]
+        formula = cls(kind, corners) if len(set(map(len, corners))) == 1 else None
+        return formula if formula is not None and formula(widths) == measure(widths) else None

@@ -13,6 +13,7 @@ from torch import nn
 from vkdnw_search.budget import CostCounter, count
 from vkdnw_search.contracts import HasParts
 from vkdnw_search.evaluate import one_thread
+from vkdnw_search.export import foreign_imports
 from vkdnw_search.export_check import differences
 from vkdnw_search.initialization import initialize
 from vkdnw_search.records import Cost
@@ -67,11 +68,10 @@ def check_source(space: Any, architecture: Any, findings: Findings) -> None:
     where = f"source({architecture.key})"
     try:
         source = space.source(architecture)
-        imported = _imported(ast.parse(source))
+        foreign = foreign_imports(ast.parse(source))
     except Exception as error:
         findings.add("source", f"{where}: must give Python, but raised {said(error)}")
         return
-    foreign = sorted(imported - {"torch", "__future__"})
     if not findings.require(
         not foreign,
         "source imports",
@@ -86,16 +86,6 @@ def check_source(space: Any, architecture: Any, findings: Findings) -> None:
             "source equals",
             f"{where}: must define the network that build gives, but {difference}. {mend}",
         )
-
-
-def _imported(tree: ast.AST) -> set[str]:
-    names: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names |= {alias.name.partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            names.add("." * node.level + (node.module or "").partition(".")[0])
-    return names
 
 
 def _difference(space: Any, architecture: Any, source: str) -> str:
