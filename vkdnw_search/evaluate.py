@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
@@ -31,6 +30,7 @@ from vkdnw_search.operators import random_genome
 from vkdnw_search.recipe import Recipe
 from vkdnw_search.records import Cost, Evaluation, Genome, Score
 from vkdnw_search.seeding import seed_from
+from vkdnw_search.threads import one_thread
 
 MEMO = 2**16
 """Genomes whose cost is remembered between proposing and evaluating them."""
@@ -111,17 +111,6 @@ def device_of(proxy: object) -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Sums depend on how many threads share them: with one, every worker computes the same bytes."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class Evaluator:

@@ -16,11 +16,11 @@ import torch
 
 from vkdnw_search.budget import free_operators
 from vkdnw_search.errors import ExportError
-from vkdnw_search.evaluate import one_thread
 from vkdnw_search.files import write_whole
 from vkdnw_search.initialization import initialize
 from vkdnw_search.recipe import Recipe
 from vkdnw_search.result import Found, build
+from vkdnw_search.threads import one_thread
 
 TRAINER = Path(__file__).with_name("templates") / "train.py"
 """Written beside every model.py as it is."""

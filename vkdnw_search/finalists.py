@@ -23,12 +23,13 @@ import torch
 from scipy import stats
 
 from vkdnw_search.contracts import HasRelativeFitness, Proxy
-from vkdnw_search.evaluate import Evaluator, one_thread, run_tasks
+from vkdnw_search.evaluate import Evaluator, run_tasks
 from vkdnw_search.fitness import fitness
 from vkdnw_search.recipe import Recipe
 from vkdnw_search.records import Evaluation, Score
 from vkdnw_search.seeding import seed_from
 from vkdnw_search.store import MOST_FLOPS, Store
+from vkdnw_search.threads import one_thread
 from vkdnw_search.trainability import check
 
 FRESH = 8

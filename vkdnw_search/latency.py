@@ -21,6 +21,7 @@ from torch import nn
 from vkdnw_search.contracts import A, HasParts, SearchSpace
 from vkdnw_search.errors import BudgetError
 from vkdnw_search.records import Part
+from vkdnw_search.threads import one_thread
 
 __all__ = ["LatencyTable", "measured"]
 
@@ -41,13 +42,8 @@ def measured(model: nn.Module, input_shape: Sequence[int]) -> float:
         model: is put in evaluation mode.
         input_shape: of one input without the batch, e.g. (3, 224, 224).
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with torch.inference_mode():
-            return _median(model.eval(), torch.zeros(1, *input_shape))
-    finally:
-        torch.set_num_threads(threads)
+    with one_thread(), torch.inference_mode():
+        return _median(model.eval(), torch.zeros(1, *input_shape))
 
 
 def _median(model: nn.Module, x: torch.Tensor) -> float:

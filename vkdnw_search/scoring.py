@@ -13,9 +13,10 @@ from torch import nn
 from vkdnw_search.budget import count
 from vkdnw_search.contracts import HasCostScore, Probe, Proxy
 from vkdnw_search.errors import ScoreError
-from vkdnw_search.evaluate import device_of, one_thread
+from vkdnw_search.evaluate import device_of
 from vkdnw_search.proxies.vkdnw import VkdnwSingle
 from vkdnw_search.records import Score
+from vkdnw_search.threads import one_thread
 
 
 def score(
