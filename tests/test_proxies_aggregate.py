@@ -13,7 +13,7 @@ from torch import nn
 
 from vkdnw_search.contracts import HasRelativeFitness, Probe
 from vkdnw_search.errors import DegenerateNetwork, ScoreError
-from vkdnw_search.proxies.aggregate import LogRankSum, RankSum, az_nas, entropy_agg, te_nas, vkdnw_agg
+from vkdnw_search.proxies.aggregate import LogRankSum, RankSum, az_nas, te_nas, vkdnw_agg, weighted_agg
 from vkdnw_search.proxies.az_nas import AzNasTerms
 from vkdnw_search.proxies.jacov import Jacov
 from vkdnw_search.proxies.saliency import SynFlow
@@ -145,7 +145,7 @@ def test_a_degenerate_term_makes_the_network_degenerate():
         (az_nas, {"expressivity", "progressivity", "trainability", "flops"}),
         (te_nas, {"ntk_condition", "linear_regions"}),
         (vkdnw_agg, {"vkdnw_single", "jacov", "expressivity", "trainability", "flops"}),
-        (entropy_agg, {"entropy", "jacov", "trainability", "flops"}),
+        (weighted_agg, {"vkdnw_single", "jacov", "expressivity", "trainability", "flops"}),
     ],
 )
 def test_the_named_sums_rank_their_terms(make, terms):
@@ -165,12 +165,12 @@ def test_the_published_sums_tell_networks_apart(make):
         assert seen[1].terms["expressivity"] == AzNasTerms(images=8)(network(6), PROBE).value
 
 
-def test_our_sum_ranks_the_entropy_and_not_the_layers():
-    sum_ = entropy_agg(images=8)
+def test_our_sum_counts_jacov_and_flops_three_times():
+    sum_ = weighted_agg(images=8)
     score = sum_(network(), PROBE)
-    assert set(sum_.terms) <= set(score.terms)
-    cost = score.terms["flops"]
-    deeper = Score(0.0, terms={**score.terms, "layers": 99.0, "vkdnw_single": 101.0})
-    assert sum_.fitness([score, deeper]).tolist() == pytest.approx([3.5 * math.log(0.75)] * 2)
-    better = Score(0.0, terms={**score.terms, "flops": cost + 1})
-    assert sum_.fitness([score, better])[1] > sum_.fitness([score, better])[0]
+    lower = math.log(0.5)
+    for term, weight in {"vkdnw_single": 1, "jacov": 3, "expressivity": 1, "trainability": 1, "flops": 3}.items():
+        better = Score(0.0, terms={**score.terms, term: score.terms[term] + 1})
+        ours, theirs = sum_.fitness([score, better])
+        assert theirs - ours == pytest.approx(-weight * lower)
+    assert vkdnw_agg(images=8).proxies == sum_.proxies
