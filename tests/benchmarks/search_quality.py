@@ -70,8 +70,12 @@ class Trial:
 
     def _looked_up(self, evaluator: Evaluator, genome: tuple[int, ...], number: int) -> Evaluation:
         task, violation = evaluator.task(genome), evaluator.violation(genome)
-        status, score = ("infeasible", None) if violation > 0 else ("scored", Score(self.scores[task.key]))
-        return Evaluation(number, 0, genome, task.key, task.cost, violation, status, score=score)  # type: ignore[arg-type]
+        if violation > 0:
+            return Evaluation(number, 0, genome, task.key, task.cost, violation, "infeasible")
+        if task.key not in self.scores:  # the network whose edges are all none
+            return Evaluation(number, 0, genome, task.key, task.cost, violation, "failed", "no score")
+        score = Score(self.scores[task.key])
+        return Evaluation(number, 0, genome, task.key, task.cost, violation, "scored", score=score)
 
 
 def fits(space: NasBench201, evaluator: Evaluator, key: str) -> bool:
