@@ -35,7 +35,7 @@ from vkdnw_search.records import Evaluation, Score
 
 OPTIMIZERS: dict[str, Any] = {"evolution": Evolution, "aging": AgingEvolution, "random": RandomSearch}
 CELL_SEEDS, MOBILE_SEEDS = 20, 10
-MOBILE_EVALUATIONS = 400
+MOBILE_EVALUATIONS = 1000
 BUDGET = 500
 """Candidates after which the accuracy of the best one is looked up."""
 
@@ -130,7 +130,7 @@ def mobilenets() -> list[dict[str, Any]]:
         winners = {}
         for name in ("evolution", "random"):
             overrides = [f"seed={seed}", f"optimizer={{use: {name}, children: 32}}"]
-            result = search("mbv2_600M", [*overrides, f"stop.evaluations={MOBILE_EVALUATIONS}"])
+            result = search("mbv2_600M", [*overrides, f"stop.evaluations={MOBILE_EVALUATIONS}", "finalists=4"])
             assert result.judgement is not None
             winners[name] = result.judgement.finalists[0]
         lead = winners["evolution"].mean - winners["random"].mean
