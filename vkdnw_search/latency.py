@@ -32,6 +32,9 @@ WARM_UP, LEAST_RUNS, MOST_RUNS = 3, 11, 101
 LONG_ENOUGH = 0.005
 """Seconds of measuring after which ``LEAST_RUNS`` runs will do."""
 
+MEMO = 2**16
+"""Interpolated parts that are remembered."""
+
 Keep = Callable[[str], None]
 
 
@@ -94,6 +97,8 @@ class LatencyTable(Generic[A]):
         """Between the nodes around the widths of ``part``: linear in each width."""
         key = (part.kind, part.widths)
         if key not in self._known:
+            if len(self._known) >= MEMO:
+                self._known.clear()
             self._known[key] = math.fsum(
                 math.prod(share for _, share in corner) * self._node(part, tuple(width for width, _ in corner))
                 for corner in product(*map(_around, part.widths))
