@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from itertools import product
 from statistics import median
 from time import perf_counter
@@ -76,7 +77,7 @@ class LatencyTable(Generic[A]):
         self._space, self._keep = space, keep
         self._parts = space.parts if isinstance(space, HasParts) else None
         self._seconds = {} if text is None else _read(text)
-        self._known: dict[tuple[Hashable, tuple[int, ...]], float] = {}
+        self._interpolated = lru_cache(MEMO)(self._interpolate)
 
     def seconds(self, architecture: A) -> float:
         """The latency of one candidate, measured or interpolated."""
@@ -93,17 +94,12 @@ class LatencyTable(Generic[A]):
         """All that was measured, in a form that ``text`` of the constructor takes."""
         return json.dumps(self._seconds)
 
-    def _interpolated(self, part: Part) -> float:
+    def _interpolate(self, part: Part) -> float:
         """Between the nodes around the widths of ``part``: linear in each width."""
-        key = (part.kind, part.widths)
-        if key not in self._known:
-            if len(self._known) >= MEMO:
-                self._known.clear()
-            self._known[key] = math.fsum(
-                math.prod(share for _, share in corner) * self._node(part, tuple(width for width, _ in corner))
-                for corner in product(*map(_around, part.widths))
-            )
-        return self._known[key]
+        return math.fsum(
+            math.prod(share for _, share in corner) * self._node(part, tuple(width for width, _ in corner))
+            for corner in product(*map(_around, part.widths))
+        )
 
     def _node(self, part: Part, widths: tuple[int, ...]) -> float:
         return self._at(f"{part.kind!r} {widths!r}", lambda: part.make(*widths))

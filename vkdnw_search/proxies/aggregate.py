@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ from vkdnw_search.records import Score
 __all__ = ["LogRankSum", "RankSum", "az_nas", "te_nas", "vkdnw_agg", "weighted_agg"]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class RankSum:
     """Σ_j w_j rank_j / n over terms j, more is better.
 
@@ -83,7 +83,7 @@ class RankSum:
             yield weight, rankdata(values, method="average") / max(len(values), 1)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class LogRankSum(RankSum):
     """Σ_j w_j ln(rank_j / n) ≤ 0 over terms j, more is better (AZ-NAS, arXiv 2403.19232; VKDNW, arXiv 2502.04975).
 
@@ -144,7 +144,7 @@ def weighted_agg(*, images: Images = 64, resolution: Resolution = None) -> LogRa
     terms of VKDNW_agg by the accuracies of 1,000 networks of NAS-Bench-201 (CIFAR-10, CIFAR-100) and 300 of
     NAS-Bench-Macro; the README has what they do on others.
     """
-    return dataclasses.replace(vkdnw_agg(images=images, resolution=resolution), weights=(1, 3, 1, 1, 3))
+    return replace(vkdnw_agg(images=images, resolution=resolution), weights=(1, 3, 1, 1, 3))
 
 
 def _score(proxy: Proxy, model: nn.Module, probe: Probe) -> Score:
