@@ -22,10 +22,11 @@ from tests.spaces.toy import Toy, run, sorted_text, text, toy
 from vkdnw_search.contracts import Band, HasRefit, HasThreshold, Problem
 from vkdnw_search.errors import OptimizerError
 from vkdnw_search.optimizers import AgingEvolution, Evolution, Nsga2, RandomSearch
-from vkdnw_search.records import Evaluation, Genome, Score
+from vkdnw_search.records import Cost, Evaluation, Genome, Score
 
 ALL = (Evolution, AgingEvolution, RandomSearch, Nsga2)
 EVOLVING = (Evolution, AgingEvolution, Nsga2)
+ANY = Cost(1, 1, 1, 1, 1, 1)
 LIMITED = toy(20, 5, at_most=0.85)
 every_optimizer = pytest.mark.parametrize("optimizer", ALL)
 
@@ -154,9 +155,9 @@ def test_what_each_optimizer_offers():
     offered = {optimizer: (issubclass(optimizer, HasThreshold), issubclass(optimizer, HasRefit)) for optimizer in ALL}
     assert offered == {
         Evolution: (True, True),
-        AgingEvolution: (False, True),
+        AgingEvolution: (True, True),
         RandomSearch: (True, False),
-        Nsga2: (False, True),
+        Nsga2: (True, True),
     }
 
 
@@ -320,17 +321,34 @@ def scores(evaluations: list[Evaluation]) -> list[float]:
 def test_the_threshold_of_evolution_is_the_last_survivor_once_the_population_is_full_of_scored_ones():
     space = toy(12, 5)
     search = Evolution(space.problem(), population=16, children=8)
-    assert search.threshold() == -math.inf
+    assert search.threshold(ANY) == -math.inf
     asked = search.ask()
     first = [outcome(space, genome, "failed" if i < 4 else "scored") for i, genome in enumerate(asked)]
     search.tell(first)
-    assert search.threshold() == -math.inf  # 12 scored, 16 survive
+    assert search.threshold(ANY) == -math.inf  # 12 scored, 16 survive
     second = run(space, search, 8)
-    assert search.threshold() == scores(first + second)[15]
+    assert search.threshold(ANY) == scores(first + second)[15]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_cannot_survive_is_not_asked(seed):
+    space = toy(30, 5, seed=seed, at_most=0.9)
+    knowing, unknowing = (
+        run(space, Evolution(space.problem(seed, bounds=bounds)), 600, bounding=True) for bounds in (True, False)
+    )
+    assert sum(e.status == "bounded" for e in unknowing) > 100
+    assert sum(e.status == "bounded" for e in knowing) < 10
+    assert scores(knowing)[0] >= scores(unknowing)[0]
+
+
+def test_what_cannot_survive_is_asked_where_nothing_else_is_left():
+    space = toy(4, 3)
+    asked = run(space, Evolution(space.problem(bounds=True), population=8, children=8), 1000, bounding=True)
+    assert len({evaluation.key for evaluation in asked}) == len(asked) == 3**4
 
 
 def test_no_score_changes_what_random_search_asks():
-    assert RandomSearch(LIMITED.problem()).threshold() == math.inf
+    assert RandomSearch(LIMITED.problem()).threshold(ANY) == math.inf
 
 
 # --- fitness that changes -----------------------------------------------------------------------------------------
@@ -345,7 +363,7 @@ def test_survivors_are_chosen_by_the_fitness_of_the_last_refit():
     search.refit(fitness)
     search.tell(told)
     assert search.survivors() == sorted(fitness, key=fitness.__getitem__, reverse=True)[:10]
-    assert search.threshold() == -math.inf
+    assert search.threshold(ANY) == -math.inf
 
 
 @pytest.mark.parametrize("optimizer", EVOLVING)
@@ -393,14 +411,32 @@ def test_one_run_with_bands_finds_for_each_what_a_run_for_it_alone_does():
     assert np.mean(losses) < 0.01 and max(losses) < 0.03
 
 
-def test_every_band_keeps_a_share_of_the_population():
+def test_every_band_has_a_population_of_its_own():
     space = toy(20, 5, at_most=1.0)
     problem = banded(space, [0.6, 0.8, 1.0], 0)
-    search = Evolution(problem, population=30, children=30)
+    search = Evolution(problem, population=10, children=30)
     seen = {evaluation.key: evaluation.genome for evaluation in run(space, search, 600)}
     survivors = [seen[key] for key in search.survivors()]
     assert [sum(band.violation(genome) == 0 for genome in survivors) for band in problem.bands] == [10, 10, 10]
-    assert search.threshold() == -math.inf  # a low score may be the best of its band
+    for band in problem.bands:
+        own = [space.score(genome) for genome in survivors if band.violation(genome) == 0]
+        assert search.threshold(Cost(band.at_most, 1, 1, 1, 1, 1)) == min(own)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_lies_below_the_threshold_of_its_band_need_not_be_scored(seed):
+    space = toy(12, 5, seed=seed, at_most=1.0)
+    problem = banded(space, [0.6, 0.8, 1.0], seed)
+    edges = [band.at_most for band in problem.bands]
+    all_scored, bounded = (Evolution(problem, population=10, children=16) for _ in range(2))
+    with_scores = run(space, all_scored, 600, bands=edges)
+    with_bounds = run(space, bounded, 600, bands=edges, bounding=True)
+    assert genomes(with_bounds) == genomes(with_scores)
+    assert bounded.survivors() == all_scored.survivors()
+    assert sum(evaluation.status == "bounded" for evaluation in with_bounds) > 50
+    for band in problem.bands:
+        inside = [[e for e in found if band.violation(e.genome) == 0] for found in (with_scores, with_bounds)]
+        assert best_ten(inside[0]) == best_ten(inside[1])
 
 
 # --- score against FLOPs ------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from tests.quick import Failing, Quick, QuickWithBound, Recording, leave_out_the
 from vkdnw_search import Result, search
 from vkdnw_search.errors import ExecutionError, RunFolderError
 from vkdnw_search.records import Evaluation
+from vkdnw_search.standing import Standing
 
 NB201: dict[str, Any] = {"space": "nasbench201", "executor": "inline", "finalists": 0, "stop": {"evaluations": 60}}
 
@@ -166,9 +168,14 @@ def test_an_exception_in_a_proxy_stops_the_run_and_names_the_architecture(tmp_pa
     ["evolution", "random", "{use: evolution, population: 4, children: 8}"],
     ids=["evolution", "random", "more finalists than survivors"],
 )
-def test_skipping_candidates_by_their_bound_changes_nothing_but_the_time(optimizer: str) -> None:
+def test_skipping_candidates_by_their_bound_changes_nothing_but_the_time(
+    optimizer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     overrides = [f"optimizer={optimizer}", "stop.evaluations=400", "finalists=10"]
-    plain, bounded = quick(overrides), quick(overrides, proxy=QuickWithBound())
+    bounded = quick(overrides, proxy=QuickWithBound())
+    monkeypatch.setattr(Standing, "least", lambda self, cost: -math.inf)  # so that all are scored
+    plain = quick(overrides, proxy=QuickWithBound())
+    assert "bounded" not in plain.counts
     assert bounded.counts.get("bounded", 0) > 0
     assert [e.key for e in rows(plain)] == [e.key for e in rows(bounded)]
     assert plain.best is not None and bounded.best is not None
@@ -178,6 +185,14 @@ def test_skipping_candidates_by_their_bound_changes_nothing_but_the_time(optimiz
     for skipped in (e for e in rows(bounded) if e.status == "bounded"):
         true = rows(plain)[skipped.number]
         assert true.score is not None and skipped.score is not None and true.score.value <= skipped.score.value
+
+
+def test_evolution_asks_few_that_cannot_survive_and_random_search_many() -> None:
+    evolution, random = (
+        quick([f"optimizer={name}", "stop.evaluations=400"], proxy=QuickWithBound()).counts["bounded"]
+        for name in ("evolution", "random")
+    )
+    assert evolution < random / 4
 
 
 def test_the_table_has_every_candidate_with_its_terms(tmp_path: Path) -> None:

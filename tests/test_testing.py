@@ -179,7 +179,7 @@ class MovesTheGlobalGenerator(RandomSearch):
 
 
 class NoThreshold(RandomSearch):
-    def threshold(self) -> float:
+    def threshold(self, cost: Any) -> float:
         return math.nan
 
 

@@ -43,27 +43,35 @@ class RandomSampling(Sampling):
 
 
 class Niches(Survival):
-    """Those of each band survive that are the best of it, as many of each as there are; as a pymoo survival.
+    """Those of each band survive that are the best of it; as a pymoo survival.
 
     Args:
-        edges: most FLOPs of each band, ascending; none: the best of all survive.
+        edges: most FLOPs of each band, ascending; none: all are in one.
+        survivors: how many of each band survive.
     """
 
-    def __init__(self, edges: Sequence[int]) -> None:
+    def __init__(self, edges: Sequence[int], survivors: int) -> None:
         super().__init__(filter_infeasible=True)
-        self._edges = np.array(edges)
+        self._edges, self._survivors = np.array(edges), survivors
+
+    def members(self, pop: Population, flops: int) -> Population:
+        """Those members that are in the band of ``flops``."""
+        return pop[self._bands(pop) == np.searchsorted(self._edges, flops)]
 
     def places(self, pop: Population) -> Any:
         """Each member's place within its band by its objective, 0 for the best, equals alike. Shape (members,)."""
-        objective = pop.get("F")[:, 0]
-        if not len(self._edges):
-            return objective
-        flops = np.array([member.data["flops"] for member in pop])
-        band = np.searchsorted(self._edges, flops)
+        objective, band = pop.get("F")[:, 0], self._bands(pop)
         return ((band[:, None] == band) & (objective < objective[:, None])).sum(axis=1)
 
-    def _do(self, problem: Any, pop: Population, *args: Any, n_survive: int | None = None, **kwargs: Any) -> Population:
-        return pop[np.lexsort((pop.get("F")[:, 0], self.places(pop)))[:n_survive]]
+    def _bands(self, pop: Population) -> Any:
+        """The number of each member's band. Shape (members,)."""
+        return np.searchsorted(self._edges, [member.data["flops"] for member in pop])
+
+    def _do(self, problem: Any, pop: Population, *args: Any, **kwargs: Any) -> Population:
+        best_first = pop[np.argsort(pop.get("F")[:, 0], kind="stable")]
+        bands = self._bands(best_first)
+        chosen = [np.flatnonzero(bands == band)[: self._survivors] for band in np.unique(bands)]
+        return best_first[np.concatenate(chosen)]
 
 
 class Tournament(Selection):
@@ -74,11 +82,11 @@ class Tournament(Selection):
 
     def __init__(self, size: int, niches: Niches | None = None) -> None:
         super().__init__()
-        self._size = size
-        self._niches = niches or Niches(())
+        self._size, self._niches = size, niches
 
     def _do(self, problem: Any, pop: Population, n_select: int, n_parents: int, *, random_state: Any, **_: Any) -> Any:
-        order = np.lexsort((random_state.random(len(pop)), self._niches.places(pop), pop.get("CV")[:, 0]))
+        objective = pop.get("F")[:, 0] if self._niches is None else self._niches.places(pop)
+        order = np.lexsort((random_state.random(len(pop)), objective, pop.get("CV")[:, 0]))
         places = random_state.integers(len(pop), size=(n_select, n_parents, self._size))
         return order[places.min(axis=-1)]  # (n_select, n_parents)
 
@@ -89,6 +97,7 @@ class Breeding(Mating):
     Args:
         problem: whose space mutates, by its own ``mutate`` if it has one, else by :func:`mutate`.
         unseen: which genomes are new, and where immigrants come from.
+        hopeful: whether a child may survive; one that cannot is not born.
         selection: pymoo's.
         crossover: pymoo's.
         moves: genes changed by the general mutation, on average.
@@ -100,6 +109,7 @@ class Breeding(Mating):
         problem: Problem,
         unseen: Unseen,
         *,
+        hopeful: Callable[[Genome], bool],
         selection: Selection,
         crossover: Crossover,
         moves: float,
@@ -112,7 +122,7 @@ class Breeding(Mating):
             crossover,
             _Mutation(mutation),
             repair=_Repair(problem, repair_tries),
-            eliminate_duplicates=_OnlyNew(unseen),
+            eliminate_duplicates=_OnlyNew(unseen, hopeful),
             n_max_iterations=MATINGS,
         )
         self._unseen = unseen
@@ -136,27 +146,29 @@ class _Mutation(Mutation):
 class _Repair(Repair):
     def __init__(self, problem: Problem, tries: int) -> None:
         super().__init__()
-        self._problem = problem
-        self._tries = tries
+        self._problem, self._tries = problem, tries
 
     def _do(self, problem: Any, X: Any, *, random_state: Any, **_: Any) -> Any:
-        repaired = []
-        for x in X.tolist():
-            problem = self._problem
-            if problem.bands:  # each gets its share of the children
-                band = problem.bands[random_state.integers(len(problem.bands))]
-                problem = replace(problem, violation=band.violation)
-            repaired.append(repair(tuple(x), problem, random_state, self._tries))
-        return np.array(repaired)
+        genomes = [tuple(x) for x in X.tolist()]
+        return np.array([self._repaired(genome, random_state) for genome in genomes])
+
+    def _repaired(self, genome: Genome, rng: np.random.Generator) -> Genome:
+        problem = self._problem
+        if problem.bands:  # each gets its share of the children
+            band = problem.bands[rng.integers(len(problem.bands))]
+            problem = replace(problem, violation=band.violation)
+        return repair(genome, problem, rng, self._tries)
 
 
 class _OnlyNew(DuplicateElimination):
-    def __init__(self, unseen: Unseen) -> None:
+    def __init__(self, unseen: Unseen, hopeful: Callable[[Genome], bool]) -> None:
         super().__init__()
-        self._unseen = unseen
+        self._unseen, self._hopeful = unseen, hopeful
 
     def do(self, pop: Population, *others: Population, **_: Any) -> Population:
-        return pop[self._unseen.new(genomes_of(pop), besides=genomes_of(others[-1]))]
+        genomes = genomes_of(pop)
+        new = self._unseen.new(genomes, besides=genomes_of(others[-1]))
+        return pop[[i for i in new if self._hopeful(genomes[i])]]
 
 
 def genomes_of(pop: Population) -> list[Genome]:

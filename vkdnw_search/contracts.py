@@ -227,6 +227,10 @@ class Band:
     violation: Callable[[Genome], float]
 
 
+def _always(genome: Genome, threshold: Callable[[Cost], float]) -> bool:
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """What an optimizer may know.
@@ -237,6 +241,8 @@ class Problem:
         violation: genome → how far the limits are exceeded, 0 when feasible. Cheap (microseconds to milliseconds).
         seed: all randomness of the optimizer comes from it.
         bands: ranges of FLOPs that each want a best network of their own, ascending; empty: one for all.
+        may_reach: (genome, threshold) → whether the genome may score ``threshold(cost)`` for its own cost, as far as
+            the score's upper bound tells. As cheap as ``violation``. One that may not need not be asked.
     """
 
     space: SearchSpace[Architecture]
@@ -244,6 +250,7 @@ class Problem:
     violation: Callable[[Genome], float]
     seed: int
     bands: tuple[Band, ...] = ()
+    may_reach: Callable[[Genome, Callable[[Cost], float]], bool] = _always
 
 
 class Optimizer(Protocol):
@@ -262,8 +269,11 @@ class Optimizer(Protocol):
 class HasThreshold(Protocol):
     """An optimizer that knows which scores are too low to matter to it."""
 
-    def threshold(self) -> float:
-        """A candidate that scores below this cannot influence what is asked later: −inf if any can, inf if none can."""
+    def threshold(self, cost: Cost) -> float:
+        """A candidate of this cost that scores below cannot influence what is asked later.
+
+        −inf if any score can, inf if none can.
+        """
         ...
 
 

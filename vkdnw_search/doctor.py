@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from vkdnw_search.contracts import HasMutation, Problem
+from vkdnw_search.contracts import HasMutation
 from vkdnw_search.evaluate import Evaluator, Outcome, Task, limits_of, score_candidate
 from vkdnw_search.limits import Limits
 from vkdnw_search.operators import mutate, random_genome, repair
@@ -85,7 +85,7 @@ def examine(recipe: Recipe) -> Diagnosis:
     """Sample, count and score some candidates of the run that ``recipe`` describes."""
     space, limits = recipe.build_space(), limits_of(recipe)
     evaluator = Evaluator(space, limits=limits, proxy=recipe.build_proxy(), seed=recipe.seed)
-    problem = Problem(space, evaluator.key, evaluator.violation, recipe.seed)
+    problem = evaluator.problem()
     rng = np.random.default_rng(seed_from(recipe.seed, "doctor"))
     sampled = [random_genome(space.genes, rng) for _ in range(SAMPLES)]
     outside = [genome for genome in sampled if evaluator.violation(genome) > 0]

@@ -20,6 +20,7 @@ from vkdnw_search.contracts import (
     HasRelativeFitness,
     HasUpperBound,
     Probe,
+    Problem,
     Proxy,
     SearchSpace,
 )
@@ -150,8 +151,16 @@ class Evaluator:
         """By how much ``genome`` is outside the limits; 0 if it is within."""
         return self._seen(genome)[2]
 
-    def bands(self, edges: Sequence[int]) -> tuple[Band, ...]:
-        """The ranges of FLOPs that end at ``edges``, ascending."""
+    def problem(self, edges: Sequence[int] = ()) -> Problem:
+        """What an optimizer may know. The bands of FLOPs end at ``edges``, ascending; without, all are in one."""
+        return Problem(self.space, self.key, self.violation, self.seed, self._bands(edges), self.may_reach)
+
+    def may_reach(self, genome: Genome, threshold: Callable[[Cost], float]) -> bool:
+        """Whether ``genome`` may score ``threshold(cost)``, as far as its upper bound tells."""
+        cost = self._seen(genome)[1]
+        return self._upper_bound(cost) >= threshold(cost)
+
+    def _bands(self, edges: Sequence[int]) -> tuple[Band, ...]:
         starts = (self.limits.flops.minimum, *(edge + 1 for edge in edges[:-1]))
         ranges = (Range(start, edge) for start, edge in zip(starts, edges, strict=False))
         limits = (replace(self.limits, flops=flops) for flops in ranges)
@@ -172,12 +181,16 @@ class Evaluator:
         if violation > 0:
             reason = self.limits.reason(cost)
             return Evaluation(number, generation, genome, key, cost, violation, "infeasible", reason)
+        bound, least = self._upper_bound(cost), threshold(cost)
+        if bound >= least:
+            return None
+        reason = f"scores at most {bound:.4f}, below the {least:.4f} it takes to matter"
+        return Evaluation(number, generation, genome, key, cost, 0.0, "bounded", reason, Score(bound))
+
+    def _upper_bound(self, cost: Cost) -> float:
         if isinstance(self.proxy, HasUpperBound) and not isinstance(self.proxy, HasRelativeFitness):
-            bound, least = self.proxy.upper_bound(cost), threshold(cost)
-            if bound < least:
-                reason = f"scores at most {bound:.4f}, below the {least:.4f} it takes to matter"
-                return Evaluation(number, generation, genome, key, cost, 0.0, "bounded", reason, Score(bound))
-        return None
+            return self.proxy.upper_bound(cost)
+        return math.inf
 
     def task(self, genome: Genome) -> Task:
         """The order to score ``genome``."""

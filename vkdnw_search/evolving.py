@@ -23,7 +23,7 @@ from pymoo.core.termination import NoTermination
 
 from vkdnw_search.breeding import Breeding, RandomSampling, genomes_of
 from vkdnw_search.contracts import Problem
-from vkdnw_search.records import Evaluation, Genome
+from vkdnw_search.records import Cost, Evaluation, Genome
 from vkdnw_search.seeding import seed_from
 from vkdnw_search.turns import TakesTurns
 
@@ -54,7 +54,13 @@ class Evolves(TakesTurns):
         super().__init__(problem, repair_tries=repair_tries)
         Config.warnings["not_compiled"] = False  # pymoo would print it on stdout
         breeding = Breeding(
-            problem, self._unseen, selection=selection, crossover=crossover, moves=moves, repair_tries=repair_tries
+            problem,
+            self._unseen,
+            hopeful=lambda genome: problem.may_reach(genome, self.threshold),
+            selection=selection,
+            crossover=crossover,
+            moves=moves,
+            repair_tries=repair_tries,
         )
         self._algorithm = algorithm(
             pop_size=population,
@@ -77,6 +83,10 @@ class Evolves(TakesTurns):
     def survivors(self) -> list[str]:
         """Keys of the present population."""
         return [member.data["key"] for member in self._members()]
+
+    def threshold(self, cost: Cost) -> float:
+        """−inf: any score may change what is asked."""
+        return -math.inf
 
     def refit(self, values: Mapping[str, float]) -> None:
         """Take over changed fitness, key → value, for the population and for what the next ``tell`` brings."""
@@ -109,8 +119,8 @@ class Evolves(TakesTurns):
         self._algorithm.pop, self._algorithm.n_iter, self._algorithm.is_initialized = members, 1, True
         self._algorithm.random_state.bit_generator.state = state["random"]
 
-    def _members(self) -> Sequence[Any]:
-        return () if self._algorithm.pop is None else self._algorithm.pop
+    def _members(self) -> Population:
+        return Population.empty() if self._algorithm.pop is None else self._algorithm.pop
 
     def _propose(self) -> list[Genome]:
         offspring = self._algorithm.ask()

@@ -24,7 +24,7 @@ from pymoo.util.optimum import filter_optimum
 from vkdnw_search.breeding import Niches, Tournament
 from vkdnw_search.contracts import Problem
 from vkdnw_search.evolving import Evolves
-from vkdnw_search.records import Evaluation, Genome
+from vkdnw_search.records import Cost, Evaluation, Genome
 from vkdnw_search.turns import Children, CrossoverShare, Moves, RepairTries, Survivors, TakesTurns
 
 __all__ = ["AgingEvolution", "Evolution", "Nsga2", "RandomSearch"]
@@ -37,7 +37,7 @@ class RandomSearch(TakesTurns):
         super().__init__(problem, repair_tries=repair_tries)
         self._children = children
 
-    def threshold(self) -> float:
+    def threshold(self, cost: Cost) -> float:
         """Infinite: no score changes what is drawn next."""
         return math.inf
 
@@ -66,11 +66,12 @@ class Evolution(Evolves):
         moves: Moves = 1.0,
         repair_tries: RepairTries = 200,
     ) -> None:
-        niches = Niches([band.at_most for band in problem.bands])
+        self._survivors = population
+        self._niches = niches = Niches([band.at_most for band in problem.bands], population)
         super().__init__(
             problem,
             GA,
-            population=population,
+            population=population * max(1, len(problem.bands)),
             children=children,
             selection=Tournament(2, niches),
             crossover=UX(prob=crossover),
@@ -78,16 +79,15 @@ class Evolution(Evolves):
             repair_tries=repair_tries,
             survival=niches,
         )
-        self._population, self._banded = population, bool(problem.bands)
 
-    def threshold(self) -> float:
-        """The least score in the population, if it is full of scored candidates: nothing below survives.
+    def threshold(self, cost: Cost) -> float:
+        """The least score in the population of its band, if that is full of scored candidates: nothing below survives.
 
-        −inf once fitness was changed by ``refit``, and with bands.
+        −inf once fitness was changed by ``refit``.
         """
-        members = self._members()
-        full = len(members) == self._population and all(member.data["status"] == "scored" for member in members)
-        if not full or self._fitness or self._banded:
+        members = self._niches.members(self._members(), cost.flops)
+        full = len(members) == self._survivors and all(member.data["status"] == "scored" for member in members)
+        if not full or self._fitness:
             return -math.inf
         return min(float(member.data["value"]) for member in members)
 

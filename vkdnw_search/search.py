@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vkdnw_search.contracts import Optimizer, Problem, Proxy, SearchSpace
+from vkdnw_search.contracts import Optimizer, Proxy, SearchSpace
 from vkdnw_search.evaluate import Evaluator, limits_of
 from vkdnw_search.export import export_all
 from vkdnw_search.finalists import judge, winner
@@ -53,8 +53,7 @@ def search(
     chosen = load_recipe(recipe, overrides, supplied=supplied).named_after(recipe)
     space, proxy = space or chosen.build_space(), proxy or chosen.build_proxy()
     evaluator = Evaluator(space, limits=limits_of(chosen), proxy=proxy, seed=chosen.seed)
-    bands = evaluator.bands(chosen.bands)
-    optimizer = chosen.build_optimizer(Problem(space, evaluator.key, evaluator.violation, chosen.seed, bands))
+    optimizer = chosen.build_optimizer(evaluator.problem(chosen.bands))
     with RunFolder(None if out is None else Path(out), chosen) as folder:
         evaluator.survey(folder.store.note("latencies"), partial(folder.store.set_note, "latencies"))
         with chosen.build_executor() as executor:

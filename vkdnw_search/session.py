@@ -120,9 +120,9 @@ class Session:
     def evaluate(self, genomes: Sequence[Genome], optimizer: Optimizer) -> list[Evaluation]:
         """The outcomes of one generation, in order; fewer than asked where a limit ends the run."""
         self._store.start_generation(self.generation, first=self.number, genomes=genomes)
-        survives = optimizer.threshold() if isinstance(optimizer, HasThreshold) else -math.inf
 
         def threshold(cost: Cost) -> float:
+            survives = optimizer.threshold(cost) if isinstance(optimizer, HasThreshold) else -math.inf
             return min(survives, self._standing.least(cost))
 
         asked, genomes = len(genomes), genomes[: self._stop.evaluations - self.number]

@@ -15,7 +15,7 @@ import numpy as np
 
 from search_spaces.nasbench201 import NasBench201
 from vkdnw_search import load_recipe
-from vkdnw_search.contracts import Problem, Proxy
+from vkdnw_search.contracts import Proxy
 from vkdnw_search.evaluate import Evaluator, Task, limits_of, score_candidate
 from vkdnw_search.limits import Limits
 from vkdnw_search.optimizers import RandomSearch
@@ -45,7 +45,7 @@ def equal_mobilenets(count: int, *, recipe: str = "mbv2_600M") -> tuple[Any, lis
 def _random_search(recipe: Recipe, count: int) -> tuple[Any, Evaluator, list[Genome]]:
     space = recipe.build_space()
     evaluator = Evaluator(space, limits=limits_of(recipe), proxy=recipe.build_proxy(), seed=0)
-    return space, evaluator, RandomSearch(Problem(space, evaluator.key, evaluator.violation, 0), children=count).ask()
+    return space, evaluator, RandomSearch(evaluator.problem(), children=count).ask()
 
 
 def equal_cells(count: int, *, convolutions: int) -> tuple[NasBench201, list[Genome], list[float] | None]:

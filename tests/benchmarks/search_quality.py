@@ -25,7 +25,7 @@ from search_spaces.nasbench201 import NasBench201
 from tests.benchmarks.measuring import arguments, conclude, table
 from tests.benchmarks.sampling import ACCURACIES, every_cell, scores
 from vkdnw_search import search
-from vkdnw_search.contracts import Optimizer, Problem
+from vkdnw_search.contracts import Optimizer
 from vkdnw_search.evaluate import Evaluator
 from vkdnw_search.executors import processes
 from vkdnw_search.limits import Limits, Range
@@ -54,8 +54,7 @@ class Trial:
         """Candidates until a score of ``goal`` is met, and the best after ``BUDGET`` of them."""
         space = NasBench201()
         evaluator = Evaluator(space, limits=self.limits, proxy=VkdnwSingle(), seed=self.seed)
-        problem = Problem(space, evaluator.key, evaluator.violation, self.seed)
-        optimizer: Optimizer = OPTIMIZERS[self.optimizer](problem)
+        optimizer: Optimizer = OPTIMIZERS[self.optimizer](evaluator.problem())
         number, best, best_then = 0, (-math.inf, ""), ""
         while best[0] < self.goal or number < BUDGET:
             evaluations = [self._looked_up(evaluator, genome, number + i) for i, genome in enumerate(optimizer.ask())]
@@ -122,15 +121,15 @@ def mobilenets() -> list[dict[str, Any]]:
     """Winners of evolution and of random search at equal evaluations, for each seed, on fresh initializations."""
     rows = []
     for seed in range(MOBILE_SEEDS):
-        winners = {}
+        winners, scored = {}, {}
         for name in ("evolution", "random"):
-            overrides = [f"seed={seed}", f"optimizer={name}"]
-            result = search("mbv2_600M", [*overrides, f"stop.evaluations={MOBILE_EVALUATIONS}", "finalists=4"])
+            overrides = [f"seed={seed}", f"optimizer={name}", f"stop.evaluations={MOBILE_EVALUATIONS}"]
+            result = search("mbv2_600M", overrides)
             assert result.judgement is not None
-            winners[name] = result.judgement.finalists[0]
+            winners[name], scored[name] = result.judgement.finalists[0], result.counts["scored"]
         lead = winners["evolution"].mean - winners["random"].mean
         error = math.hypot(*(winner.standard_error for winner in winners.values()))
-        rows.append({"seed": seed, "lead": lead, "error": error, "beyond": lead > 2 * error})
+        rows.append({"seed": seed, "lead": lead, "error": error, "beyond": lead > 2 * error, "scored": scored})
         print(f"seed {seed}: {lead:+.3f} ± {error:.3f}", file=sys.stderr, flush=True)
     return rows
 
@@ -153,7 +152,8 @@ def main() -> None:
     ahead = sum(row["beyond"] for row in mobile)
     print(f"\nMobileNet space, 600M FLOPs, {MOBILE_EVALUATIONS} evaluations: evolution's winner exceeds that of random")
     print(f"search by more than two standard errors in {ahead} of {len(mobile)} seeds; its lead over the seeds:\n")
-    print(table(["seed", "lead", "±"], [[row["seed"], row["lead"], row["error"]] for row in mobile]))
+    shown = [[row["seed"], f"{row['lead']:.3f}", f"{row['error']:.3f}", *row["scored"].values()] for row in mobile]
+    print(table(["seed", "lead", "±", "scored by evolution", "scored by random"], shown))
     conclude({"nasbench201": found, "mobilenet": mobile}, options.json)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -48,21 +48,31 @@ class Toy:
         flops = self.flops(genome)
         return max(0.0, flops / self.at_most - 1, 1 - flops / self.at_least if self.at_least else 0.0)
 
-    def problem(self, seed: int = 0) -> Problem:
-        return Problem(space=self, key=self.key, violation=self.violation, seed=seed)
+    def problem(self, seed: int = 0, *, bounds: bool = False) -> Problem:
+        """With ``bounds``, optimizers may know the upper bound."""
+        plain = Problem(space=self, key=self.key, violation=self.violation, seed=seed)
+        return replace(plain, may_reach=self.may_reach) if bounds else plain
+
+    def may_reach(self, genome: Genome, threshold: Callable[[Cost], float]) -> bool:
+        return self.upper_bound(genome) >= threshold(self.cost(genome))
+
+    def upper_bound(self, genome: Genome) -> float:
+        return self.score(genome) + self.flops(genome) / 1e5
+
+    def cost(self, genome: Genome) -> Cost:
+        flops = self.flops(genome)
+        return Cost(flops, flops, flops, 1, 1, 1)
 
     def evaluate(self, genome: Genome, *, number: int = 0, threshold: float = -math.inf) -> Evaluation:
-        """What the search would record; with a ``threshold``, from the valid upper bound ``score + flops / 1e5``."""
-        flops, violation = self.flops(genome), self.violation(genome)
-        bound = self.score(genome) + flops / 1e5
+        """What the search would record, with a ``threshold``."""
+        violation, bound = self.violation(genome), self.upper_bound(genome)
         if violation > 0:
             status, score = "infeasible", None
         elif bound < threshold:
             status, score = "bounded", Score(bound)
         else:
             status, score = "scored", Score(self.score(genome))
-        cost = Cost(flops, flops, flops, 1, 1, 1)
-        return Evaluation(number, 0, genome, self.key(genome), cost, violation, status, score=score)
+        return Evaluation(number, 0, genome, self.key(genome), self.cost(genome), violation, status, score=score)
 
 
 def toy(genes: int, choices: int, *, seed: int = 0, at_least: float = 0.0, at_most: float = math.inf) -> Toy:
@@ -80,13 +90,19 @@ def toy(genes: int, choices: int, *, seed: int = 0, at_least: float = 0.0, at_mo
     )
 
 
-def run(toy: Toy, optimizer: Optimizer, evaluations: int, *, bounding: bool = False) -> list[Evaluation]:
+def run(
+    toy: Toy, optimizer: Optimizer, evaluations: int, *, bounding: bool = False, bands: Sequence[int] = ()
+) -> list[Evaluation]:
     """Ask and tell until so many are evaluated or nothing is left; what lies below the threshold is not scored."""
     done: list[Evaluation] = []
-    standing = Standing(10)
+    standing = Standing(10, bands)
+
+    def threshold(genome: Genome) -> float:
+        cost = toy.cost(genome)
+        return min(optimizer.threshold(cost), standing.least(cost)) if bounding else -math.inf
+
     while genomes := optimizer.ask()[: evaluations - len(done)]:
-        threshold = min(optimizer.threshold(), standing.least(toy.evaluate(genomes[0]).cost)) if bounding else -math.inf
-        told = [toy.evaluate(genome, number=len(done) + i, threshold=threshold) for i, genome in enumerate(genomes)]
+        told = [toy.evaluate(g, number=len(done) + i, threshold=threshold(g)) for i, g in enumerate(genomes)]
         optimizer.tell(told)
         standing.add(told)
         done += told

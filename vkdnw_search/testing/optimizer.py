@@ -62,14 +62,15 @@ def _run(optimizer: Any, findings: Findings) -> list[list[Genome]]:
         generations.append(genomes)
         if not _check_genomes(genomes, space, generation, asked, findings):
             return generations
+        told = [space.evaluate(genome, asked[space.key(genome)], generation) for genome in genomes]
         if isinstance(optimizer, HasThreshold):
-            threshold = optimizer.threshold()
+            threshold = optimizer.threshold(told[0].cost)
             findings.require(
                 isinstance(threshold, float) and not math.isnan(threshold),
                 "threshold",
                 f"threshold: must be a number, −inf while any score can matter, but is {threshold!r}",
             )
-        optimizer.tell([space.evaluate(genome, asked[space.key(genome)], generation) for genome in genomes])
+        optimizer.tell(told)
         if generation > 4 * len(everything):
             findings.add(
                 "end", f"ask: must be empty once all {len(everything)} keys were asked, but still gives genomes"
