@@ -24,7 +24,7 @@ from vkdnw_search.proxies.vkdnw import VkdnwSingle
 from vkdnw_search.records import Genome
 
 RECIPE = "mbv2_600M"
-EVALUATIONS = 1000
+EVALUATIONS = 600
 NETWORKS = 24
 
 
@@ -34,7 +34,8 @@ def agreement(space: Any, genomes: list[Genome]) -> float:
     assert isinstance(proxy, VkdnwSingle)
     with processes() as executor:
         small, full = (
-            values(scores(space, genomes, p, (0,), executor)) for p in (proxy, replace(proxy, resolution=224))
+            values(scores(space, genomes, p, (0,), executor))
+            for p in (proxy, replace(proxy, resolution=224, images=64, directions=1))
         )
     return float(stats.spearmanr(small[:, 0], full[:, 0]).statistic)
 
