@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import NoReturn
 
 from vkdnw_search.errors import SpaceError
 from vkdnw_search.records import Gene, GeneValue, Genome
@@ -19,10 +20,10 @@ def values_of(genome: Genome, genes: Sequence[Gene], *, space: str) -> list[Gene
     """
     if len(genome) != len(genes):
         raise SpaceError(f"{space} genome: must have {len(genes)} indices, but has {len(genome)}: {genome}")
-    for gene, index in zip(genes, genome, strict=True):
-        if not 0 <= index < len(gene.choices):
-            raise SpaceError(f"{space}, gene {gene.name}: must be in 0 … {len(gene.choices) - 1}, but is {index}")
-    return [gene.choices[index] for gene, index in zip(genes, genome, strict=True)]
+    return [
+        gene.choices[index] if 0 <= index < len(gene.choices) else _refused(gene, index, space)
+        for gene, index in zip(genes, genome, strict=True)
+    ]
 
 
 def genome_of(values: Iterable[GeneValue], genes: Sequence[Gene], *, space: str) -> Genome:
@@ -32,6 +33,10 @@ def genome_of(values: Iterable[GeneValue], genes: Sequence[Gene], *, space: str)
         SpaceError: a gene has no such choice; the message names the first.
     """
     return tuple(_index(gene, value, space) for gene, value in zip(genes, values, strict=True))
+
+
+def _refused(gene: Gene, index: int, space: str) -> NoReturn:
+    raise SpaceError(f"{space}, gene {gene.name}: must be in 0 … {len(gene.choices) - 1}, but is {index}")
 
 
 def _index(gene: Gene, value: GeneValue, space: str) -> int:

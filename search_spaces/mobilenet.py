@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Annotated, Literal
 
 import annotated_types as at
@@ -245,6 +245,7 @@ class Network(SuperBlockNetwork):
 '''
 
 
+@lru_cache(maxsize=2**14)
 def _block(name: GeneValue, out: GeneValue, btn: GeneValue, depth: GeneValue, *, stride: int) -> SuperBlock:
     """The super-block of four gene values."""
     expansion, kernel = TYPES[TYPE_NAMES.index(str(name))]

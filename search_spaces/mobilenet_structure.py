@@ -44,7 +44,13 @@ class SuperBlock:
 
         The first unit of a super-block always has a projection shortcut; inside, it has one if ``btn`` != ``out``.
         """
-        return self.stride == 1 and self.btn != self.out and self == replace(before, stride=1, depth=self.depth)
+        alike = (self.expansion, self.kernel, self.out, self.btn) == (
+            before.expansion,
+            before.kernel,
+            before.out,
+            before.btn,
+        )
+        return self.stride == 1 and self.btn != self.out and alike
 
 
 @dataclass(frozen=True, slots=True)

@@ -411,10 +411,10 @@ def test_one_run_with_bands_finds_for_each_what_a_run_for_it_alone_does():
     assert np.mean(losses) < 0.01 and max(losses) < 0.03
 
 
-def test_every_band_has_a_population_of_its_own():
+def test_every_band_has_a_share_of_the_population():
     space = toy(20, 5, at_most=1.0)
     problem = banded(space, [0.6, 0.8, 1.0], 0)
-    search = Evolution(problem, population=10, children=30)
+    search = Evolution(problem, population=30, children=30)
     seen = {evaluation.key: evaluation.genome for evaluation in run(space, search, 600)}
     survivors = [seen[key] for key in search.survivors()]
     assert [sum(band.violation(genome) == 0 for genome in survivors) for band in problem.bands] == [10, 10, 10]
@@ -428,7 +428,7 @@ def test_what_lies_below_the_threshold_of_its_band_need_not_be_scored(seed):
     space = toy(12, 5, seed=seed, at_most=1.0)
     problem = banded(space, [0.6, 0.8, 1.0], seed)
     edges = [band.at_most for band in problem.bands]
-    all_scored, bounded = (Evolution(problem, population=10, children=16) for _ in range(2))
+    all_scored, bounded = (Evolution(problem, population=30, children=16) for _ in range(2))
     with_scores = run(space, all_scored, 600, bands=edges)
     with_bounds = run(space, bounded, 600, bands=edges, bounding=True)
     assert genomes(with_bounds) == genomes(with_scores)

@@ -65,20 +65,23 @@ def _short(value: float) -> str:
     return f"{value:g}"
 
 
+ANYTHING = Range()
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Which networks are feasible, by the fields of a cost; by default all."""
 
-    flops: Range = Range()
-    macs: Range = Range()
-    parameters: Range = Range()
-    layers: Range = Range()
-    memory: Range = Range()
-    latency: Range = Range()
+    flops: Range = ANYTHING
+    macs: Range = ANYTHING
+    parameters: Range = ANYTHING
+    layers: Range = ANYTHING
+    memory: Range = ANYTHING
+    latency: Range = ANYTHING
 
     def violation(self, cost: Cost) -> float:
         """The sum over all limits of the share by which each is exceeded; 0 for a feasible network."""
-        return sum(self.violations(cost).values(), 0.0)
+        return sum((limit.violation(value) for _, limit, value in self._each(cost)), 0.0)
 
     def violations(self, cost: Cost) -> dict[str, float]:
         """Limit → the share by which it is exceeded, for those that are."""
@@ -98,7 +101,7 @@ class Limits:
         """Those that bound anything."""
         for field in fields(self):
             limit = getattr(self, field.name)
-            if limit != Range():
+            if limit != ANYTHING:
                 yield field.name, limit, getattr(cost, field.name)
 
 
