@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from itertools import accumulate
 from typing import Any, Generic
 
@@ -101,25 +101,18 @@ class PeakMemory(Generic[A]):
         self._space = space
         self._chain = space.chain if isinstance(space, HasChain) else None
         self._formulas: dict[Hashable, Multilinear | None] = {}
-        self._peaks: dict[Hashable, int] = {}
+        self._of_block = lru_cache(MEMO)(self._block)
+        self._of_whole = lru_cache(MEMO)(self.whole)
 
     def __call__(self, architecture: A) -> int:
         """The peak of one candidate."""
         if self._chain is not None:
-            blocks = self._chain(architecture)
-            return max(self._remembered((block.kind, block.widths), self._block, block) for block in blocks)
-        return self._remembered(architecture.key, self.whole, architecture)
+            return max(map(self._of_block, self._chain(architecture)))
+        return self._of_whole(architecture)
 
     def whole(self, architecture: A) -> int:
         """The same from a trace of the whole network: slow, but what blocks are checked against."""
         return max(_traced(lambda: (self._space.build(architecture), self._space.input_shape)))
-
-    def _remembered(self, key: Hashable, find: Callable[[Any], int], what: Any) -> int:
-        if key not in self._peaks:
-            if len(self._peaks) >= MEMO:
-                self._peaks.clear()
-            self._peaks[key] = find(what)
-        return self._peaks[key]
 
     def _block(self, block: Part) -> int:
         if block.kind not in self._formulas:

@@ -18,7 +18,7 @@ from vkdnw_search import search
 
 EDGES = (240_000_000, 300_000_000, 450_000_000, 600_000_000)
 """Least FLOPs of all, then the most of each band."""
-EVALUATIONS = 1500
+EVALUATIONS = 1000
 SEEDS = (0,)
 
 

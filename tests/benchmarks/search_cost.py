@@ -25,7 +25,7 @@ from vkdnw_search.records import Genome
 
 RECIPE = "mbv2_600M"
 EVALUATIONS = 600
-NETWORKS = 24
+NETWORKS = 20
 
 
 def agreement(space: Any, genomes: list[Genome]) -> float:
