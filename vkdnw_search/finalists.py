@@ -293,11 +293,11 @@ def _correlations(store: Store, evaluator: Evaluator) -> dict[str, float]:
 
 
 def _warnings(best: Sequence[Finalist], correlations: dict[str, float]) -> Iterable[str]:
-    for size, rho in correlations.items():
-        if abs(rho) >= COUNTS_ONLY:
-            yield (
-                f"the score ranks the visited networks almost as their {size} alone do (Spearman's ρ = {rho:.3f}): "
-                "set limits that fix the size, or use another score, to learn more from it"
-            )
+    sizes = [f"{size} alone (ρ = {rho:.3f})" for size, rho in correlations.items() if abs(rho) >= COUNTS_ONLY]
+    if sizes:
+        yield (
+            f"the score ranks the visited networks almost as their {' or '.join(sizes)}: "
+            "set limits that fix the size, or use another score, to learn more from it"
+        )
     if len(best) > 1 and best[1].verdict.startswith("tied"):
         yield "the winner's lead over the next is within the error of the score"

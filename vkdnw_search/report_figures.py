@@ -26,6 +26,9 @@ INK, ACCENT, MUTED, SECOND = "#010203", "#2a78d6", "#8a8f98", "#d9730d"
 
 SIZE = (6.4, 3.6)
 
+ROUNDING = 1e-10
+"""A decile with less than this share of the sum is as good as none."""
+
 SQUEEZED = 20
 """So many times the typical distance from the best is the largest before an axis is no longer linear."""
 
@@ -129,5 +132,6 @@ def _spectrum(axes: Axes, visited: Visited, winner: Evaluation) -> None:
         if total > 0:
             axes.plot(levels, [v / total for v in values], marker="o", color=colour, linewidth=2, label=label)
     axes.set_yscale("log")
+    axes.set_ylim(bottom=max(axes.get_ylim()[0], ROUNDING))
     axes.set(xlabel="level of the decile", ylabel="share of the sum of deciles")
     axes.legend(frameon=False)
