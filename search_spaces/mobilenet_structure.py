@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from operator import attrgetter
 
 from search_spaces.scanner import Scanner
 from vkdnw_search.errors import nearest
@@ -26,6 +27,10 @@ TYPES = tuple((expansion, kernel) for kernel in (3, 5, 7) for expansion in (1, 2
 STEM, LAST = "SuperConvK3BNRELU", "SuperConvK1BNRELU"
 _BLOCKS = {f"SuperResIDWE{expansion}K{kernel}": (expansion, kernel) for expansion, kernel in TYPES}
 _WORD = re.compile(r"[A-Za-z0-9_]+")
+
+
+_repeated = attrgetter("expansion", "kernel", "out", "btn")
+"""All that every pair of units of a super-block has in common."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +49,7 @@ class SuperBlock:
 
         The first unit of a super-block always has a projection shortcut; inside, it has one if ``btn`` != ``out``.
         """
-        alike = (self.expansion, self.kernel, self.out, self.btn) == (
-            before.expansion,
-            before.kernel,
-            before.out,
-            before.btn,
-        )
-        return self.stride == 1 and self.btn != self.out and alike
+        return self.stride == 1 and self.btn != self.out and _repeated(self) == _repeated(before)
 
 
 @dataclass(frozen=True, slots=True)

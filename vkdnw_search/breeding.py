@@ -122,7 +122,7 @@ class Breeding(Mating):
             crossover,
             _Mutation(mutation),
             repair=_Repair(problem, repair_tries),
-            eliminate_duplicates=_OnlyNew(unseen, hopeful),
+            eliminate_duplicates=_NewAndHopeful(unseen, hopeful),
             n_max_iterations=MATINGS,
         )
         self._unseen = unseen
@@ -160,7 +160,7 @@ class _Repair(Repair):
         return repair(genome, problem, rng, self._tries)
 
 
-class _OnlyNew(DuplicateElimination):
+class _NewAndHopeful(DuplicateElimination):
     def __init__(self, unseen: Unseen, hopeful: Callable[[Genome], bool]) -> None:
         super().__init__()
         self._unseen, self._hopeful = unseen, hopeful

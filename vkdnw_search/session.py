@@ -120,10 +120,10 @@ class Session:
     def evaluate(self, genomes: Sequence[Genome], optimizer: Optimizer) -> list[Evaluation]:
         """The outcomes of one generation, in order; fewer than asked where a limit ends the run."""
         self._store.start_generation(self.generation, first=self.number, genomes=genomes)
+        survives = optimizer.threshold if isinstance(optimizer, HasThreshold) else lambda cost: -math.inf
 
         def threshold(cost: Cost) -> float:
-            survives = optimizer.threshold(cost) if isinstance(optimizer, HasThreshold) else -math.inf
-            return min(survives, self._standing.least(cost))
+            return min(survives(cost), self._standing.least(cost))
 
         asked, genomes = len(genomes), genomes[: self._stop.evaluations - self.number]
         known = {e.number: e for e in self._store.evaluations(first=self.number, count=len(genomes))}
