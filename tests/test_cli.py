@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -83,6 +86,17 @@ def test_list_shows_what_is_installed_and_what_ships(capsys: pytest.CaptureFixtu
     out = capsys.readouterr().out
     for word in ("nasbench201", "mobilenet", "vkdnw_single", "evolution", "aging", "nsga2", "processes", "mbv2_600M"):
         assert word in out
+
+
+def test_a_reader_that_leaves_ends_the_command_silently() -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    command = [sys.executable, "-m", "vkdnw_search", "list"]
+    try:
+        ended = subprocess.run(command, stdout=write_end, stderr=subprocess.PIPE, text=True)
+    finally:
+        os.close(write_end)
+    assert (ended.returncode, ended.stderr) == (141, "")
 
 
 def test_an_unknown_option_is_refused_by_usage(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,13 +1,14 @@
 """The command line: arguments, progress, exit codes; no logic.
 
 Exit codes: 0 done, 1 error in the run, 2 usage, recipe or run folder, 3 nothing feasible, 130 and 143 after a clean
-stop on SIGINT (Ctrl-C) and SIGTERM.
+stop on SIGINT (Ctrl-C) and SIGTERM, 141 where whoever read the output has left (``| head``).
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+import os
 import signal
 import sqlite3
 import sys
@@ -28,7 +29,7 @@ from vkdnw_search.errors import (
 from vkdnw_search.plugins import KINDS, available, load_plugin
 from vkdnw_search.recipe import load_recipe, shipped_recipes
 
-DONE, FAILED, USAGE, NOTHING_FEASIBLE = 0, 1, 2, 3
+DONE, FAILED, USAGE, NOTHING_FEASIBLE, READER_LEFT = 0, 1, 2, 3, 141
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,13 +39,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words and words[0] in VERBS:
         verb = VERBS[words.pop(0)]
     try:
-        return verb(words)
+        code = verb(words)
+        sys.stdout.flush()  # at exit it would be too late to do anything about an error
+        return code
     except (RecipeError, PluginError, RunFolderError, SpaceError, RankingError) as error:
         sys.stderr.write(f"{error}\n")
         return USAGE
     except VkdnwSearchError as error:
         sys.stderr.write(f"{error}\n")
         return FAILED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to write goes there
+        return READER_LEFT
     except (OSError, sqlite3.OperationalError) as error:  # a full disk, for instance
         kept = "What was found so far is in the run folder; the same command continues the run"
         sys.stderr.write(f"files cannot be written or read: {error}. {kept}\n")
