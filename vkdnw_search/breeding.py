@@ -4,6 +4,7 @@
 # (pymoo ships no types)
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -28,7 +29,8 @@ from vkdnw_search.unseen import Unseen
 __all__ = ["Breeding", "Niches", "RandomSampling", "Tournament", "genomes_of"]
 
 MATINGS = 25
-"""Rounds of mating for one generation; where they leave it incomplete, immigrants fill it."""
+"""Rounds of mating for one generation, fewer where each has more children; where they leave it incomplete, immigrants
+fill it."""
 
 
 class RandomSampling(Sampling):
@@ -102,6 +104,8 @@ class Breeding(Mating):
         crossover: pymoo's.
         moves: genes changed by the general mutation, on average.
         repair_tries: violations a repair may count.
+        proposals: children bred for each that is asked.
+        best: (genomes, count) → the positions of those that are asked.
     """
 
     def __init__(
@@ -114,6 +118,8 @@ class Breeding(Mating):
         crossover: Crossover,
         moves: float,
         repair_tries: int,
+        proposals: int,
+        best: Callable[[Sequence[Genome], int], list[int]],
     ) -> None:
         space = problem.space
         mutation = space.mutate if isinstance(space, HasMutation) else partial(mutate, genes=space.genes, moves=moves)
@@ -123,13 +129,14 @@ class Breeding(Mating):
             _Mutation(mutation),
             repair=_Repair(problem, repair_tries),
             eliminate_duplicates=_NewAndHopeful(unseen, hopeful),
-            n_max_iterations=MATINGS,
+            n_max_iterations=math.ceil(MATINGS / proposals),
         )
-        self._unseen = unseen
+        self._unseen, self._proposals, self._best = unseen, proposals, best
 
     def do(self, problem: Any, pop: Population, n_offsprings: int, **kwargs: Any) -> Population:
         """``n_offsprings`` children; fewer when the space is exhausted."""
-        children = super().do(problem, pop, n_offsprings, **kwargs)
+        bred = super().do(problem, pop, n_offsprings * self._proposals, **kwargs)
+        children = bred[self._best(genomes_of(bred), n_offsprings)]
         immigrants = self._unseen.draw(n_offsprings - len(children), besides=genomes_of(children))
         return Population.merge(children, Population.new(X=np.array(immigrants))) if immigrants else children
 

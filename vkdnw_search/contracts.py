@@ -270,9 +270,9 @@ class HasThreshold(Protocol):
     """An optimizer that knows which scores are too low to matter to it."""
 
     def threshold(self, cost: Cost) -> float:
-        """A candidate of this cost that scores below cannot influence what is asked later.
+        """A candidate of this cost whose upper bound is below cannot influence what is asked later.
 
-        −inf if any score can, inf if none can.
+        The bound is that of ``Problem.may_reach``. −inf if any score can, inf if none can.
         """
         ...
 

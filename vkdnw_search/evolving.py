@@ -23,6 +23,7 @@ from pymoo.core.termination import NoTermination
 
 from vkdnw_search.breeding import Breeding, RandomSampling, genomes_of
 from vkdnw_search.contracts import Problem
+from vkdnw_search.preselection import Preselection
 from vkdnw_search.records import Cost, Evaluation, Genome
 from vkdnw_search.seeding import seed_from
 from vkdnw_search.turns import TakesTurns
@@ -49,10 +50,13 @@ class Evolves(TakesTurns):
         crossover: Crossover,
         moves: float,
         repair_tries: int,
+        proposals: int = 1,
         **options: Any,
     ) -> None:
         super().__init__(problem, repair_tries=repair_tries)
         Config.warnings["not_compiled"] = False  # pymoo would print it on stdout
+        self._preselection = preselection = Preselection(problem)
+        self._may_reach = problem.may_reach
         breeding = Breeding(
             problem,
             self._unseen,
@@ -61,6 +65,8 @@ class Evolves(TakesTurns):
             crossover=crossover,
             moves=moves,
             repair_tries=repair_tries,
+            proposals=proposals,
+            best=lambda genomes, count: preselection.best(genomes, count, self._fitness),
         )
         self._algorithm = algorithm(
             pop_size=population,
@@ -105,13 +111,16 @@ class Evolves(TakesTurns):
             for member in self._members()
         ]
         random = self._algorithm.random_state.bit_generator.state
-        return {**super().state(), "random": random, "survivors": survivors}
+        known = self._preselection.known
+        return {**super().state(), "random": random, "survivors": survivors, "known": known}
 
     def restore(self, state: Mapping[str, Any], told: Iterable[Evaluation]) -> None:
         """Be as the optimizer that gave ``state`` after ``told``, all evaluations from the first on."""
         survivors: list[tuple[int, int | None, float | None]] = state["survivors"]
         chosen = dict[int, Evaluation]()
-        super().restore(state, _noted(told, {number for number, *_ in survivors}, chosen))
+        known: list[int] = state["known"]
+        super().restore(state, _noted(told, {*known, *(number for number, *_ in survivors)}, chosen))
+        self._preselection.learn([chosen[number] for number in known])
         members = Population.new(X=np.array([chosen[number].genome for number, *_ in survivors]))
         for member, (number, rank, crowding) in zip(members, survivors, strict=True):
             self._judge(member, chosen[number])
@@ -128,6 +137,8 @@ class Evolves(TakesTurns):
         return genomes_of(self._offspring)
 
     def _learn(self, evaluations: Sequence[Evaluation]) -> None:
+        # what could be left unscored must not teach: the same is asked whether it was or not
+        self._preselection.learn([e for e in evaluations if self._may_reach(e.genome, self.threshold)])
         told = self._offspring[: len(evaluations)]
         for member, evaluation in zip(told, evaluations, strict=True):
             self._judge(member, evaluation)

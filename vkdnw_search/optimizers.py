@@ -25,9 +25,13 @@ from vkdnw_search.breeding import Niches, Tournament
 from vkdnw_search.contracts import Problem
 from vkdnw_search.evolving import Evolves
 from vkdnw_search.records import Cost, Evaluation, Genome
-from vkdnw_search.turns import Children, CrossoverShare, Moves, RepairTries, Survivors, TakesTurns
+from vkdnw_search.turns import Children, CrossoverShare, Moves, Proposals, RepairTries, Survivors, TakesTurns
 
 __all__ = ["AgingEvolution", "Evolution", "Nsga2", "RandomSearch"]
+
+
+PROPOSALS = 4
+"""Children bred for each that is asked, where bands share the candidates."""
 
 
 class RandomSearch(TakesTurns):
@@ -53,7 +57,8 @@ class Evolution(Evolves):
 
     Parents win a tournament of two, are mixed gene by gene or copied, and every child is mutated; one whose upper bound
     is below the last survivor is not asked. Where the recipe has bands, each keeps an equal share of the population,
-    and every child is brought into one of them. A small population finds sooner: in NAS-Bench-201, 32 with 16 children
+    every child is brought into one of them, and of four children the one is asked that resembles good ones most, of all
+    bands (:mod:`vkdnw_search.preselection`). A small population finds sooner: in NAS-Bench-201, 32 with 16 children
     needed half as many candidates as 64 with 32 (tests/benchmarks/search_quality.py).
     """
 
@@ -66,7 +71,10 @@ class Evolution(Evolves):
         crossover: CrossoverShare = 0.9,
         moves: Moves = 1.0,
         repair_tries: RepairTries = 200,
+        proposals: Proposals = None,
     ) -> None:
+        if proposals is None:
+            proposals = PROPOSALS if problem.bands else 1
         bands = max(1, len(problem.bands))
         self._survivors = max(2, population // bands)  # of each band
         self._niches = niches = Niches([band.at_most for band in problem.bands], self._survivors)
@@ -79,6 +87,7 @@ class Evolution(Evolves):
             crossover=UX(prob=crossover),
             moves=moves,
             repair_tries=repair_tries,
+            proposals=proposals,
             survival=niches,
         )
 

@@ -20,6 +20,11 @@ Survivors = Annotated[int, Interval(ge=2, le=100_000), "candidates that survive 
 Children = Annotated[int, Interval(ge=1, le=100_000), "candidates asked per generation, whatever the number of workers"]
 CrossoverShare = Annotated[float, Interval(ge=0, le=1), "probability that two parents are mixed gene by gene"]
 Moves = Annotated[float, Interval(gt=0, le=1000), "genes a mutation changes on average, unless the space mutates"]
+Proposals = Annotated[
+    int | None,
+    Interval(ge=1, le=100),
+    "children bred for each that is asked, the most promising by scores so far; none: 4 with bands, else 1",
+]
 RepairTries = Annotated[int, Interval(ge=0, le=100_000), "changes tried to bring a genome within the limits; 0: none"]
 
 

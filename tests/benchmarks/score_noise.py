@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
-from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,29 +26,29 @@ from vkdnw_search import load_recipe
 from vkdnw_search.doctor import intraclass_correlation
 from vkdnw_search.executors import processes
 from vkdnw_search.proxies.vkdnw import VkdnwSingle
-from vkdnw_search.records import Genome
+from vkdnw_search.records import Score
 
 NETWORKS = 40
 SEEDS = (0, 1)
 CONVOLUTIONS = 4
 
+FOUR_QUANTILES = "every second decile"
+"""A change of what is made of the spectrum alone: the entropy of its quantiles .2, .4, .6, .8, means of all draws."""
+
 CHANGES: dict[str, dict[str, Any]] = {
     "default": {},
     "batch norm as initialized": {"batch_norm": "initial"},
     "1 draw": {"draws": 1},
-    "16 draws": {"draws": 16},
     "random positions": {"positions": "random"},
-    "32 tensors": {"parameters": 32},
     "64 tensors": {"parameters": 64},
-    "128 tensors, 64 images, 2 directions": {"parameters": 128, "images": 64, "directions": 2},
     "last tensors": {"selection": "last"},
     "tensors spread": {"selection": "spread"},
     "64 images, 2 directions": {"images": 64, "directions": 2},
-    "32 images, 4 directions": {"images": 32, "directions": 4},
-    "16 images, 8 directions": {"images": 16, "directions": 8},
+    "128 tensors, 16 images, 8 directions": {"parameters": 128, "images": 16, "directions": 8},
+    "24×24": {"resolution": 24},
     "32×32": {"resolution": 32},
-    "64×64": {"resolution": 64},
     "smoothing 0.05": {"smoothing": 0.05},
+    FOUR_QUANTILES: {},
     "weights as built": {"initialization": "as_built"},
     "published": {
         "batch_norm": "initial",
@@ -64,9 +62,11 @@ CHANGES: dict[str, dict[str, Any]] = {
 }
 
 
-def measure(space: Any, genomes: Sequence[Genome], proxy: VkdnwSingle, executor: Executor) -> tuple[list[float], Any]:
+Scores = list[list[Score | None]]
+
+
+def measure(found: Scores) -> tuple[list[float], Any]:
     """Reliability, noise of one score, standard error it claims, networks without a score; and the first scores."""
-    found = scores(space, genomes, proxy, SEEDS, executor)
     judged = values(found)
     whole = judged[np.isfinite(judged).all(axis=1)]
     if len(whole) < 2:  # without calibration softmax saturates, and a network has no spectrum
@@ -74,6 +74,16 @@ def measure(space: Any, genomes: Sequence[Genome], proxy: VkdnwSingle, executor:
     noise = math.sqrt(whole.var(axis=1, ddof=1).mean())
     claimed = float(np.mean([s.standard_error for row in found for s in row if s is not None]))
     return [intraclass_correlation(whole), noise, claimed, len(judged) - len(whole)], judged[:, 0]
+
+
+def four_quantiles(found: Scores) -> Scores:
+    """The same scores from every second decile."""
+
+    def changed(score: Score) -> Score:
+        λ = np.array([score.terms[f"decile_{k}"] for k in (2, 4, 6, 8)])
+        return replace(score, value=score.terms["layers"] + float(stats.entropy(λ)), standard_error=math.nan)
+
+    return [[None if score is None else changed(score) for score in row] for row in found]
 
 
 def main() -> None:
@@ -85,15 +95,16 @@ def main() -> None:
     rows: list[list[object]] = []
     figures: dict[str, Any] = {}
     keys = ("reliability", "noise", "claimed_error", "without_score")
-    known: dict[tuple[str, VkdnwSingle], Any] = {}  # some changes are what one of the two has by default
+    known: dict[tuple[str, VkdnwSingle], Scores] = {}  # some changes are what one of the two has by default
     with processes() as executor:
         for name, change in CHANGES.items():
             measured = []
             for space, genomes, base in ((mobilenet, wide, proxy), (nasbench, cells, VkdnwSingle())):
                 changed = replace(base, **change)
                 if (space.name, changed) not in known:
-                    known[space.name, changed] = measure(space, genomes, changed, executor)
-                measured.append(known[space.name, changed])
+                    known[space.name, changed] = scores(space, genomes, changed, SEEDS, executor)
+                found = known[space.name, changed]
+                measured.append(measure(four_quantiles(found) if name == FOUR_QUANTILES else found))
             (of_mobilenet, _), (of_nasbench, first) = measured
             agreement = math.nan
             scored = np.isfinite(first)

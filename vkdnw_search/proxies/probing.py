@@ -22,6 +22,8 @@ from vkdnw_search.records import Score
 from vkdnw_search.seeding import seed_from
 
 __all__ = [
+    "BrightImageProxy",
+    "Brightness",
     "Images",
     "ImageBatch",
     "ImageProxy",
@@ -38,6 +40,9 @@ __all__ = [
 
 Images = Annotated[int, Interval(ge=2, le=4096), "number of random images"]
 Resolution = Annotated[int | None, Interval(ge=1, le=4096), "height and width of the images; none: the space's own"]
+Brightness = Annotated[
+    float, Interval(ge=0, lt=1), "share of the images' variance that is one number for each channel; 0: white noise"
+]
 Weights = Annotated[Initialization, "how the weights are drawn"]
 
 T = TypeVar("T")
@@ -73,6 +78,24 @@ class ImageProxy(ImageBatch):
         """Mean cross-entropy of a batch of random images with random labels."""
         logits = in_fast_layout(model, self.inputs(probe, index=index))
         return F.cross_entropy(logits, random_labels(probe, self.images, index=index))
+
+
+@dataclass(frozen=True, kw_only=True)
+class BrightImageProxy(ImageProxy):
+    """A proxy that was published with real images, which differ in brightness and colour as a whole.
+
+    White noise does not, and all its images look alike to what averages over positions. So the inputs here are noise
+    of variance 1 of which each channel of an image shares a part.
+    """
+
+    brightness: Brightness
+
+    def inputs(self, probe: Probe, *, index: int = 0) -> torch.Tensor:
+        """√(1 − brightness) of white noise and √brightness of a normal number for each channel of each image."""
+        noise = super().inputs(probe, index=index)  # (N, C, …)
+        generator = torch.Generator().manual_seed(seed_from(probe.seed, "brightness", index))
+        level = torch.randn(*noise.shape[:2], *(1 for _ in noise.shape[2:]), generator=generator).to(noise.device)
+        return noise * math.sqrt(1 - self.brightness) + level * math.sqrt(self.brightness)
 
 
 def random_images(probe: Probe, count: int, *, resolution: int | None = None, index: int = 0) -> torch.Tensor:
