@@ -87,17 +87,17 @@ def test_a_restored_search_asks_what_the_undisturbed_one_does(bands):
     assert genomes(run(SPACE, restored, 160)) == genomes(run(SPACE, undisturbed, 160))
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_score_that_may_be_left_out_teaches_nothing(seed):
     space = toy(6, 4, seed=seed, at_most=1.0)
     problem = replace(banded(space, [0.8, 0.9, 1.0], seed), may_reach=space.may_reach)
     edges = [band.at_most for band in problem.bands]
     all_scored, bounded = (Evolution(problem, population=30, children=16) for _ in range(2))
     with_scores, with_bounds = (
-        run(space, search, 600, bands=edges, bounding=bounding)
+        run(space, search, 350, bands=edges, bounding=bounding)
         for search, bounding in ((all_scored, False), (bounded, True))
     )
-    assert sum(evaluation.status == "bounded" for evaluation in with_bounds) > 50
+    assert sum(evaluation.status == "bounded" for evaluation in with_bounds) > 30
     assert genomes(with_bounds) == genomes(with_scores)
 
 

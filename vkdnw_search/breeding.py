@@ -4,7 +4,6 @@
 # (pymoo ships no types)
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -29,8 +28,7 @@ from vkdnw_search.unseen import Unseen
 __all__ = ["Breeding", "Niches", "RandomSampling", "Tournament", "genomes_of"]
 
 MATINGS = 25
-"""Rounds of mating for one generation, fewer where each has more children; where they leave it incomplete, immigrants
-fill it."""
+"""Rounds of mating for one generation; where they leave it incomplete, immigrants fill it."""
 
 
 class RandomSampling(Sampling):
@@ -129,7 +127,7 @@ class Breeding(Mating):
             _Mutation(mutation),
             repair=_Repair(problem, repair_tries),
             eliminate_duplicates=_NewAndHopeful(unseen, hopeful),
-            n_max_iterations=math.ceil(MATINGS / proposals),
+            n_max_iterations=MATINGS,
         )
         self._unseen, self._proposals, self._best = unseen, proposals, best
 

@@ -118,7 +118,7 @@ class Evolves(TakesTurns):
         """Be as the optimizer that gave ``state`` after ``told``, all evaluations from the first on."""
         survivors: list[tuple[int, int | None, float | None]] = state["survivors"]
         chosen = dict[int, Evaluation]()
-        known: list[int] = state["known"]
+        known: list[int] = state.get("known", [])  # not there in snapshots of earlier versions
         super().restore(state, _noted(told, {*known, *(number for number, *_ in survivors)}, chosen))
         self._preselection.learn([chosen[number] for number in known])
         members = Population.new(X=np.array([chosen[number].genome for number, *_ in survivors]))
