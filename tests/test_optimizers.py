@@ -145,7 +145,7 @@ def test_every_option_has_bounds_that_hold_its_default_and_a_description(optimiz
     for option in options:
         kind, bounds, description = get_args(hints[option.name])
         assert isinstance(bounds, Interval)
-        assert 10 < len(description) < 120
+        assert 10 < len(description) < 80
         if option.default is None:
             assert kind == int | None
             continue

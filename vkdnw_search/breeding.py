@@ -25,7 +25,7 @@ from vkdnw_search.operators import mutate, repair
 from vkdnw_search.records import Genome
 from vkdnw_search.unseen import Unseen
 
-__all__ = ["Breeding", "Niches", "RandomSampling", "Tournament", "genomes_of"]
+__all__ = ["Breeding", "Niches", "RandomSampling", "Tournament", "genomes_of", "places_within"]
 
 MATINGS = 25
 """Rounds of mating for one generation; where they leave it incomplete, immigrants fill it."""
@@ -60,8 +60,7 @@ class Niches(Survival):
 
     def places(self, pop: Population) -> Any:
         """Each member's place within its band by its objective, 0 for the best, equals alike. Shape (members,)."""
-        objective, band = pop.get("F")[:, 0], self._bands(pop)
-        return ((band[:, None] == band) & (objective < objective[:, None])).sum(axis=1)
+        return places_within(self._bands(pop), pop.get("F")[:, 0])
 
     def _bands(self, pop: Population) -> Any:
         """The number of each member's band. Shape (members,)."""
@@ -72,6 +71,11 @@ class Niches(Survival):
         bands = self._bands(best_first)
         chosen = [np.flatnonzero(bands == band)[: self._survivors] for band in np.unique(bands)]
         return best_first[np.concatenate(chosen)]
+
+
+def places_within(bands: Any, objective: Any) -> Any:
+    """Place of each within its band by its objective, 0 for the least, equals alike. All of shape (n,)."""
+    return ((bands[:, None] == bands) & (objective < objective[:, None])).sum(axis=1)
 
 
 class Tournament(Selection):

@@ -60,7 +60,7 @@ class Evolves(TakesTurns):
         breeding = Breeding(
             problem,
             self._unseen,
-            hopeful=lambda genome: problem.may_reach(genome, self.threshold),
+            hopeful=self._hopeful,
             selection=selection,
             crossover=crossover,
             moves=moves,
@@ -138,11 +138,15 @@ class Evolves(TakesTurns):
 
     def _learn(self, evaluations: Sequence[Evaluation]) -> None:
         # what could be left unscored must not teach: the same is asked whether it was or not
-        self._preselection.learn([e for e in evaluations if self._may_reach(e.genome, self.threshold)])
+        self._preselection.learn([e for e in evaluations if self._hopeful(e.genome)])
         told = self._offspring[: len(evaluations)]
         for member, evaluation in zip(told, evaluations, strict=True):
             self._judge(member, evaluation)
         self._algorithm.tell(infills=told)
+
+    def _hopeful(self, genome: Genome) -> bool:
+        """Whether the genome may survive, as far as its upper bound tells."""
+        return self._may_reach(genome, self.threshold)
 
     def _judge(self, member: Any, evaluation: Evaluation) -> None:
         """Tell a pymoo individual what came of it."""

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from vkdnw_search.breeding import places_within
 from vkdnw_search.contracts import Problem
 from vkdnw_search.records import Evaluation, Genome
 from vkdnw_search.surrogate import predict
@@ -55,9 +56,8 @@ class Preselection:
         values = [fitness.get(e.key, math.nan if e.score is None else e.score.value) for e in self._known]
         promise = predict(self._problem.space.genes, [e.genome for e in self._known], values, genomes)
         bands = np.array([self._band(genome) for genome in genomes])
-        places = ((bands[:, None] == bands) & (promise > promise[:, None])).sum(axis=1)  # within the band
-        outside = bands == len(self._problem.bands)
-        chosen = np.lexsort((-promise, places, outside if self._problem.bands else np.zeros_like(outside)))[:count]
+        outside = bands == len(self._problem.bands)  # all are, where there are none: then it orders nothing
+        chosen = np.lexsort((-promise, places_within(bands, -promise), outside))[:count]
         return sorted(chosen.tolist())
 
     def _band(self, genome: Genome) -> int:

@@ -23,7 +23,7 @@ Moves = Annotated[float, Interval(gt=0, le=1000), "genes a mutation changes on a
 Proposals = Annotated[
     int | None,
     Interval(ge=1, le=100),
-    "children bred for each that is asked, the most promising by scores so far; none: 4 with bands, else 1",
+    "children bred for each that is asked; none: 4 where there are bands, else 1",
 ]
 RepairTries = Annotated[int, Interval(ge=0, le=100_000), "changes tried to bring a genome within the limits; 0: none"]
 
