@@ -24,7 +24,7 @@ from search_spaces.mobilenet_parts import chain_of, parts_of
 from search_spaces.mobilenet_structure import TYPES, Structure, SuperBlock, parse
 from search_spaces.options import check_options
 from vkdnw_search.errors import SpaceError
-from vkdnw_search.records import Gene, GeneValue, Genome, Group, Part
+from vkdnw_search.records import Gene, GeneValue, Genome, Part
 
 STAGES, SLOTS = 4, 3
 """Stages, and super-blocks a stage has at most. No published network has more than two in a stage."""
@@ -159,7 +159,7 @@ class MobileNet:
             num_classes=self.num_classes,
         )
 
-    def parts(self, architecture: Structure) -> Sequence[Part | Group]:
+    def parts(self, architecture: Structure) -> Sequence[Part]:
         """Convolutions with their batch norms, and the classifier."""
         return parts_of(architecture, resolution=self.resolution, num_classes=self.num_classes)
 

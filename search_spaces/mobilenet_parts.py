@@ -11,21 +11,19 @@ from functools import lru_cache
 from search_spaces.mobilenet_network import Classifier, ConvBN, Unit, round8
 from search_spaces.mobilenet_structure import Structure
 from search_spaces.resolution import divided
-from vkdnw_search.records import Group, Part
+from vkdnw_search.records import Part
 
 MEMO = 2**14
 """Parts of each shape that are remembered, 10 MB at most."""
 
 
-def parts_of(structure: Structure, *, resolution: int, num_classes: int) -> list[Part | Group]:
-    """Parts, those of a super-block as a group, that together hold every parameter and every counted operation once."""
-    parts: list[Part | Group] = [_stem(structure.stem, resolution)]
+def parts_of(structure: Structure, *, resolution: int, num_classes: int) -> list[Part]:
+    """Parts that together hold every parameter and every counted operation once."""
+    parts = [_stem(structure.stem, resolution)]
     width, resolution = structure.stem, divided(resolution, 2)
     for block in structure.blocks:
-        parts.append(
-            _super_block(
-                width, block.expansion, block.kernel, block.out, block.stride, block.btn, block.depth, resolution
-            )
+        parts += _super_block(
+            width, block.expansion, block.kernel, block.out, block.stride, block.btn, block.depth, resolution
         )
         width, resolution = block.out, divided(resolution, block.stride)
     parts.append(_pointwise(width, structure.last, resolution))
@@ -78,14 +76,14 @@ def _conv_block(inputs: int, outputs: int, kernel: int, stride: int, resolution:
 @lru_cache(maxsize=MEMO)
 def _super_block(
     inputs: int, expansion: int, kernel: int, out: int, stride: int, btn: int, depth: int, resolution: int
-) -> Group:
+) -> tuple[Part, ...]:
     """The units of one super-block; all its pairs of units after the first are alike."""
     inner, outer = round8(btn * expansion), round8(out * expansion)
     after, resized = divided(resolution, stride), btn != out
     first = _unit(inputs, inner, btn, kernel, stride, True, resolution)
     narrow = _unit(out, inner, btn, kernel, 1, resized, after)
     widen = _unit(btn, outer, out, kernel, 1, resized, after)
-    return Group(first + widen + (narrow + widen) * (depth - 1))
+    return first + widen + (narrow + widen) * (depth - 1)
 
 
 def _unit(

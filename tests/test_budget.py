@@ -15,7 +15,7 @@ from search_spaces.nasbench201 import NasBench201
 from vkdnw_search.budget import CostCounter, count
 from vkdnw_search.errors import BudgetError
 from vkdnw_search.limits import Limits, Range
-from vkdnw_search.records import Cost, Gene, Group, Part, ungrouped
+from vkdnw_search.records import Cost, Gene, Part
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "mobilenet_published.json").read_text())["networks"]
 MOBILENET, NASBENCH201 = CostCounter(MobileNet()), CostCounter(NasBench201())
@@ -309,18 +309,3 @@ def test_of_each_limit_with_a_maximum_the_share_used_is_known():
     limits = Limits(flops=Range(maximum=1_624_600_000), layers=Range(minimum=1), parameters=Range(maximum=5_000_000))
     assert limits.used(COST) == {"flops": 0.5, "parameters": 1.0}
     assert limits.violations(COST) == {}
-
-
-def test_a_group_counts_as_its_parts_do_whether_it_is_the_same_object_or_made_anew():
-    space, architecture = MobileNet(), MobileNet().parse(GOLDEN[0]["structure"])
-    parts = space.parts(architecture)
-    assert any(isinstance(part, Group) for part in parts)
-    flat = list(ungrouped(parts))
-    assert not any(isinstance(part, Group) for part in flat)
-
-    class Regrouped(MobileNet):
-        def parts(self, architecture):
-            return [Group(flat[:3]), *flat[3:-4], Group(flat[-4:])]
-
-    expected, counter = CostCounter(space).cost(architecture), CostCounter(Regrouped())
-    assert counter.cost(architecture) == counter.cost(architecture) == expected

@@ -13,7 +13,6 @@ from vkdnw_search.budget import CostCounter
 from vkdnw_search.errors import BudgetError, RecipeError
 from vkdnw_search.latency import LatencyTable, measured
 from vkdnw_search.limits import Limits, Range
-from vkdnw_search.records import ungrouped
 
 SPACE = MobileNet(resolution=32, last_width=64)
 SMALLEST = SPACE.decode(tuple(0 for _ in SPACE.genes))
@@ -36,7 +35,7 @@ def bilinear(monkeypatch):
 
 
 def test_between_the_widths_of_the_grid_a_bilinear_time_is_met_exactly(bilinear):
-    for part in ungrouped(SPACE.parts(SPACE.decode(tuple(len(gene.choices) - 2 for gene in SPACE.genes)))):
+    for part in SPACE.parts(SPACE.decode(tuple(len(gene.choices) - 2 for gene in SPACE.genes))):
         if len(part.widths) != 2 or part.kind[0] != "conv":
             continue
         inputs, outputs = part.widths
@@ -47,7 +46,7 @@ def test_between_the_widths_of_the_grid_a_bilinear_time_is_met_exactly(bilinear)
 def test_a_network_takes_the_sum_of_its_parts_and_a_part_is_measured_once(bilinear):
     table = LatencyTable(SPACE)
     first = table.seconds(SMALLEST)
-    assert first == pytest.approx(sum(table._interpolated(part) for part in ungrouped(SPACE.parts(SMALLEST))))
+    assert first == pytest.approx(sum(table._interpolated(part) for part in SPACE.parts(SMALLEST)))
     measurements = len(bilinear)
     assert table.seconds(SMALLEST) == first and len(bilinear) == measurements
 

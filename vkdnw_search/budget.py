@@ -24,7 +24,7 @@ from vkdnw_search.errors import BudgetError, UnknownOperators
 from vkdnw_search.latency import LatencyTable
 from vkdnw_search.limits import Limits, Range
 from vkdnw_search.multilinear import Counts, Multilinear
-from vkdnw_search.records import Cost, Group, Part
+from vkdnw_search.records import Cost, Part
 
 with warnings.catch_warnings():  # on import, fvcore compiles losses that nobody here uses, in a way torch deprecates
     warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
@@ -135,7 +135,9 @@ class CostCounter(Generic[A]):
             key = architecture.key
             counts = self._known.get(key) or self._remember(key, _counts(self._whole(architecture)))
         else:
-            counts = self._sum(self._parts(architecture))
+            known = self._known  # this line is most of a search's counting: it is written to be fast
+            rows = [known.get((p.kind, p.widths)) or self._new(p) for p in self._parts(architecture)]
+            counts = tuple(map(sum, zip(_NOTHING, *rows, strict=True)))
         return self._completed(Cost(*counts), architecture)
 
     def whole(self, architecture: A) -> Cost:
@@ -160,14 +162,7 @@ class CostCounter(Generic[A]):
             cost = replace(cost, latency=round(1e6 * self.latencies.seconds(architecture)))
         return cost
 
-    def _sum(self, parts: Iterable[Part | Group]) -> Counts:
-        known = self._known  # this is most of a search's counting: it is written to be fast
-        rows = [known.get(p if isinstance(p, Group) else (p.kind, p.widths)) or self._new(p) for p in parts]
-        return tuple(map(sum, zip(_NOTHING, *rows, strict=True)))
-
-    def _new(self, part: Part | Group) -> Counts:
-        if isinstance(part, Group):
-            return self._remember(part, self._sum(part))
+    def _new(self, part: Part) -> Counts:
         return self._remember((part.kind, part.widths), self._kind(part)(part.widths))
 
     def _remember(self, key: Hashable, counts: Counts) -> Counts:

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from vkdnw_search.records import Cost, Evaluation, Gene, Genome, Group, Part, Score
+from vkdnw_search.records import Cost, Evaluation, Gene, Genome, Part, Score
 
 
 class Architecture(Hashable, Protocol):
@@ -81,7 +81,7 @@ SPACE_MEMBERS = ("name", "genes", "input_shape", "num_classes", "decode", "build
 class HasParts(Protocol):
     """A space whose networks are a sum of parts, which makes counting them cheap."""
 
-    def parts(self, architecture: Architecture) -> Sequence[Part | Group]:
+    def parts(self, architecture: Architecture) -> Sequence[Part]:
         """Blocks that together hold every parameter and every counted operation of the network once."""
         ...
 

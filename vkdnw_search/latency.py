@@ -21,7 +21,7 @@ from torch import nn
 
 from vkdnw_search.contracts import A, HasParts, SearchSpace
 from vkdnw_search.errors import BudgetError
-from vkdnw_search.records import Part, ungrouped
+from vkdnw_search.records import Part
 from vkdnw_search.threads import one_thread
 
 __all__ = ["LatencyTable", "measured"]
@@ -85,7 +85,7 @@ class LatencyTable(Generic[A]):
         if self._parts is None:
             total = self._at(architecture.key, lambda: (self._space.build(architecture), self._space.input_shape))
         else:
-            total = sum(self._interpolated(part) for part in ungrouped(self._parts(architecture)))
+            total = sum(self._interpolated(part) for part in self._parts(architecture))
         if len(self._seconds) > before:
             self._keep(self.text())
         return total

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -52,27 +52,6 @@ class Part:
     kind: Hashable
     widths: tuple[int, ...]
     make: Callable[..., tuple[nn.Module, tuple[int, ...]]] = field(compare=False, repr=False)
-
-
-class Group(tuple[Part, ...]):
-    """Parts that come together in many networks, such as a stage's: added up once.
-
-    A group equals itself alone, so that it is found without a look at its parts: a space should remember it and give
-    the same object again. One that is made anew is added up anew.
-    """
-
-    __slots__ = ()
-    __eq__ = object.__eq__
-    __hash__ = object.__hash__
-
-
-def ungrouped(parts: Iterable[Part | Group]) -> Iterator[Part]:
-    """Each part, those of groups too."""
-    for part in parts:
-        if isinstance(part, Group):
-            yield from part
-        else:
-            yield part
 
 
 @dataclass(frozen=True, slots=True)
