@@ -34,7 +34,7 @@ from vkdnw_search.proxies.vkdnw import VkdnwSingle
 from vkdnw_search.records import Evaluation, Score
 
 OPTIMIZERS: dict[str, Any] = {"evolution": Evolution, "aging": AgingEvolution, "random": RandomSearch}
-CELL_SEEDS, MOBILE_SEEDS = 20, 10
+CELL_SEEDS, MOBILE_SEEDS = 20, 5
 MOBILE_EVALUATIONS = 1000
 BUDGET = 500
 """Candidates after which the accuracy of the best one is looked up."""
