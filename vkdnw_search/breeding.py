@@ -129,7 +129,7 @@ class Breeding(Mating):
             selection,
             crossover,
             _Mutation(mutation),
-            repair=_Repair(problem, repair_tries),
+            repair=_Repair(problem, repair_tries, hopeful),
             eliminate_duplicates=_NewAndHopeful(unseen, hopeful),
             n_max_iterations=MATINGS,
         )
@@ -153,9 +153,9 @@ class _Mutation(Mutation):
 
 
 class _Repair(Repair):
-    def __init__(self, problem: Problem, tries: int) -> None:
+    def __init__(self, problem: Problem, tries: int, hopeful: Callable[[Genome], bool]) -> None:
         super().__init__()
-        self._problem, self._tries = problem, tries
+        self._problem, self._tries, self._hopeful = problem, tries, hopeful
 
     def _do(self, problem: Any, X: Any, *, random_state: Any, **_: Any) -> Any:
         genomes = [tuple(x) for x in X.tolist()]
@@ -166,6 +166,8 @@ class _Repair(Repair):
         if problem.bands:  # each gets its share of the children
             band = problem.bands[rng.integers(len(problem.bands))]
             problem = replace(problem, violation=band.violation)
+        if not self._hopeful(genome):  # a repair seldom makes it so
+            return genome
         return repair(genome, problem, rng, self._tries)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -37,24 +37,46 @@ def mutate(genome: Genome, rng: np.random.Generator, *, genes: Sequence[Gene], m
 def repair(genome: Genome, problem: Problem, rng: np.random.Generator, tries: int) -> Genome:
     """The genome a stochastic descent on ``problem.violation`` reaches: feasible, if ``tries`` counts were enough.
 
-    Each try changes some genes and is kept unless it exceeds the limits by more. The further outside, the more genes
-    may change at once: two, and that share of all genes by which the limits are exceeded. So a genome far outside
-    gets near in a few tries, and a child of feasible parents keeps nearly all it inherited. Ordered genes go all up
-    or all down, some far but most not; unordered ones to any other choice. A feasible genome is returned as it is.
+    Each try changes some genes and is kept if it exceeds the limits by less. The further outside, the more genes may
+    change at once: one, and that share of all genes by which the limits are exceeded. So a genome far outside gets near
+    in a few tries, and a child of feasible parents keeps much of what it inherited. Ordered genes go all up or all
+    down, some far but most not, and where one moved alone the secant tells how far it should have; unordered ones go
+    to any other choice. A feasible genome is returned as it is.
     """
     violation = problem.violation(genome)
-    if violation <= 0:
-        return genome
     genes = problem.space.genes
     movable = _movable(genes)
-    for _ in range(tries if movable else 0):
-        count = _log_uniform(min(2 + violation * len(movable), len(movable)), rng)
-        changed = _jump(genome, rng.permutation(movable)[:count], genes, rng)
-        if changed != genome and (changed_violation := problem.violation(changed)) <= violation:
-            genome, violation = changed, changed_violation
-            if violation <= 0:
-                break
+    left = tries if movable else 0
+    while violation > 0 and left > 0:
+        count = _log_uniform(min(1 + violation * len(movable), len(movable)), rng)
+        moved = rng.permutation(movable)[:count].tolist()
+        changed = _jump(genome, moved, genes, rng)
+        excess = problem.violation(changed)
+        left -= 1
+        if count == 1 and genes[moved[0]].ordered:
+            for better in _secants(genome, changed, moved[0], violation, excess, genes):
+                left -= 1
+                if (other := problem.violation(better)) < excess:
+                    changed, excess = better, other
+                if excess <= 0:
+                    break
+        if excess < violation:
+            genome, violation = changed, excess
     return genome
+
+
+def _secants(
+    before: Genome, after: Genome, gene: int, violation: float, excess: float, genes: Sequence[Gene]
+) -> Iterator[Genome]:
+    """Where the violation, linear in the choice of one gene, vanishes: between the two genomes, if it changed its sign
+    there, else outside (regula falsi, secant). Only choices that are neither of the two."""
+    a, b = before[gene], after[gene]
+    if excess <= 0 or excess == violation:
+        return
+    for zero in ((a * excess + b * violation) / (excess + violation), (a * excess - b * violation) / (excess - violation)):
+        choice = min(max(round(zero), 0), len(genes[gene].choices) - 1)
+        if choice not in (a, b):
+            yield (*before[:gene], choice, *before[gene + 1 :])
 
 
 def _movable(genes: Sequence[Gene]) -> list[int]:
