@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from tests.spaces.toy import Toy, run, sorted_text, text, toy
 from vkdnw_search.contracts import Band, HasRefit, HasThreshold, Problem
 from vkdnw_search.errors import OptimizerError
+from vkdnw_search.evolving import BROOD
 from vkdnw_search.optimizers import AgingEvolution, Evolution, Nsga2, RandomSearch
 from vkdnw_search.records import Cost, Evaluation, Genome, Score
 
@@ -135,6 +136,36 @@ def test_a_part_of_a_generation_may_be_told_at_the_end_only(optimizer):
     search.tell([LIMITED.evaluate(genome) for genome in search.ask()[:3]])
     with pytest.raises(OptimizerError, match="but only a part was"):
         search.ask()
+
+
+@every_optimizer
+def test_a_generation_taken_one_by_one_is_the_same_and_what_is_left_of_it_is_the_end(optimizer):
+    whole, taken = optimizer(LIMITED.problem()), optimizer(LIMITED.problem())
+    for _ in range(5):
+        asked = list(taken.stream())
+        assert asked == whole.ask()
+        for search in (whole, taken):
+            search.tell([LIMITED.evaluate(genome) for genome in asked])
+    first = next(taken.stream())
+    taken.tell([LIMITED.evaluate(first)])
+    with pytest.raises(OptimizerError, match="but only a part was"):
+        taken.ask()
+
+
+@pytest.mark.parametrize("optimizer", EVOLVING)
+def test_children_are_bred_a_few_at_a_time_after_the_first_were_taken(optimizer):
+    search = optimizer(LIMITED.problem(), children=16)
+    search.tell([LIMITED.evaluate(genome) for genome in search.ask()])
+    stream = search.stream()
+    before = search.state()["random"]
+    next(stream)
+    bred = search.state()["random"]
+    assert bred != before
+    for _ in range(BROOD - 1):
+        next(stream)
+    assert search.state()["random"] == bred
+    next(stream)
+    assert search.state()["random"] != bred
 
 
 @every_optimizer

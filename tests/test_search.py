@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ import pytest
 from tests.quick import Failing, Quick, QuickWithBound, Recording, leave_out_the_end
 from vkdnw_search import Result, search
 from vkdnw_search.errors import ExecutionError, RunFolderError
-from vkdnw_search.records import Evaluation
+from vkdnw_search.records import Evaluation, Genome
 from vkdnw_search.standing import Standing
+from vkdnw_search.turns import TakesTurns
 
 NB201: dict[str, Any] = {"space": "nasbench201", "executor": "inline", "finalists": 0, "stop": {"evaluations": 60}}
 
@@ -95,6 +97,20 @@ def test_a_search_ends_after_generations_or_seconds_if_so_asked() -> None:
 
 def test_the_last_generation_is_clipped_to_the_evaluations_asked_for() -> None:
     assert quick(["stop.evaluations=50"]).visited == 50
+
+
+def test_the_first_of_a_generation_are_scored_before_the_last_are_bred(monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[str] = []
+    stream = TakesTurns.stream
+
+    def noted(self: TakesTurns) -> Iterator[Genome]:
+        for genome in stream(self):
+            events.append("asked")
+            yield genome
+
+    monkeypatch.setattr(TakesTurns, "stream", noted)
+    quick(listener=lambda evaluation: events.append(evaluation.status))
+    assert events == ["asked", "scored"] * 60 + ["asked"]  # whether it was the last of its generation
 
 
 def test_an_interrupted_search_keeps_what_it_has_and_goes_on_to_the_same_result(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import json
 import sqlite3
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -102,13 +102,14 @@ FILES = ("results.csv", "finalists.csv", "best/model.py", "best/architecture.jso
 def asks(monkeypatch: pytest.MonkeyPatch) -> list[Genome]:
     """Genomes asked, by runs without report and checks at their end."""
     asked: list[Genome] = []
-    ask = TakesTurns.ask
+    stream = TakesTurns.stream
 
-    def counted(self: TakesTurns) -> list[Genome]:
-        asked.extend(genomes := ask(self))
-        return genomes
+    def counted(self: TakesTurns) -> Iterator[Genome]:
+        for genome in stream(self):
+            asked.append(genome)
+            yield genome
 
-    monkeypatch.setattr(TakesTurns, "ask", counted)
+    monkeypatch.setattr(TakesTurns, "stream", counted)
     leave_out_the_end(monkeypatch)
     return asked
 

@@ -26,7 +26,7 @@ def run(tmp_path: Path) -> Path:
     """The database of a run with 500 evaluations, closed."""
     path = tmp_path / "run.sqlite"
     with Store(path) as store:
-        store.start_generation(0, first=0, genomes=[(0, number) for number in range(500)])
+        store.add_generation(0, first=0, genomes=[(0, number) for number in range(500)])
         store.add([scored(number) for number in range(500)], seconds={}, now=1.0)
     return path
 
@@ -133,7 +133,7 @@ def test_terms_are_named_in_the_order_in_which_they_came() -> None:
 
 def test_a_generation_that_would_be_asked_otherwise_is_refused(run: Path) -> None:
     with Store(run) as store, pytest.raises(RunFolderError, match="generation 0 must be as it was"):
-        store.start_generation(0, first=0, genomes=[(1, 1)])
+        store.add_generation(0, first=0, genomes=[(1, 1)])
 
 
 def test_a_transaction_that_fails_leaves_nothing(run: Path) -> None:

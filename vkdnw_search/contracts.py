@@ -14,7 +14,7 @@ are checked against them, and the table of options is made from them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -175,6 +175,16 @@ class Proxy(Protocol):
 
 
 @runtime_checkable
+class DrawsWeights(Protocol):
+    """A proxy that may draw the weights of all convolutions and linear layers anew, so that construction need not."""
+
+    @property
+    def draws_weights(self) -> bool:
+        """Whether it does, before anything else; they hold arbitrary numbers until then."""
+        ...
+
+
+@runtime_checkable
 class HasCostScore(Protocol):
     """A proxy that needs the cost of a network only, so that the network need not be built."""
 
@@ -262,6 +272,15 @@ class Optimizer(Protocol):
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
         """The outcome of the last ``ask``, in the same order (possibly fewer, when the run is about to stop)."""
+        ...
+
+
+@runtime_checkable
+class HasStream(Protocol):
+    """An optimizer that breeds a generation while the first of it are scored."""
+
+    def stream(self) -> Iterator[Genome]:
+        """What ``ask`` would give, one by one. Nothing may depend on when each is taken."""
         ...
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
@@ -16,6 +17,7 @@ from vkdnw_search.budget import CostCounter
 from vkdnw_search.contracts import (
     Architecture,
     Band,
+    DrawsWeights,
     HasCostScore,
     HasRelativeFitness,
     HasUpperBound,
@@ -25,6 +27,7 @@ from vkdnw_search.contracts import (
     SearchSpace,
 )
 from vkdnw_search.errors import CandidateLost, DegenerateNetwork, ExecutionError, VkdnwSearchError
+from vkdnw_search.initialization import without_weights
 from vkdnw_search.latency import Keep, LatencyTable
 from vkdnw_search.limits import Limits, Range
 from vkdnw_search.operators import random_genome
@@ -100,7 +103,9 @@ def _score(task: Task) -> Score:
     probe = Probe(space.input_shape, space.num_classes, task.seed, device_of(task.proxy), task.cost)
     with one_thread(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_from(task.seed, "construction"))
-        model = space.build(space.decode(task.genome))
+        redrawn = isinstance(task.proxy, DrawsWeights) and task.proxy.draws_weights
+        with without_weights() if redrawn else nullcontext():
+            model = space.build(space.decode(task.genome))
         return task.proxy(model, probe)
 
 
@@ -217,17 +222,21 @@ def limits_of(recipe: Recipe) -> Limits:
 
 
 def run_tasks(
-    tasks: Sequence[tuple[int, Task]], executor: Executor, *, stopped: Callable[[], bool]
+    tasks: Iterable[tuple[int, Task]], executor: Executor, *, stopped: Callable[[], bool]
 ) -> Iterator[tuple[int, Outcome]]:
     """Score ``tasks``, (number, task), and yield each (number, outcome) as it comes.
 
-    Once ``stopped()`` no further task is handed over, and those under way are waited for.
+    A task is taken when the executor has room for it. Once ``stopped()`` no further one is, and those under way are
+    waited for.
     """
-    waiting, running = list(reversed(tasks)), dict[Future[Outcome], int]()
-    while running or (waiting and not stopped()):
-        while waiting and len(running) < getattr(executor, "capacity", len(tasks)) and not stopped():
-            number, task = waiting.pop()
+    waiting, running = iter(tasks), dict[Future[Outcome], int]()
+    capacity: float = getattr(executor, "capacity", math.inf)
+    while True:
+        while len(running) < capacity and not stopped() and (taken := next(waiting, None)) is not None:
+            number, task = taken
             running[executor.submit(score_candidate, task)] = number
+        if not running:
+            return
         done, _ = wait(running, return_when=FIRST_COMPLETED)
         for future in done:
             yield running.pop(future), _outcome(future)

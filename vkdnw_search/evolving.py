@@ -30,6 +30,9 @@ from vkdnw_search.turns import TakesTurns
 
 __all__ = ["Evolves"]
 
+BROOD = 4
+"""Children bred at a time, so that the first of a generation are scored while the others are bred."""
+
 FAILED = 1.0
 """Violation of a candidate within the limits but without a usable score: as bad as a limit exceeded twofold."""
 
@@ -57,6 +60,8 @@ class Evolves(TakesTurns):
         Config.warnings["not_compiled"] = False  # pymoo would print it on stdout
         self._preselection = preselection = Preselection(problem)
         self._may_reach = problem.may_reach
+        self._children = children
+        self._brood = BROOD if proposals == 1 else children  # pre-selection compares all of a generation
         breeding = Breeding(
             problem,
             self._unseen,
@@ -70,7 +75,7 @@ class Evolves(TakesTurns):
         )
         self._algorithm = algorithm(
             pop_size=population,
-            n_offsprings=children,
+            n_offsprings=self._brood,
             sampling=RandomSampling(self._unseen),
             mating=breeding,
             eliminate_duplicates=False,  # Unseen and Breeding do it, against the whole history
@@ -131,10 +136,17 @@ class Evolves(TakesTurns):
     def _members(self) -> Population:
         return Population.empty() if self._algorithm.pop is None else self._algorithm.pop
 
-    def _propose(self) -> list[Genome]:
-        offspring = self._algorithm.ask()
-        self._offspring = Population.empty() if offspring is None else offspring  # None: nothing new is left
-        return genomes_of(self._offspring)
+    def _propose(self) -> Iterator[Genome]:
+        self._offspring = Population.empty()
+        while (left := self._children - len(self._offspring)) > 0:
+            self._algorithm.n_offsprings = brood = min(self._brood, left)
+            bred = self._algorithm.ask()  # the first time, a whole population
+            if bred is None:  # nothing new is left
+                return
+            self._offspring = Population.merge(self._offspring, bred)
+            yield from genomes_of(bred)
+            if len(bred) < brood or not self._algorithm.is_initialized:
+                return
 
     def _learn(self, evaluations: Sequence[Evaluation]) -> None:
         # what could be left unscored must not teach: the same is asked whether it was or not

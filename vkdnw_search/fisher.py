@@ -62,13 +62,10 @@ def choose_scalars(
         named = named[len(named) - count :]
     elif selection == "spread":
         named = [named[math.floor(place * len(named) / count)] for place in range(count)]
+    shapes = [tuple(parameter.shape) for _, parameter in named[:count]]
     return [
-        Scalars(
-            name,
-            parameter,
-            tuple(_index(tuple(parameter.shape), draw, positions, generator) for draw in range(draws)),
-        )
-        for name, parameter in named[:count]
+        Scalars(name, parameter, tuple(_index(shape, draw, positions, generator) for draw in range(draws)))
+        for (name, parameter), shape in zip(named, shapes, strict=False)
     ]
 
 
@@ -76,7 +73,7 @@ def _index(shape: tuple[int, ...], draw: int, positions: Positions, generator: t
     if positions == "first":
         return (0,) * len(shape)
     if positions == "aligned":
-        return tuple(draw % size if axis < 2 else 0 for axis, size in enumerate(shape))
+        return (*[draw % size for size in shape[:2]], *[0] * len(shape[2:]))
     return tuple(int(torch.randint(size, (), generator=generator)) for size in shape)
 
 

@@ -73,7 +73,9 @@ def _secants(
     a, b = before[gene], after[gene]
     if excess <= 0 or excess == violation:
         return
-    for zero in ((a * excess + b * violation) / (excess + violation), (a * excess - b * violation) / (excess - violation)):
+    between = (a * excess + b * violation) / (excess + violation)
+    outside = (a * excess - b * violation) / (excess - violation)
+    for zero in (between, outside):
         choice = min(max(round(zero), 0), len(genes[gene].choices) - 1)
         if choice not in (a, b):
             yield (*before[:gene], choice, *before[gene + 1 :])

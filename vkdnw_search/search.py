@@ -89,10 +89,9 @@ def explore(optimizer: Optimizer, session: Session) -> str:
     """Take turns until the session is over or the optimizer has nothing left. Returns why it ended."""
     session.resume(optimizer)
     while not (ended := session.over()):
-        genomes = optimizer.ask()
-        if not genomes:
+        evaluations = session.evaluate(optimizer)
+        if session.exhausted:
             return f"the space is exhausted: all of its {session.number} architectures were visited"
-        evaluations = session.evaluate(genomes, optimizer)
         session.refit(optimizer, evaluations)
         optimizer.tell(evaluations)
         session.keep(optimizer)

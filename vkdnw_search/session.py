@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from importlib.metadata import version
 
-from vkdnw_search.contracts import HasRefit, HasRelativeFitness, HasState, HasThreshold, Optimizer
+from vkdnw_search.contracts import HasRefit, HasRelativeFitness, HasState, HasStream, HasThreshold, Optimizer
 from vkdnw_search.errors import RunFolderError
 from vkdnw_search.evaluate import Evaluator, Task, run_tasks
 from vkdnw_search.records import Cost, Evaluation, Genome, Score
@@ -55,7 +55,8 @@ class Session:
         self._started = time.monotonic() - store.elapsed()
         self._scores: dict[str, Score] = {}
         self.number = self.generation = self._kept = 0
-        self._whole = False  # whether all that was asked last has been evaluated
+        self._whole = False  # whether all of the last generation was asked, and then evaluated
+        self.exhausted = False  # whether nothing was left to ask
 
     def seconds(self) -> float:
         """Of running so far, earlier sittings included."""
@@ -117,35 +118,53 @@ class Session:
             self._store.set_snapshot(Snapshot(self.generation, self.number, _maker(optimizer), state))
             self._kept = self.number
 
-    def evaluate(self, genomes: Sequence[Genome], optimizer: Optimizer) -> list[Evaluation]:
-        """The outcomes of one generation, in order; fewer than asked where a limit ends the run."""
-        self._store.start_generation(self.generation, first=self.number, genomes=genomes)
+    def evaluate(self, optimizer: Optimizer) -> list[Evaluation]:
+        """Ask for one generation; its outcomes, in order, fewer than asked where a limit ends the run.
+
+        An optimizer with a stream breeds while workers score: it is asked whenever there is room for a candidate.
+        """
+        asked: list[Genome] = []
+        known: dict[int, Evaluation] = {}
+        self._whole = False
+        tasks = self._tasks(optimizer, asked, known)
+        for number, outcome in run_tasks(tasks, self._executor, stopped=lambda: self._stopped() or self._late()):
+            genome = asked[number - self.number]
+            evaluation = self._evaluator.conclude(outcome, genome, number=number, generation=self.generation)
+            self._record(known, evaluation, outcome.seconds)
+        if not asked:
+            self.exhausted = self._whole
+            return []
+        done = self._ended(known, len(asked))
+        self._whole = self._whole and len(done) == len(asked)
+        return done
+
+    def _tasks(
+        self, optimizer: Optimizer, asked: list[Genome], known: dict[int, Evaluation]
+    ) -> Iterator[tuple[int, Task]]:
+        """Those of one generation that must be scored; ``asked`` and ``known`` take in what is asked and is known."""
         survives = optimizer.threshold if isinstance(optimizer, HasThreshold) else lambda cost: -math.inf
 
         def threshold(cost: Cost) -> float:
             return min(survives(cost), self._standing.least(cost))
 
-        asked, genomes = len(genomes), genomes[: self._stop.evaluations - self.number]
-        known = {e.number: e for e in self._store.evaluations(first=self.number, count=len(genomes))}
-        prepared: list[Evaluation] = []
-        tasks: list[tuple[int, Task]] = []
-        for number, genome in enumerate(genomes, start=self.number):
-            if number in known:
-                self._listener(known[number])
+        genomes = optimizer.stream() if isinstance(optimizer, HasStream) else iter(optimizer.ask())
+        for number in range(self.number, self._stop.evaluations):
+            if (genome := next(genomes, None)) is None:
+                break
+            asked.append(genome)
+            if (stored := self._store.known(number, genome)) is not None:
+                known[number] = stored
+                self._listener(stored)
                 continue
             evaluation = self._evaluator.prepare(genome, number=number, generation=self.generation, threshold=threshold)
             if evaluation is None:
-                tasks.append((number, self._evaluator.task(genome)))
+                yield number, self._evaluator.task(genome)
             else:
-                prepared.append(evaluation)
-        self._record(known, prepared, {})
-        for number, outcome in run_tasks(tasks, self._executor, stopped=lambda: self._stopped() or self._late()):
-            genome = genomes[number - self.number]
-            evaluation = self._evaluator.conclude(outcome, genome, number=number, generation=self.generation)
-            self._record(known, [evaluation], {number: outcome.seconds})
-        done = self._ended(known, len(genomes))
-        self._whole = len(done) == asked
-        return done
+                self._record(known, evaluation, 0.0)
+        if next(genomes, None) is None:
+            self._whole = True
+            if asked:
+                self._store.add_generation(self.generation, first=self.number, genomes=asked)
 
     def refit(self, optimizer: Optimizer, evaluations: Sequence[Evaluation]) -> None:
         """Where fitness is relative, tell the optimizer what that of every candidate is now."""
@@ -168,15 +187,10 @@ class Session:
         self.generation += len(done) == asked
         return done
 
-    def _record(
-        self, known: dict[int, Evaluation], evaluations: Sequence[Evaluation], seconds: dict[int, float]
-    ) -> None:
-        if not evaluations:
-            return
-        self._store.add(evaluations, seconds=seconds, now=self.seconds())
-        for evaluation in evaluations:
-            known[evaluation.number] = evaluation
-            self._listener(evaluation)
+    def _record(self, known: dict[int, Evaluation], evaluation: Evaluation, seconds: float) -> None:
+        self._store.add([evaluation], seconds={evaluation.number: seconds}, now=self.seconds())
+        known[evaluation.number] = evaluation
+        self._listener(evaluation)
 
     def _late(self) -> bool:
         return self._stop.seconds is not None and self.seconds() >= self._stop.seconds

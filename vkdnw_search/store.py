@@ -1,7 +1,7 @@
 """The memory of a run: one SQLite file, written by the coordinator alone, readable at any moment.
 
-Offspring are stored before they are evaluated, results as they arrive. Asking and telling are deterministic, so this
-is all it takes to continue a run: the optimizer is asked again, and what is stored already is not evaluated again.
+Results are stored as they arrive, with what was asked. Asking and telling are deterministic, so this is all it takes
+to continue a run: the optimizer is asked again, and what is stored already is not evaluated again.
 Floats are stored as REAL (exact), NaN as NULL; there is no pickle anywhere.
 """
 
@@ -86,8 +86,19 @@ class Store:
         """Close the database."""
         self._db.close()
 
-    def start_generation(self, number: int, *, first: int, genomes: Sequence[Genome]) -> None:
-        """Store what was asked, before any of it is evaluated; on a resumed run check that it is the same.
+    def known(self, number: int, genome: Genome) -> Evaluation | None:
+        """The stored evaluation of that number, if there is one.
+
+        Raises:
+            RunFolderError: the run in this folder asked something else there.
+        """
+        evaluation = next(self.evaluations(first=number, count=1), None)
+        if evaluation is not None and evaluation.genome != genome:
+            raise self._differs(f"candidate {number}")
+        return evaluation
+
+    def add_generation(self, number: int, *, first: int, genomes: Sequence[Genome]) -> None:
+        """Store what a whole generation asked; on a resumed run check that it is the same.
 
         Raises:
             RunFolderError: the run in this folder asked something else here.
@@ -97,10 +108,13 @@ class Store:
         if row is None:
             self._db.execute("INSERT INTO generation VALUES (?, ?, ?)", (number, first, text))
         elif row != (first, text):
-            raise RunFolderError(
-                f"{self.path}: generation {number} must be as it was when the run was started, but the search now "
-                "proposes others: the installed version differs. Continue with the version in environment.json"
-            )
+            raise self._differs(f"generation {number}")
+
+    def _differs(self, what: str) -> RunFolderError:
+        return RunFolderError(
+            f"{self.path}: {what} must be as it was when the run was started, but the search now proposes others: the "
+            "installed version differs. Continue with the version in environment.json"
+        )
 
     def add(self, evaluations: Sequence[Evaluation], *, seconds: Mapping[int, float], now: float) -> None:
         """Store results in one transaction.

@@ -6,7 +6,7 @@ The option types are what a recipe checks its numbers against, and their text is
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 from annotated_types import Interval
@@ -34,6 +34,7 @@ class TakesTurns(ABC):
     def __init__(self, problem: Problem, *, repair_tries: int) -> None:
         self._unseen = Unseen(problem, repair_tries=repair_tries)
         self._asked: list[Genome] = []
+        self._whole = True  # whether all of the last generation was asked
         self._ended = False
 
     def ask(self) -> list[Genome]:
@@ -42,14 +43,21 @@ class TakesTurns(ABC):
         Raises:
             OptimizerError: the last generation was not told, or not to its end.
         """
+        return list(self.stream())
+
+    def stream(self) -> Iterator[Genome]:
+        """The same, some bred only when they are taken. What is not taken is the end, as what is not told."""
         if self._asked or self._ended:
             raise OptimizerError(
                 f"{type(self).__name__}.ask: all of the last generation must be told first, but "
                 f"{'only a part' if self._ended else 'nothing'} was. Tell the outcome of every genome asked."
             )
-        self._asked = self._propose()
-        self._unseen.mark(map(self._unseen.key, self._asked))
-        return list(self._asked)
+        self._whole = False
+        for genome in self._propose():
+            self._asked.append(genome)
+            self._unseen.mark((self._unseen.key(genome),))
+            yield genome
+        self._whole = True
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
         """The outcome of the last ask, in its order. Fewer than asked are the end: no other ask may follow.
@@ -64,7 +72,7 @@ class TakesTurns(ABC):
                     f"{type(self).__name__}.tell, position {position}: must be the outcome of {asked} as asked, but is "
                     f"of {evaluation.genome}. A stored run replays only with the seed and options it was made with."
                 )
-        self._ended = len(evaluations) < len(self._asked)
+        self._ended = not self._whole or len(evaluations) < len(self._asked)
         self._asked = []
         if evaluations:
             self._learn(evaluations)
@@ -79,8 +87,8 @@ class TakesTurns(ABC):
         self._unseen.restore(state["unseen"])
 
     @abstractmethod
-    def _propose(self) -> list[Genome]:
-        """New genomes, of different keys; none if there are no more."""
+    def _propose(self) -> Iterable[Genome]:
+        """New genomes, of different keys; none if there are no more. Each is marked as asked when it is taken."""
 
     @abstractmethod
     def _learn(self, evaluations: Sequence[Evaluation]) -> None:

@@ -102,7 +102,7 @@ def fill(out: Path, evaluations: int) -> None:
             for first in range(0, len(made), CHILDREN):
                 block = made[first : first + CHILDREN]
                 genomes = [e.genome for e in block]
-                store.start_generation(block[0].generation, first=block[0].number, genomes=genomes)
+                store.add_generation(block[0].generation, first=block[0].number, genomes=genomes)
             store.add(made, seconds={}, now=float(made[-1].number))
         store.set_snapshot(_at_the_end(store, evaluations))
 

@@ -72,6 +72,11 @@ class VkdnwSingle:
     check: Annotated[bool, "compare fast derivatives with literal ones on one sample, for untried networks"] = False
     device: Annotated[Literal["auto", "cpu", "cuda", "mps"], "auto: CUDA or MPS where there is one"] = "auto"
 
+    @property
+    def draws_weights(self) -> bool:
+        """Whether convolutions and linear layers need no weights before they are scored."""
+        return self.initialization == "kaiming_normal"
+
     def __call__(self, model: nn.Module, probe: Probe) -> Score:
         """The score, with ``layers``, ``entropy`` and the deciles ``decile_1`` … ``decile_9`` as terms.
 

@@ -1,0 +1,81 @@
+"""Weights are a function of the seed, whatever the constructor drew or left undrawn."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import torch
+from torch import nn
+
+from search_spaces.mobilenet import MobileNet
+from vkdnw_search.initialization import initialize, without_weights
+from vkdnw_search.proxies.vkdnw import VkdnwSingle
+
+KINDS = [
+    lambda: nn.Linear(8, 8),
+    lambda: nn.Conv2d(8, 8, 3),
+    lambda: nn.ConvTranspose1d(8, 8, 3),
+    lambda: nn.Conv3d(8, 8, 1, groups=2),
+]
+
+
+def draws(make: object) -> bool:
+    """Whether a constructor moves the global generator."""
+    before = torch.get_rng_state()
+    make()  # type: ignore[operator]
+    return not torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("make", KINDS)
+def test_constructors_draw_nothing_inside_and_as_ever_before_and_after(make: object) -> None:
+    assert draws(make)
+    with without_weights():
+        assert not draws(make)
+    assert draws(make)
+
+
+def test_constructors_draw_again_after_an_exception() -> None:
+    with pytest.raises(ZeroDivisionError), without_weights():
+        _ = 1 / 0
+    assert draws(KINDS[0])
+
+
+def test_a_network_constructed_without_weights_is_initialized_to_the_same_as_one_with() -> None:
+    space = MobileNet(resolution=32, num_classes=10, last_width=64)
+    architecture = space.decode(tuple(len(gene.choices) // 3 for gene in space.genes))
+    whole = space.build(architecture)
+    with without_weights():
+        bare = space.build(architecture)
+    for model in (whole, bare):
+        initialize(model, seed=5)
+    others = bare.state_dict()
+    assert all(torch.equal(tensor, others[name]) for name, tensor in whole.state_dict().items())
+
+
+def test_another_thread_draws_meanwhile_and_two_take_turns() -> None:
+    inside, done = threading.Event(), threading.Event()
+    elsewhere: list[bool] = []
+
+    def other() -> None:
+        inside.wait(10)
+        elsewhere.append(nn.Linear(2000, 1).weight.abs().max().item() > 0)  # drawn: U(−1/√2000, 1/√2000)
+        elsewhere.append(nn.Linear(2000, 1).weight.std().item() > 0)
+        done.set()
+        with without_weights():  # waits until the first has left
+            elsewhere.append(draws(KINDS[0]))
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    with without_weights():
+        inside.set()
+        assert done.wait(10)
+        assert len(elsewhere) == 2
+    thread.join(10)
+    assert elsewhere == [True, True, False]
+    assert draws(KINDS[0])
+
+
+def test_only_a_score_that_draws_weights_itself_does_without_those_of_the_constructor() -> None:
+    assert VkdnwSingle().draws_weights
+    assert not VkdnwSingle(initialization="as_built").draws_weights
