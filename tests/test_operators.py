@@ -107,6 +107,26 @@ def test_repair_leaves_a_feasible_genome_and_the_generator_as_they_are():
     assert rng.bit_generator.state == before
 
 
+@pytest.mark.parametrize("window", [(0.30, 0.31), (0.60, 0.61), (0.98, 0.99)])
+@pytest.mark.parametrize("seed", range(10))
+def test_repair_finds_a_narrow_window_along_one_ordered_gene_in_a_few_counts(window, seed):
+    """The violation is linear in the choice, so the secant leads there: three counts a try, two tries for the side."""
+    space = toy(1, 1000, at_least=window[0], at_most=window[1])
+    counted = []
+    problem = replace(space.problem(), violation=lambda genome: counted.append(genome) or space.violation(genome))
+    rng = np.random.default_rng(seed)
+    mended = repair((int(rng.integers(1000)),), problem, rng, 200)
+    assert space.violation(mended) == 0
+    assert len(counted) <= 40
+
+
+def test_repair_keeps_no_change_that_gains_nothing():
+    space = replace(toy(40, 8), prices=[[float(choice) for choice in range(8)]] * 2 + [[0.0] * 8] * 38, at_most=13)
+    free = [repair((7,) * 40, space.problem(), np.random.default_rng(seed), 400)[2:] for seed in range(20)]
+    changed = np.mean([choice != 7 for genome in free for choice in genome])
+    assert changed < 0.25  # those that moved together with a gene that matters
+
+
 def test_repair_reaches_a_feasible_choice_of_one_unordered_gene_among_many():
     space = replace(toy(1, 50), genes=(gene(50, ordered=False),), prices=[[1000.0] * 49 + [10.0]], at_most=20)
     assert repair((3,), space.problem(), np.random.default_rng(0), 1000) == (49,)
