@@ -172,6 +172,17 @@ class Moody(RandomSearch):
         super().__init__(problem, children=next(MOODS))
 
 
+class StreamsOthers(RandomSearch):
+    def stream(self) -> Any:
+        return reversed(list(super().stream()))
+
+    def ask(self) -> Any:
+        return list(super().stream())
+
+    def tell(self, evaluations: Any) -> None:
+        super().tell(sorted(evaluations, key=lambda e: self._asked.index(e.genome)))
+
+
 class MovesTheGlobalGenerator(RandomSearch):
     def ask(self) -> Any:
         random.random()
@@ -197,6 +208,7 @@ class Stumbles(RandomSearch):
         (EndsEarly, "ended after 64 of 160 keys, without"),
         (NeverEnds, "must be empty once all 160 keys were asked"),
         (Moody, "must be a function of problem.seed and of what was told.*in generation 0"),
+        (StreamsOthers, "stream, if there is one, must give the same one by one.*in generation 0"),
         (MovesTheGlobalGenerator, "must leave the global random generators"),
         (NoThreshold, "threshold: must be a number, −inf while any score can matter, but is nan"),
         (Stumbles, "must go on to the end, but raised KeyError: 'fitness'"),

@@ -55,11 +55,11 @@ def repair(genome: Genome, problem: Problem, rng: np.random.Generator, tries: in
         left -= 1
         if count == 1 and genes[moved[0]].ordered:
             for better in _secants(genome, changed, moved[0], violation, excess, genes):
+                if excess <= 0 or left <= 0:
+                    break
                 left -= 1
                 if (other := problem.violation(better)) < excess:
                     changed, excess = better, other
-                if excess <= 0:
-                    break
         if excess < violation:
             genome, violation = changed, excess
     return genome

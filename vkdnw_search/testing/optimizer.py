@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vkdnw_search.contracts import HasThreshold, Problem
+from vkdnw_search.contracts import HasStream, HasThreshold, Problem
 from vkdnw_search.records import Cost, Evaluation, Gene, Genome, Score
 from vkdnw_search.seeding import seed_from
 from vkdnw_search.testing.findings import Findings, global_random_state, said
@@ -38,11 +38,12 @@ def check_optimizer(make: Callable[[Problem], Any], seed: int = 0) -> None:
             "ask and tell: must leave the global random generators of random, numpy and torch as they were, but moved "
             "one. Draw from a numpy.random.Generator of problem.seed",
         )
-        again = _run(make(_problem(seed)), Findings(""))
+        again = _run(make(_problem(seed)), Findings(""), one_by_one=True)
         findings.require(
             first == again,
             "deterministic",
-            f"ask: must be a function of problem.seed and of what was told, but a second run with both equal differs "
+            f"ask: must be a function of problem.seed and of what was told, and stream, if there is one, must give the "
+            f"same one by one, but a second run with both equal differs "
             f"in generation {_first_difference(first, again)}. A run that was stopped is continued by telling it the "
             "same again: take all randomness from problem.seed, and order from no set",
         )
@@ -51,13 +52,14 @@ def check_optimizer(make: Callable[[Problem], Any], seed: int = 0) -> None:
     findings.report()
 
 
-def _run(optimizer: Any, findings: Findings) -> list[list[Genome]]:
+def _run(optimizer: Any, findings: Findings, *, one_by_one: bool = False) -> list[list[Genome]]:
     """Take turns until nothing is asked. Returns the generations."""
+    streams = one_by_one and isinstance(optimizer, HasStream)
     space = _Space()
     everything = {space.key(genome) for genome in itertools.product(*(range(len(g.choices)) for g in space.genes))}
     asked: dict[str, int] = {}
     generations: list[list[Genome]] = []
-    while genomes := list(optimizer.ask()):
+    while genomes := list(optimizer.stream() if streams else optimizer.ask()):
         generation = len(generations)
         generations.append(genomes)
         if not _check_genomes(genomes, space, generation, asked, findings):
