@@ -1,6 +1,6 @@
 """A search space in one file: plain convolutional networks that differ in depth, width and kernel.
 
-vkdnw-search my.yaml --plugin my_space.py
+vkdnw-search examples/my.yaml --plugin examples/my_space.py
 """
 
 from dataclasses import dataclass

@@ -19,14 +19,14 @@ def leave_out_the_end_of_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     monkeypatch.chdir(tmp_path)
 
 
-def test_a_search_ends_with_a_table_on_stdout_and_nothing_on_stderr(
+def test_a_search_ends_with_a_table_on_stdout_and_its_steps_on_stderr(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*INSTANT, "stop.evaluations=30", "--out", "found"]) == 0
     out, err = capsys.readouterr()
     for word in ("ended", "candidates", "best", "score", "FLOPs", "parameters", "rescored", "found/best/model.py"):
         assert word in out
-    assert err == ""
+    assert err.splitlines()[0] == "begins in found"
     assert {p.name for p in (tmp_path / "found").iterdir()} >= {
         "recipe.yaml", "environment.json", "results.csv", "finalists.csv", "run.log", "run.sqlite", "best",
     }  # fmt: skip
@@ -108,3 +108,40 @@ def test_an_unknown_option_is_refused_by_usage(capsys: pytest.CaptureFixture[str
 def test_overrides_may_stand_before_and_after_options(tmp_path: Path) -> None:
     assert main(["nb201", "--out", "mixed", *INSTANT[1:], "-q", "stop.evaluations=5"]) == 0
     assert (tmp_path / "mixed/results.csv").read_text().count("\n") == 6
+
+
+def test_the_steps_of_a_search_are_told_and_whether_it_continues(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shorter = [*INSTANT, "--out", str(tmp_path / "run"), "stop.evaluations=20"]
+    assert main(shorter) == 0
+    told = capsys.readouterr().err
+    steps = (
+        "begins in",
+        "ended after 20",
+        "scoring the best and the baselines anew",
+        "one step from",
+        "writing the report",
+    )
+    places = [told.index(step) for step in steps]
+    assert places == sorted(places)
+    assert main([*shorter, "stop.evaluations=25"]) == 0
+    assert f"continues in {tmp_path / 'run'}, where 20 candidates are known" in capsys.readouterr().err
+    assert main([*shorter, "stop.evaluations=25", "-q"]) == 0
+    assert not capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_made_is_refused_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*INSTANT, "--out", "/dev/null/run"]) == 2
+    error = capsys.readouterr().err
+    assert "/dev/null/run: must be a folder" in error and "--out" in error and "continues" not in error
+
+
+def test_a_range_in_dots_is_told_how_a_range_is_written(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["nb201", "limits.flops=30M..60M"]) == 2
+    assert "{min: 300M, max: 600M}" in capsys.readouterr().err
+
+
+def test_a_plugin_that_is_not_there_is_told_of_as_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["nb201", "--plugin", "nope.py"]) == 2
+    assert "--plugin" in capsys.readouterr().err

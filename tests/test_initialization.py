@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from search_spaces.mobilenet import MobileNet
+from vkdnw_search import initialization
 from vkdnw_search.initialization import initialize, without_weights
 from vkdnw_search.proxies.vkdnw import VkdnwSingle
 
@@ -79,3 +80,27 @@ def test_another_thread_draws_meanwhile_and_two_take_turns() -> None:
 def test_only_a_score_that_draws_weights_itself_does_without_those_of_the_constructor() -> None:
     assert VkdnwSingle().draws_weights
     assert not VkdnwSingle(initialization="as_built").draws_weights
+
+
+def test_kept_numbers_are_those_of_a_generator_and_so_are_those_that_follow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(initialization, "MOST_KEPT", 2)
+    monkeypatch.setattr(initialization, "BLOCK", 64)
+    initialization._kept.cache_clear()
+    generator = torch.Generator().manual_seed(9)
+    drawn = torch.cat([torch.empty(64).normal_(generator=generator) for _ in range(5)])
+    for _ in range(2):  # from a generator, then from what is kept
+        model = nn.Sequential(nn.Linear(8, 4, bias=False), nn.Conv2d(1, 8, 3), nn.Linear(8, 25))  # 32, 72, 200
+        initialize(model, seed=9)
+        weights = [parameter for parameter in model.parameters() if parameter.dim() > 1]
+        found = torch.cat([w.flatten() / (2 / w[0].numel()) ** 0.5 for w in weights])
+        torch.testing.assert_close(found, drawn[:304])
+    initialization._kept.cache_clear()
+
+
+def test_initializing_a_network_leaves_the_kept_numbers_as_they_are() -> None:
+    first, second = nn.Linear(30, 30), nn.Linear(30, 30)
+    initialize(first, seed=2)
+    with torch.no_grad():
+        first.weight.zero_()
+    initialize(second, seed=2)
+    assert second.weight.std().item() == pytest.approx((2 / 30) ** 0.5, rel=0.1)

@@ -55,7 +55,7 @@ def test_each_row_has_the_features_of_the_paper():
     plan = make_plan(proxies)
     single, flops, parameters = plan.parts
     numbers = iter(range(100))
-    terms = [VALUE, "layers", "entropy", *(f"decile_{k}" for k in range(1, 10))]
+    terms = [VALUE, "trainable_layers", "entropy", *(f"decile_{k}" for k in range(1, 10))]
     parts = {
         single: {term: np.full(3, float(next(numbers))) for term in terms},
         flops: {VALUE: np.full(3, 50.0)},

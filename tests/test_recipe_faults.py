@@ -79,7 +79,8 @@ def test_all_faults_come_at_once_one_on_each_line():
 
 
 def test_a_directory_a_missing_file_and_an_unreadable_name_are_recipe_errors(tmp_path):
-    assert "cannot be read" in message(tmp_path)
+    assert "must be a recipe file, but is a folder" in message(tmp_path)
+    assert "is Python. Code joins by --plugin" in message("examples/my_space.py")
     assert "Did you mean 'mbv2_600M'?" in message(tmp_path / "mbv2_60M.yaml")
     assert all(name in message("no_such") for name in shipped_recipes())
     for name in ("a\0b", "x" * 5000, "", "\ud800", "two\nlines"):

@@ -25,7 +25,7 @@ def test_any_network_has_a_score_between_its_layers_and_its_bound(name: str) -> 
     value = score(model, shape, proxy=SMALL)
     layers = count_layers(model, "tensors")
     assert layers <= value.value <= layers + math.log(9)
-    assert value.value == value.terms["layers"] + value.terms["entropy"]
+    assert value.value == value.terms["trainable_layers"] + value.terms["entropy"]
     assert value.standard_error > 0
 
 
@@ -62,7 +62,7 @@ def test_the_users_network_and_random_state_are_as_they_were(fails: bool) -> Non
 def test_frozen_tensors_do_not_count() -> None:
     model = Residual()
     model.stem.weight.requires_grad_(False)
-    assert score(model, (3, 8, 8), proxy=SMALL).terms["layers"] == count_layers(Residual(), "tensors") - 1
+    assert score(model, (3, 8, 8), proxy=SMALL).terms["trainable_layers"] == count_layers(Residual(), "tensors") - 1
 
 
 def test_a_layer_with_the_samples_along_another_axis_is_found_and_differentiated_literally() -> None:

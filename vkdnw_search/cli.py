@@ -26,7 +26,7 @@ from vkdnw_search.errors import (
     VkdnwSearchError,
     nearest,
 )
-from vkdnw_search.plugins import KINDS, available, load_plugin
+from vkdnw_search.plugins import KINDS, available, join
 from vkdnw_search.recipe import load_recipe, shipped_recipes
 
 DONE, FAILED, USAGE, NOTHING_FEASIBLE, READER_LEFT = 0, 1, 2, 3, 141
@@ -52,8 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to write goes there
         return READER_LEFT
     except (OSError, sqlite3.OperationalError) as error:  # a full disk, for instance
-        kept = "What was found so far is in the run folder; the same command continues the run"
-        sys.stderr.write(f"files cannot be written or read: {error}. {kept}\n")
+        kept = (
+            ". What was found so far is in the folder; the same command continues" if verb in (_search, _rank) else ""
+        )
+        sys.stderr.write(f"files cannot be written or read: {error}{kept}\n")
         return FAILED
     except KeyboardInterrupt:
         sys.stderr.write("stopped at once\n")
@@ -74,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_plugin(parser)
     volume = parser.add_mutually_exclusive_group()
-    volume.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
+    volume.add_argument("-q", "--quiet", action="store_true", help="show the result alone")
     volume.add_argument("-v", "--verbose", action="store_true", help="log to the terminal too")
     parser.add_argument("--version", action="version", version=f"vkdnw-search {version('vkdnw-search')}")
     return parser
@@ -92,8 +94,7 @@ def _search(words: list[str]) -> int:
         return USAGE
     options = _parser().parse_intermixed_args(words)  # key=value may stand anywhere
     _must_be_a_recipe(options.recipe)
-    for source in options.plugin:
-        load_plugin(source)
+    join(options.plugin)
     recipe = load_recipe(options.recipe, options.overrides).named_after(options.recipe)
     out = options.out or Path("runs") / (recipe.name or Path(options.recipe).stem)
 
@@ -105,7 +106,8 @@ def _search(words: list[str]) -> int:
     logging.getLogger("vkdnw_search").setLevel(logging.INFO)
     if options.verbose:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
-    bar = Progress(recipe.stop.evaluations, limits_of(recipe), shown=not options.quiet)
+    steps = not options.quiet and not options.verbose  # the log tells them too
+    bar = Progress(recipe.stop.evaluations, limits_of(recipe), shown=not options.quiet, steps=steps)
     with _Signals() as signals, bar as progress:
         result = search(recipe, out=out, listener=progress.update, stopped=signals.received)
     print(closing_table(result))
@@ -154,8 +156,7 @@ def _list(words: list[str]) -> int:
         prog="vkdnw-search list", description="What is installed, and the shipped recipes."
     )
     _add_plugin(parser)
-    for source in parser.parse_args(words).plugin:
-        load_plugin(source)
+    join(parser.parse_args(words).plugin)
     for kind in KINDS:
         print(kind)
         for name, line in available(kind).items():
@@ -182,8 +183,7 @@ def _doctor(words: list[str]) -> int:
     parser.add_argument("overrides", metavar="key=value", nargs="*", help="changes, e.g. limits.flops=450M")
     _add_plugin(parser)
     options = parser.parse_args(words)
-    for source in options.plugin:
-        load_plugin(source)
+    join(options.plugin)
     recipe = load_recipe(options.recipe, options.overrides)
     from vkdnw_search.doctor import examine, page
 

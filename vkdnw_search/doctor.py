@@ -18,12 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from vkdnw_search.contracts import HasMutation
+from vkdnw_search.contracts import HasMutation, SearchSpace
 from vkdnw_search.evaluate import Evaluator, Outcome, Task, limits_of, score_candidate
+from vkdnw_search.finalists import BASELINES, FRESH
 from vkdnw_search.limits import Limits
+from vkdnw_search.neighbours import one_step
 from vkdnw_search.operators import mutate, random_genome, repair
 from vkdnw_search.recipe import Recipe
-from vkdnw_search.records import Gene
+from vkdnw_search.records import Gene, Genome
 from vkdnw_search.seeding import seed_from
 
 SAMPLES = 50
@@ -57,7 +59,7 @@ class Diagnosis:
             score and of its terms; NaN where all networks score alike.
         unreached: choices that mutation never draws.
         rarest: the choice drawn least often, and its frequency relative to an even one; None without choices.
-        run: seconds of the whole run if every candidate is scored.
+        run: seconds of the whole run if every candidate is scored, those of the finalists included.
         workers: that are taken to share it.
     """
 
@@ -108,9 +110,16 @@ def examine(recipe: Recipe) -> Diagnosis:
         reliability=_reliability(pairs),
         unreached=unreached,
         rarest=rarest,
-        run=seconds * recipe.stop.evaluations / workers,
+        run=seconds * (recipe.stop.evaluations + _afterwards(recipe, space, usable)) / workers,
         workers=workers,
     )
+
+
+def _afterwards(recipe: Recipe, space: SearchSpace[Any], usable: Sequence[Genome]) -> int:
+    """Scores after the search, at most: finalists and baselines on fresh initializations, the winner's neighbours."""
+    if not recipe.finalists or not usable:
+        return 0
+    return FRESH * (recipe.finalists + len(BASELINES)) + sum(1 for _ in one_step(space, usable[0]))
 
 
 def _twice(task: Task) -> tuple[Outcome, Outcome]:
@@ -203,7 +212,10 @@ def _lines(d: Diagnosis, evaluations: int) -> Iterator[tuple[str, str]]:
     yield "score", f"{d.seconds:.3g} s (median), {d.memory / 2**20:,.0f} MiB held at the peak, torch included"
     for reason, number in d.failed.items():
         yield "", f"{number} of {SCORED} failed: {reason}"
-    yield "run", f"{_duration(d.run)} for {evaluations:,} candidates with {d.workers} workers, if all are scored"
+    yield (
+        "run",
+        f"{_duration(d.run)} for {evaluations:,} candidates with {d.workers} workers if all are scored, and finalists",
+    )
     if d.reliability:
         told = [f"{k} {v:.2f}" for k, v in d.reliability.items() if not math.isnan(v) and not k.startswith("decile")]
         yield "reliability", f"{', '.join(told)} (1: all of the variance is the architecture's, 0: noise)"

@@ -200,7 +200,7 @@ class Evaluator:
     def task(self, genome: Genome) -> Task:
         """The order to score ``genome``."""
         key, cost, _ = self._seen(genome)
-        return Task(self.space, self.proxy, genome, key, cost, seed_from(self.seed, key))
+        return Task(self.space, self.proxy, genome, key, cost, seed_from(self.seed, "score"))
 
     def conclude(self, outcome: Outcome, genome: Genome, *, number: int, generation: int) -> Evaluation:
         """The evaluation of a candidate that was scored."""

@@ -61,7 +61,9 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--text", metavar="TEXT", help="an architecture of SPACE as text, such as a published one")
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--rank", type=int, default=1, metavar="K", help="the K-th best (default: the best)")
+    which.add_argument(
+        "--rank", type=int, default=1, metavar="K", help="the K-th best, finalists first (default: the best)"
+    )
     which.add_argument("--flops", metavar="450M", help="the best with at most so many FLOPs")
     which.add_argument("--number", type=int, metavar="N", help="the candidate of that number in results.csv")
     parser.add_argument("--format", choices=SUFFIXES, default="python")
@@ -122,7 +124,9 @@ def _chosen(visited: Visited, options: argparse.Namespace) -> Evaluation:
         if not ranked:
             raise RunFolderError(f"--flops: no scored network of {visited.path} has at most {options.flops} FLOPs")
     if not 1 <= options.rank <= len(ranked):
-        raise RunFolderError(f"--rank: must be in 1 … {len(ranked)}, the scored networks, but is {options.rank}")
+        raise RunFolderError(
+            f"--rank: must be in 1 … {len(ranked)}, the scored networks, but is {options.rank}; results.csv lists them"
+        )
     place: int = options.rank - 1
     return ranked[place]
 

@@ -62,14 +62,13 @@ def choose_scalars(
         named = named[len(named) - count :]
     elif selection == "spread":
         named = [named[math.floor(place * len(named) / count)] for place in range(count)]
-    shapes = [tuple(parameter.shape) for _, parameter in named[:count]]
     return [
-        Scalars(name, parameter, tuple(_index(shape, draw, positions, generator) for draw in range(draws)))
-        for (name, parameter), shape in zip(named, shapes, strict=False)
+        Scalars(name, parameter, tuple(_index(parameter.shape, draw, positions, generator) for draw in range(draws)))
+        for name, parameter in named[:count]
     ]
 
 
-def _index(shape: tuple[int, ...], draw: int, positions: Positions, generator: torch.Generator) -> tuple[int, ...]:
+def _index(shape: Sequence[int], draw: int, positions: Positions, generator: torch.Generator) -> tuple[int, ...]:
     if positions == "first":
         return (0,) * len(shape)
     if positions == "aligned":

@@ -130,6 +130,15 @@ def load_plugin(source: str | Path) -> None:
     _sources.append(text)
 
 
+def join(sources: Iterable[str]) -> None:
+    """What the command line's --plugin names joins; an error says that it is of --plugin."""
+    for source in sources:
+        try:
+            load_plugin(source)
+        except PluginError as error:
+            raise PluginError(f"--plugin {error}") from error
+
+
 def plugin_paths() -> tuple[str, ...]:
     """What has joined so far, in order: the argument for :func:`load_plugins` in another process."""
     return tuple(_sources)

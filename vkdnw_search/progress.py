@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import sys
 from typing import Any, Self
 
 from tqdm import tqdm
@@ -11,23 +13,29 @@ from vkdnw_search.limits import Limits
 from vkdnw_search.records import Evaluation
 from vkdnw_search.result import Found, Result
 
+STEPS = "vkdnw_search.search"
+"""The logger that tells the steps of a search."""
+
 
 class Progress:
     """A bar on stderr: candidates of how many, best score, its share of each limit, share feasible, time left.
 
-    Nothing is shown where stderr is not a terminal.
+    The bar is shown on a terminal only; with ``steps``, what the search is at, a line each, elsewhere too.
     """
 
-    def __init__(self, total: int, limits: Limits, *, shown: bool) -> None:
+    def __init__(self, total: int, limits: Limits, *, shown: bool, steps: bool) -> None:
         self._limits = limits
+        self._steps = _Steps() if steps else logging.NullHandler()
         self._bar: tqdm[Any] = tqdm(total=total, unit="net", disable=None if shown else True, dynamic_ncols=True)
         self._visited = self._feasible = 0
         self._best: Evaluation | None = None
 
     def __enter__(self) -> Self:
+        logging.getLogger(STEPS).addHandler(self._steps)
         return self
 
     def __exit__(self, *_: object) -> None:
+        logging.getLogger(STEPS).removeHandler(self._steps)
         self._bar.close()
 
     def update(self, evaluation: Evaluation) -> None:
@@ -47,6 +55,13 @@ class Progress:
         shares = [f"{share:.0%} of {name}" for name, share in used.items()]
         size = ", ".join(shares) or f"{quantity(self._best.cost.flops)}FLOPs"
         return f"best {_value(self._best):.3f} at {size}, {feasible}"
+
+
+class _Steps(logging.Handler):
+    """Shows what is logged, above the bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(record.getMessage(), file=sys.stderr)
 
 
 def _value(evaluation: Evaluation | None) -> float:
@@ -72,7 +87,11 @@ _STATUS = {
 def closing_table(result: Result) -> str:
     """Best architecture, score with its terms, cost, and where the files are."""
     counts = ", ".join(f"{number} {_STATUS[status]}" for status, number in result.counts.items())
-    rows = [("ended", result.ended), ("candidates", f"{result.visited} in {result.seconds:.0f} s: {counts}")]
+    with_finalists = ", finalists included" if result.judgement is not None and result.judgement.finalists else ""
+    rows = [
+        ("ended", result.ended),
+        ("candidates", f"{result.visited} in {result.seconds:.0f} s{with_finalists}: {counts}"),
+    ]
     if result.best is None:
         rows += _nothing(result)
     else:

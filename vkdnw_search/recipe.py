@@ -207,6 +207,11 @@ def _label(source: str | Path) -> str:
 
 def _read(source: str | Path) -> bytes:
     shipped_files = shipped_recipes()
+    if str(source).endswith(".py"):
+        raise RecipeError(
+            f"{_label(source)}: must be a recipe, which is YAML, but is Python. Code joins by --plugin, and a "
+            "recipe uses what it declares by name, as in examples/my.yaml"
+        )
     try:
         path = Path(source)
         if not path.is_file() and str(source) in shipped_files:
@@ -218,6 +223,11 @@ def _read(source: str | Path) -> bytes:
         raise RecipeError(
             f"{_label(source)}: there is no such file, and no shipped recipe of that name: {', '.join(names)}."
             f"{nearest(Path(source).stem, names)}"
+        ) from None
+    except IsADirectoryError:
+        raise RecipeError(
+            f"{_label(source)}: must be a recipe file, but is a folder. A run folder's recipe is in its recipe.yaml; "
+            f"shipped are {', '.join(shipped_files)}"
         ) from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error

@@ -56,8 +56,16 @@ class RunFolder:
             return
         continues = (path / "run.sqlite").exists()
         _must_be_ours(path)
-        path.mkdir(parents=True, exist_ok=True)
-        self._lock = _locked(path / "run.lock")
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            self._lock = _locked(path / "run.lock")
+        except RunFolderError:
+            raise
+        except OSError as error:
+            raise RunFolderError(
+                f"{path}: must be a folder that can be made and written to, but: {error.strerror}. Choose another with "
+                "--out"
+            ) from error
         try:
             if continues:
                 _must_match(path / "recipe.yaml", recipe)
@@ -85,6 +93,12 @@ class RunFolder:
     def _release(self) -> None:
         if self._lock is not None:
             self._lock.close()
+
+    def opening(self) -> str:
+        """What a run does first, in words."""
+        known = sum(self.store.counts().values())
+        where = "in memory" if self.path is None else f"in {self.path}"
+        return f"continues {where}, where {known} candidates are known" if known else f"begins {where}"
 
     def write(self, name: str, text: str) -> None:
         """Write a file of the folder as a whole or not at all."""

@@ -18,7 +18,7 @@ from vkdnw_search.budget import count, free_operators
 from vkdnw_search.contracts import HasText, SearchSpace
 from vkdnw_search.errors import BudgetError, PluginError, RecipeError, ScoreError, UnknownOperators
 from vkdnw_search.export import description_of
-from vkdnw_search.plugins import file_module, load_plugin, named_module, names
+from vkdnw_search.plugins import file_module, join, named_module, names
 from vkdnw_search.records import Score
 from vkdnw_search.scoring import score
 from vkdnw_search.settings import build_plugin, positive, read_settings
@@ -39,8 +39,7 @@ def run_score(words: Sequence[str]) -> str:
         VkdnwSearchError: whatever is wrong.
     """
     options = _parse(words)
-    for source in options.plugin:
-        load_plugin(source)
+    join(options.plugin)
     settings = read_settings(options.settings)
     target = _target(options, settings.pop("space", {}))
     proxy = build_plugin("proxies", options.proxy, settings.pop(options.proxy, {}))
@@ -126,6 +125,11 @@ def _module(source: str) -> ModuleType:
 
 def _instance(module: ModuleType, name: str, source: str) -> nn.Module:
     """``name`` of ``module``: a network, or what makes one without arguments."""
+    if declared := list(getattr(module, "SPACES", ())):
+        raise PluginError(
+            f"{source}: must hold a network, but declares the search space {declared[0]}. Score one of its networks by "
+            f"--plugin {source.split(':')[0]} {declared[0]} --text …, or search it by a recipe"
+        )
     made = getattr(module, name, None)
     try:
         model = made if isinstance(made, nn.Module) or made is None else made()

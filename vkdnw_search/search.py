@@ -11,7 +11,7 @@ from typing import Any
 from vkdnw_search.contracts import Optimizer, Proxy, SearchSpace
 from vkdnw_search.evaluate import Evaluator, limits_of
 from vkdnw_search.export import export_all
-from vkdnw_search.finalists import judge, winner
+from vkdnw_search.finalists import FRESH, judge, winner
 from vkdnw_search.neighbours import score_neighbours
 from vkdnw_search.recipe import Recipe, SectionName, load_recipe
 from vkdnw_search.result import Found, Result
@@ -66,11 +66,15 @@ def search(
                 listener=listener,
                 stopped=stopped,
             )
+            LOGGER.info(folder.opening())
             ended = explore(optimizer, session)
             LOGGER.info("ended after %d candidates: %s", session.number, ended)
+            if chosen.finalists and not stopped():
+                LOGGER.info("scoring the best and the baselines anew on %d initializations", FRESH)
             judgement = None if stopped() else judge(evaluator, folder.store, executor, chosen)
             best = winner(folder.store, proxy, judgement)
             if best is not None and chosen.finalists and not stopped():
+                LOGGER.info("scoring the networks one step from the winner")
                 folder.write_neighbours(score_neighbours(best, evaluator, executor))
         found = None if best is None else Found(space, best)
         result = Result(chosen, space, proxy, found, judgement, ended, session.seconds(), folder.path, folder.store)
@@ -79,6 +83,7 @@ def search(
             folder.write_judgement(judgement)
         if folder.path is not None:
             export_all(result.networks(folder.path), recipe=chosen)
+            LOGGER.info("writing the report")
             from vkdnw_search.report import report  # draws: a second, which workers need not spend
 
             report(folder.path, space=space, proxy=proxy)
@@ -95,5 +100,4 @@ def explore(optimizer: Optimizer, session: Session) -> str:
         session.refit(optimizer, evaluations)
         optimizer.tell(evaluations)
         session.keep(optimizer)
-        LOGGER.info("generation %d: %d candidates so far", session.generation, session.number)
     return ended

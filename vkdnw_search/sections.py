@@ -125,6 +125,8 @@ class Bounds(Checked):
     @model_validator(mode="before")
     @classmethod
     def _reshaped(cls, value: Any) -> Any:
+        if isinstance(value, str) and ".." in value:
+            raise worded(f"must be a number, the most, or such as {{min: 300M, max: 600M}}, but is {shown(value)}")
         return value if isinstance(value, Mapping) else {"max": value}
 
     @model_validator(mode="after")

@@ -185,6 +185,7 @@ class Session:
         self._standing.add(done)
         self.number += len(done)
         self.generation += len(done) == asked
+        LOGGER.info("generation %d: %d candidates so far", self.generation, self.number)
         return done
 
     def _record(self, known: dict[int, Evaluation], evaluation: Evaluation, seconds: float) -> None:

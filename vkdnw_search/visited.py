@@ -34,7 +34,10 @@ class Visited:
         self, path: Path, *, space: SearchSpace[Architecture] | None = None, proxy: Proxy | None = None
     ) -> None:
         if not (path / "run.sqlite").is_file() or not (path / "recipe.yaml").is_file():
-            raise RunFolderError(f"{path}: must be the folder of a run, with run.sqlite and recipe.yaml, but is not")
+            raise RunFolderError(
+                f"{path}: must be the folder of a run, with run.sqlite and recipe.yaml, but is not. Give "
+                "the --out of a run, by default runs/NAME"
+            )
         self.path = path
         sections: tuple[SectionName, ...] = get_args(SectionName)
         self.recipe: Recipe = load_recipe(path / "recipe.yaml", supplied=_absent(path / "recipe.yaml", sections))

@@ -82,7 +82,7 @@ def four_quantiles(found: Scores) -> Scores:
 
     def changed(score: Score) -> Score:
         λ = np.array([score.terms[f"decile_{k}"] for k in (2, 4, 6, 8)])
-        return replace(score, value=score.terms["layers"] + float(stats.entropy(λ)), standard_error=math.nan)
+        return replace(score, value=score.terms["trainable_layers"] + float(stats.entropy(λ)), standard_error=math.nan)
 
     return [[None if score is None else changed(score) for score in row] for row in found]
 

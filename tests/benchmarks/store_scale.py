@@ -51,7 +51,9 @@ class Synthetic:
         chance = np.random.default_rng(seed_from(cost.flops, cost.parameters)).random(10).tolist()
         deciles = {f"decile_{k}": value for k, value in enumerate(chance[1:], start=1)}
         return Score(
-            cost.tensors + chance[0], chance[1] / 100, {"layers": cost.tensors, "entropy": chance[0], **deciles}
+            cost.tensors + chance[0],
+            chance[1] / 100,
+            {"trainable_layers": cost.tensors, "entropy": chance[0], **deciles},
         )
 
     def __call__(self, model: nn.Module, probe: Probe) -> Score:
