@@ -30,7 +30,7 @@ from vkdnw_search.turns import TakesTurns
 
 __all__ = ["Evolves"]
 
-BROOD = 4
+BROOD = 2
 """Children bred at a time, so that the first of a generation are scored while the others are bred."""
 
 FAILED = 1.0

@@ -255,14 +255,16 @@ def _serve(pipe: Connection, plugins: tuple[str, ...]) -> None:
         Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
     load_plugins(plugins)
     pipe.send("ready")
+    settled = False
     while True:
         try:
             order = pipe.recv_bytes()
         except EOFError:
             return
         pipe.send_bytes(_attempt(order, begun=lambda: pipe.send("begun")))
-        if not gc.get_freeze_count():  # what the first call imported stays: to look through it takes .15 s each time
+        if not settled:  # what the first call imported stays: looking through it for garbage takes .15 s each time
             gc.freeze()
+            settled = True
 
 
 def _attempt(order: bytes, *, begun: Callable[[], None]) -> Any:
