@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import gc
 import math
+import subprocess
+import sys
 import weakref
 
 import pytest
@@ -12,10 +14,11 @@ from torch import Tensor, nn
 
 from tests.networks import NETWORKS, Residual
 from tests.oracles import calibrate_in_order, entropy_of_deciles, fisher_matrix
+from vkdnw_search.derivatives import RULES
 from vkdnw_search.errors import DegenerateNetwork, ScoreError
 from vkdnw_search.fisher import FisherPass, choose_scalars, cotangents, spectrum
 from vkdnw_search.proxies.vkdnw import decile_entropy
-from vkdnw_search.taps import Scalars
+from vkdnw_search.taps import Scalars, Taps
 
 DTYPES = {"float64": (torch.float64, 1e-9), "float32": (torch.float32, 1e-5)}
 
@@ -172,3 +175,41 @@ def test_the_entropy_of_deciles_equals_the_hand_made_one(values: list[float]) ->
 
 def test_an_even_spectrum_has_the_greatest_entropy() -> None:
     assert math.isclose(float(decile_entropy(torch.ones(20, dtype=torch.float64))), math.log(9))
+
+
+POOLS = [
+    {"kernel_size": 3, "stride": 1, "padding": 1, "count_include_pad": False},
+    {"kernel_size": 2},
+    {"kernel_size": (3, 2), "stride": (2, 1), "ceil_mode": True},
+    {"kernel_size": 2, "divisor_override": 3},
+]
+
+
+@pytest.mark.parametrize("options", POOLS)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_average_pooling_spreads_gradients_as_ever_and_keeps_nothing(
+    options: dict[str, object], layout: torch.memory_format
+) -> None:
+    x = torch.randn(2, 3, 7, 6, dtype=torch.float64).contiguous(memory_format=layout).requires_grad_()
+    kept: list[Tensor] = []
+    pool = nn.AvgPool2d(**options)  # type: ignore[arg-type]
+    with (
+        Taps((), RULES, samples=2, calibrate=True),
+        torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor),
+    ):
+        y = pool(x)
+    assert not kept
+    weights = torch.randn_like(y)
+    ours, theirs = (torch.autograd.grad((out * weights).sum(), x)[0] for out in (y, pool(x)))
+    torch.testing.assert_close(ours, theirs)
+    assert ours.is_contiguous(memory_format=layout)
+
+
+def test_a_score_does_not_import_what_takes_seconds_in_each_worker() -> None:
+    code = (
+        "import sys; from search_spaces.nasbench201 import NasBench201; from vkdnw_search import score;"
+        "from vkdnw_search.proxies.vkdnw import VkdnwSingle; space = NasBench201(cells=1);"
+        "model = space.build(space.decode((3,) * 6));"
+        "score(model, (3, 8, 8), proxy=VkdnwSingle(images=16, parameters=8)); print('sympy' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"

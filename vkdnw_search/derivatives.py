@@ -402,6 +402,48 @@ def _expand(taps: Taps, input: Tensor, *sizes: Any, **kwargs: Any) -> Tensor:
     return _broadcast(taps, torch.add, torch.zeros_like(output), input, None)
 
 
+class _AveragePool(torch.autograd.Function):
+    """The derivative of average pooling needs the shape of the input alone; PyTorch's keeps the input for it."""
+
+    @staticmethod
+    def forward(ctx: Any, input: Tensor, *options: Any) -> Tensor:
+        """Pool, and remember the shape."""
+        last = input.is_contiguous(memory_format=torch.channels_last)
+        ctx.layout = torch.channels_last if last else torch.contiguous_format
+        ctx.shape, ctx.options = input.shape, options
+        return F.avg_pool2d(input, *options)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        """Spread each gradient over the places it was averaged from."""
+        (gradient,) = gradients
+        anything = torch.empty(ctx.shape, dtype=gradient.dtype, device=gradient.device, memory_format=ctx.layout)
+        spread = torch.ops.aten.avg_pool2d_backward(gradient, anything, *ctx.options)
+        return (spread, *[None] * len(ctx.options))
+
+
+def _pooling(
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> tuple[Any, ...]:
+    """All options of ``F.avg_pool2d``, as its derivative takes them."""
+    kernel = _tuple(kernel_size, 2)
+    strides = kernel if stride is None else _tuple(stride, 2)
+    return kernel, strides, _tuple(padding, 2), ceil_mode, count_include_pad, divisor_override
+
+
+def _average_pool(taps: Taps, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """As ever, but with less to keep."""
+    if input.dim() != 4 or not (input.requires_grad and torch.is_grad_enabled()):
+        return F.avg_pool2d(input, *args, **kwargs)
+    output: Tensor = _AveragePool.apply(input, *_pooling(*args, **kwargs))  # type: ignore[no-untyped-call]
+    return output
+
+
 def _unchanged(input: Tensor, version: int, scalars: Scalars) -> None:
     """The input must still hold what the layer saw."""
     if input._version != version:
@@ -418,6 +460,7 @@ RULES: dict[Callable[..., Any], Callable[..., Any]] = {
     **dict.fromkeys((torch.add, Tensor.add, Tensor.__add__, Tensor.__radd__), _add),
     **dict.fromkeys((torch.mul, Tensor.mul, Tensor.__mul__, Tensor.__rmul__), _mul),
     Tensor.expand: _expand,
+    F.avg_pool2d: _average_pool,
     **{getattr(F, f"conv{d}d"): _convolution(d) for d in (1, 2, 3)},
     **{getattr(F, f"conv_transpose{d}d"): _convolution(d, transposed=True) for d in (1, 2, 3)},
 }

@@ -208,9 +208,16 @@ def _tapped(taps: Taps, logits: Tensor, vectors: Tensor, chosen: Sequence[Scalar
     rows = []
     for m, v in enumerate(vectors):
         if taps.anchors:
-            torch.autograd.grad(logits, taps.anchors, v, retain_graph=m + 1 < len(vectors), allow_unused=True)
+            last = m + 1 == len(vectors)
+            torch.autograd.grad(_along(logits, v), taps.anchors, retain_graph=not last, allow_unused=True)
         rows.append(torch.stack([nothing if d is None else d for d in taps.collect()]))  # (K, n, D)
     return torch.stack(rows).permute(3, 0, 2, 1)
+
+
+def _along(logits: Tensor, v: Tensor) -> Tensor:
+    """A scalar whose gradient by the logits is ``v``: where that is given apart, PyTorch imports sympy, which takes
+    80 MB and, in each worker, seconds."""
+    return (logits * v).sum()
 
 
 def _literal(model: nn.Module, images: Tensor, chosen: Sequence[Scalars], vectors: Tensor, taps: Taps) -> Tensor:
@@ -223,7 +230,7 @@ def _literal(model: nn.Module, images: Tensor, chosen: Sequence[Scalars], vector
         with torch.enable_grad(), alone:
             logits = model(images[n : n + 1])
         for m, v in enumerate(vectors[:, n : n + 1]):
-            gradients = torch.autograd.grad(logits, parameters, v, retain_graph=True, allow_unused=True)
+            gradients = torch.autograd.grad(_along(logits, v), parameters, retain_graph=True, allow_unused=True)
             for k, (gradient, scalars) in enumerate(zip(gradients, chosen, strict=True)):
                 if gradient is not None:
                     rows[:, m, n, k] = torch.stack([gradient[index] for index in scalars.indices])
