@@ -49,7 +49,7 @@ class QuickWithBound(Quick):
 
 @dataclass(frozen=True, kw_only=True)
 class Recording:
-    """Appends the key's seed to a file for every network it scores."""
+    """Appends its seed to a file for every network it scores."""
 
     file: str
 

@@ -102,3 +102,12 @@ def test_what_cannot_be_scored_is_told_in_words(
     Path("mine.py").write_text(NETWORK)
     assert main(["score", *words]) == code
     assert says in capsys.readouterr().err
+
+
+def test_the_file_of_a_search_space_is_told_from_that_of_a_network(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("class Network:\n    def __init__(self, width): ...\n\nSPACES = {'mine': Network}\n")
+    assert main(["score", str(file)]) == 1
+    assert f"--plugin {file} mine --text" in capsys.readouterr().err

@@ -70,6 +70,15 @@ def test_infeasible_candidates_are_recorded_with_violation_and_reason_and_never_
     assert len(scored.read_text().splitlines()) == 60 - len(outside)
 
 
+def test_all_candidates_of_a_search_are_scored_on_the_same_numbers_and_another_seed_has_others(tmp_path: Path) -> None:
+    seen = []
+    for seed in (0, 1):
+        file = tmp_path / str(seed)
+        quick([f"seed={seed}"], proxy=Recording(file=str(file)))
+        seen.append(set(file.read_text().split()))
+    assert [len(seeds) for seeds in seen] == [1, 1] and seen[0] != seen[1]
+
+
 def test_nothing_feasible_is_a_normal_end_that_names_the_nearest() -> None:
     result = quick(["limits.flops=1k"])
     assert result.best is None and result.visited == 60 == result.counts["infeasible"]

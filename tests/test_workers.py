@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -95,3 +96,9 @@ def test_a_script_without_the_guard_ends_with_the_sentence_that_says_so(tmp_path
     )
     assert run.returncode == 1
     assert run.stderr.splitlines()[-1].endswith("must call search() under `if __name__ == '__main__':`")
+
+
+def test_a_worker_freezes_what_its_first_call_imported() -> None:
+    with Workers(1) as workers:
+        before, after = (workers.submit(gc.get_freeze_count).result() for _ in range(2))
+    assert before == 0 < after

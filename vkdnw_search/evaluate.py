@@ -126,7 +126,8 @@ class Evaluator:
         space: the search space.
         limits: a candidate outside is recorded, never scored.
         proxy: the score.
-        seed: of the run; a candidate's own seed follows from it and the candidate's key.
+        seed: of the run. All candidates are scored on the same random numbers, so that chance favours none of them
+            (common random numbers; Glasserman and Yao 1992, doi 10.1287/mnsc.38.6.884).
     """
 
     def __init__(self, space: SearchSpace[Architecture], *, limits: Limits, proxy: Proxy, seed: int) -> None:

@@ -125,17 +125,13 @@ def _module(source: str) -> ModuleType:
 
 def _instance(module: ModuleType, name: str, source: str) -> nn.Module:
     """``name`` of ``module``: a network, or what makes one without arguments."""
-    if declared := list(getattr(module, "SPACES", ())):
-        raise PluginError(
-            f"{source}: must hold a network, but declares the search space {declared[0]}. Score one of its networks by "
-            f"--plugin {source.split(':')[0]} {declared[0]} --text …, or search it by a recipe"
-        )
     made = getattr(module, name, None)
     try:
         model = made if isinstance(made, nn.Module) or made is None else made()
     except Exception as error:
         raise ScoreError(
             f"{source}: {name}() must make a network without arguments, but: {type(error).__name__}: {error}"
+            f"{_of_a_space(module, source)}"
         ) from error
     if not isinstance(model, nn.Module):
         raise PluginError(
@@ -143,6 +139,13 @@ def _instance(module: ModuleType, name: str, source: str) -> nn.Module:
             f"{'not there' if made is None else type(model).__name__}. Say which with {source.split(':')[0]}:NAME"
         )
     return model
+
+
+def _of_a_space(module: ModuleType, source: str) -> str:
+    """A hint for who gives the file of a search space in place of a network."""
+    declared = list(getattr(module, "SPACES", ()))
+    file = source.split(":")[0]
+    return f". It declares a search space: --plugin {file} {declared[0]} --text … scores a network" if declared else ""
 
 
 def _lines(target: _Target, proxy: str, scores: Sequence[Score]) -> list[tuple[str, str]]:
