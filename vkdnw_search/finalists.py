@@ -297,7 +297,7 @@ def _warnings(best: Sequence[Finalist], correlations: dict[str, float]) -> Itera
     if sizes:
         yield (
             f"the score ranks the visited networks almost as their {' or '.join(sizes)}: "
-            "set limits that fix the size (limits.layers, limits.flops.min), or another score.use, to learn more from it"
+            "set limits that fix the size (limits.layers, limits.flops.min) or another score.use to learn more from it"
         )
     if len(best) > 1 and best[1].verdict.startswith("tied"):
         yield "the winner's lead over the next is within the error of the score"
