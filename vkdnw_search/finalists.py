@@ -263,8 +263,8 @@ def _fresh(
     seeds = [seed_from(evaluator.seed, "fresh", i) for i in range(FRESH)]
     tasks = [
         (c * FRESH + i, replace(evaluator.task(candidate.genome), seed=seed))
+        for i, seed in enumerate(seeds)  # the outer loop: a worker keeps the numbers of one seed
         for c, candidate in enumerate(candidates)
-        for i, seed in enumerate(seeds)
     ]
     outcomes = dict(run_tasks(tasks, executor, stopped=lambda: False))
     rows = {c.number: [outcomes[place * FRESH + i].score for i in range(FRESH)] for place, c in enumerate(candidates)}
