@@ -27,7 +27,6 @@ from tests.sittings import (
     wait_for,
     workers_of,
 )
-from vkdnw_search.seeding import seed_from
 
 pytestmark = pytest.mark.fault
 
@@ -124,10 +123,10 @@ def test_candidates_that_hang_exhaust_memory_kill_or_are_no_number_are_recorded_
         out, *SMALL, *PLUGIN, "score=faulty", "finalists=0", "optimizer=random", "stop.evaluations=60",
         "executor={use: processes, workers: 2, seconds: 5, memory: 1200M}",
     )  # fmt: skip
-    found = rows(out, "key", "status", "reason")
-    met = [fault_of(seed_from(0, str(key))) for key, _, _ in found]
-    assert [reason for _, _, reason in found] == [REASONS[fault] for fault in met]
-    assert [status for _, status, _ in found] == ["failed" if fault else "scored" for fault in met]
+    found = rows(out, "flops", "parameters", "status", "reason")
+    met = [fault_of(flops, parameters) for flops, parameters, _, _ in found]  # type: ignore[arg-type]
+    assert [reason for *_, reason in found] == [REASONS[fault] for fault in met]
+    assert [status for _, _, status, _ in found] == ["failed" if fault else "scored" for fault in met]
     assert set(met) == {"", *FAULTS.values()}, f"of {EVERY} remainders some were not met: raise the evaluations"
     injected("a candidate that hangs, under a limit of time", met.count("hangs"), RECORDED)
     injected("a candidate that exhausts memory, under a limit", met.count("exhausts"), RECORDED)

@@ -52,10 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to write goes there
         return READER_LEFT
     except (OSError, sqlite3.OperationalError) as error:  # a full disk, for instance
-        kept = (
-            ". What was found so far is in the folder; the same command continues" if verb in (_search, _rank) else ""
-        )
-        sys.stderr.write(f"files cannot be written or read: {error}{kept}\n")
+        kept = "What was found so far is in its folder; the same command continues the run"
+        hint = f". {kept}" if verb in (_search, _rank) else ""
+        sys.stderr.write(f"files cannot be written or read: {error}{hint}\n")
         return FAILED
     except KeyboardInterrupt:
         sys.stderr.write("stopped at once\n")
