@@ -94,3 +94,9 @@ def test_a_network_without_logits_is_refused_in_words() -> None:
 
 def test_baselines_score_any_network_too() -> None:
     assert score(nn.Sequential(nn.Flatten(), nn.Linear(12, 5)), (3, 2, 2), proxy=Flops()).value == 60
+
+
+def test_a_score_is_the_same_where_gradients_are_switched_off() -> None:
+    with torch.no_grad():
+        off = score(Residual(), (3, 8, 8), proxy=SMALL)
+    assert off == score(Residual(), (3, 8, 8), proxy=SMALL)

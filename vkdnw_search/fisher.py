@@ -214,6 +214,7 @@ def _tapped(taps: Taps, logits: Tensor, vectors: Tensor, chosen: Sequence[Scalar
     return torch.stack(rows).permute(3, 0, 2, 1)
 
 
+@torch.enable_grad()
 def _along(logits: Tensor, v: Tensor) -> Tensor:
     """A scalar whose gradient by the logits is ``v``: where that is given apart, PyTorch imports sympy, which takes
     80 MB and, in each worker, seconds."""
