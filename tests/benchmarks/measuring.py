@@ -26,7 +26,7 @@ def seconds(function: Callable[[], object], *, repeats: int = 5, warm: bool = Tr
     return statistics.median(times)
 
 
-def ratio(function: Callable[[], object], unit: Callable[[], object], *, repeats: int = 15) -> float:
+def ratio(function: Callable[[], object], unit: Callable[[], object], *, repeats: int = 9) -> float:
     """Time of ``function`` in units of ``unit``: the median over pairs run one after the other."""
     function(), unit()
     pairs = [(seconds(function, repeats=1, warm=False), seconds(unit, repeats=1, warm=False)) for _ in range(repeats)]
