@@ -26,7 +26,13 @@ def test_a_search_ends_with_a_table_on_stdout_and_its_steps_on_stderr(
     out, err = capsys.readouterr()
     for word in ("ended", "candidates", "best", "score", "FLOPs", "parameters", "rescored", "found/best/model.py"):
         assert word in out
-    assert err.splitlines()[0] == "begins in found"
+    assert err.splitlines() == [
+        "begins in found",
+        "ended after 30 candidates: the 30 evaluations asked for are done",
+        "scoring the best and the baselines anew on 8 initializations",
+        "scoring the networks one step from the winner",
+        "writing the report",
+    ]
     assert {p.name for p in (tmp_path / "found").iterdir()} >= {
         "recipe.yaml", "environment.json", "results.csv", "finalists.csv", "run.log", "run.sqlite", "best",
     }  # fmt: skip

@@ -26,7 +26,7 @@ from vkdnw_search.errors import (
     VkdnwSearchError,
     nearest,
 )
-from vkdnw_search.plugins import KINDS, available, join
+from vkdnw_search.plugins import KINDS, available, load_plugins
 from vkdnw_search.recipe import load_recipe, shipped_recipes
 
 DONE, FAILED, USAGE, NOTHING_FEASIBLE, READER_LEFT = 0, 1, 2, 3, 141
@@ -93,7 +93,7 @@ def _search(words: list[str]) -> int:
         return USAGE
     options = _parser().parse_intermixed_args(words)  # key=value may stand anywhere
     _must_be_a_recipe(options.recipe)
-    join(options.plugin)
+    load_plugins(options.plugin)
     recipe = load_recipe(options.recipe, options.overrides).named_after(options.recipe)
     out = options.out or Path("runs") / (recipe.name or Path(options.recipe).stem)
 
@@ -155,7 +155,7 @@ def _list(words: list[str]) -> int:
         prog="vkdnw-search list", description="What is installed, and the shipped recipes."
     )
     _add_plugin(parser)
-    join(parser.parse_args(words).plugin)
+    load_plugins(parser.parse_args(words).plugin)
     for kind in KINDS:
         print(kind)
         for name, line in available(kind).items():
@@ -182,7 +182,7 @@ def _doctor(words: list[str]) -> int:
     parser.add_argument("overrides", metavar="key=value", nargs="*", help="changes, e.g. limits.flops=450M")
     _add_plugin(parser)
     options = parser.parse_args(words)
-    join(options.plugin)
+    load_plugins(options.plugin)
     recipe = load_recipe(options.recipe, options.overrides)
     from vkdnw_search.doctor import examine, page
 

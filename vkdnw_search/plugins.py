@@ -130,27 +130,23 @@ def load_plugin(source: str | Path) -> None:
     _sources.append(text)
 
 
-def join(sources: Iterable[str]) -> None:
-    """What the command line's --plugin names joins; an error says that it is of --plugin."""
-    for source in sources:
-        try:
-            load_plugin(source)
-        except PluginError as error:
-            raise PluginError(f"--plugin {error}") from error
-
-
 def plugin_paths() -> tuple[str, ...]:
     """What has joined so far, in order: the argument for :func:`load_plugins` in another process."""
     return tuple(_sources)
 
 
 def load_plugins(sources: Iterable[str | Path]) -> None:
-    """Let each of ``sources`` join. Initializer of worker processes, before they unpickle anything::
+    """Let each of ``sources``, as --plugin named them, join; an error says so.
+
+    Initializer of worker processes, before they unpickle anything::
 
     ProcessPoolExecutor(initializer=load_plugins, initargs=(plugin_paths(),))
     """
     for source in sources:
-        load_plugin(source)
+        try:
+            load_plugin(source)
+        except PluginError as error:
+            raise PluginError(f"--plugin {error}") from error
 
 
 @cache

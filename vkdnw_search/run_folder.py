@@ -56,16 +56,7 @@ class RunFolder:
             return
         continues = (path / "run.sqlite").exists()
         _must_be_ours(path)
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            self._lock = _locked(path / "run.lock")
-        except RunFolderError:
-            raise
-        except OSError as error:
-            raise RunFolderError(
-                f"{path}: must be a folder that can be made and written to, but: {error.strerror}. Choose another with "
-                "--out"
-            ) from error
+        self._lock = _locked(path / "run.lock")
         try:
             if continues:
                 _must_match(path / "recipe.yaml", recipe)
@@ -226,8 +217,15 @@ def _harmless(change: Change) -> bool:
 
 
 def _locked(file: Path) -> IO[str]:
-    """Hold ``file`` for this process until it ends, however it ends."""
-    handle = file.open("a+", encoding="utf-8")
+    """Make the folder of ``file`` and hold it for this process until it ends, however it ends."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handle = file.open("a+", encoding="utf-8")
+    except OSError as error:
+        raise RunFolderError(
+            f"{file.parent}: must be a folder that can be made and written to, but: {error.strerror}. Choose another "
+            "with --out"
+        ) from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -18,7 +18,7 @@ from vkdnw_search.budget import count, free_operators
 from vkdnw_search.contracts import HasText, SearchSpace
 from vkdnw_search.errors import BudgetError, PluginError, RecipeError, ScoreError, UnknownOperators
 from vkdnw_search.export import description_of
-from vkdnw_search.plugins import file_module, join, named_module, names
+from vkdnw_search.plugins import file_module, load_plugins, named_module, names
 from vkdnw_search.records import Score
 from vkdnw_search.scoring import score
 from vkdnw_search.settings import build_plugin, positive, read_settings
@@ -39,7 +39,7 @@ def run_score(words: Sequence[str]) -> str:
         VkdnwSearchError: whatever is wrong.
     """
     options = _parse(words)
-    join(options.plugin)
+    load_plugins(options.plugin)
     settings = read_settings(options.settings)
     target = _target(options, settings.pop("space", {}))
     proxy = build_plugin("proxies", options.proxy, settings.pop(options.proxy, {}))

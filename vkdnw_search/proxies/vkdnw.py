@@ -14,6 +14,7 @@ from vkdnw_search.contracts import Probe
 from vkdnw_search.errors import DegenerateNetwork, ScoreError
 from vkdnw_search.fisher import FisherPass, Positions, Selection, choose_scalars, spectrum, trainable
 from vkdnw_search.initialization import Initialization, initialize
+from vkdnw_search.proxies.probing import placed
 from vkdnw_search.records import Cost, Score
 from vkdnw_search.seeding import seed_from
 
@@ -140,12 +141,6 @@ class VkdnwSingle:
                 f"{self.images} × {used} ({classes} classes leave at most {classes - 1} directions). Raise images or "
                 "directions, or lower parameters."
             )
-
-
-def placed(model: nn.Module, device: torch.device) -> nn.Module:
-    """``model`` on ``device``; left alone where it is there, since :meth:`~torch.nn.Module.to` takes 7 ms to see so."""
-    first = next(model.parameters(), None)
-    return model if first is not None and first.device == device else model.to(device)
 
 
 def count_layers(model: nn.Module, what: Literal["tensors", "modules"]) -> int:

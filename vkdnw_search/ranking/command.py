@@ -12,7 +12,7 @@ from tqdm import tqdm
 from vkdnw_search.contracts import Proxy, SearchSpace
 from vkdnw_search.errors import RankingError, RecipeError
 from vkdnw_search.executors import inline, processes
-from vkdnw_search.plugins import join, names
+from vkdnw_search.plugins import load_plugins, names
 from vkdnw_search.ranking.models import TRAINING
 from vkdnw_search.ranking.nats import read_nats
 from vkdnw_search.ranking.scoring_jobs import readable
@@ -33,7 +33,7 @@ def run_rank(words: list[str], *, stopped: Callable[[], bool]) -> str:
         VkdnwSearchError: whatever is wrong.
     """
     options = _parser().parse_intermixed_args(words)
-    join(options.plugin)
+    load_plugins(options.plugin)
     settings = read_settings(options.settings)
     space: SearchSpace[Any] = build_plugin("spaces", options.space, settings.pop("space", {}))
     proxies = _proxies(options.proxies, settings)
