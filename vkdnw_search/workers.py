@@ -34,6 +34,9 @@ T = TypeVar("T")
 DEATHS = 3
 """A call that ended so many workers is given up."""
 
+WAITING = 2
+"""Calls that are handed over beside those under way, so that a worker finds the next while two are being prepared."""
+
 STARTS = 10
 """A worker is started so often in a row before it counts as impossible to start."""
 
@@ -59,7 +62,7 @@ class Workers(Executor):
     def __init__(self, count: int, *, seconds: float | None = None, memory: int | None = None) -> None:
         if getattr(multiprocessing.current_process(), "_inheriting", False):  # a worker that imports the user's script
             raise ExecutionError(f"a worker process must not start others. {UNGUARDED}")
-        self.capacity = count + 1
+        self.capacity = count + WAITING
         self._calls: SimpleQueue[tuple[Future[Any], Any] | None] = SimpleQueue()
         self._workers = [_Worker(seconds, memory) for _ in range(count)]
         self._kill = weakref.finalize(self, _kill, self._workers)  # at the latest when the interpreter ends
