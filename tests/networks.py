@@ -131,6 +131,47 @@ def plain_mlp(classes: int = 7) -> nn.Module:
     return nn.Sequential(Flat(), nn.Linear(48, 10), nn.BatchNorm1d(10), nn.ReLU(), nn.Linear(10, classes))
 
 
+class Bare(nn.Module):
+    """A weight that no layer owns, above layers."""
+
+    def __init__(self, classes: int = 4) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(48, 8) / 7)
+        self.hidden = nn.Linear(8, 6)
+        self.fc = nn.Linear(6, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(torch.tanh(self.hidden(torch.tanh(x.flatten(1) @ self.weight))))
+
+
+class FrozenStem(nn.Module):
+    """Gradients switched off for a part of the network."""
+
+    def __init__(self, classes: int = 4) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 5, 3)
+        self.conv = nn.Conv2d(5, 5, 3)
+        self.fc = nn.Linear(5, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            x = self.stem(x)
+        return self.fc(torch.relu(self.conv(torch.relu(x))).mean(dim=(2, 3)))
+
+
+class Viewed(nn.Module):
+    """A pointwise convolution whose result is viewed as one axis; and an even kernel, padded more behind."""
+
+    def __init__(self, classes: int = 4) -> None:
+        super().__init__()
+        self.even = nn.Conv2d(3, 4, 4, padding="same")
+        self.point = nn.Conv2d(4, 6, 1)
+        self.fc = nn.Linear(24, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(torch.relu(self.point(torch.relu(self.even(x)))).view(len(x), -1))
+
+
 NETWORKS = {
     "residual": (Residual, (3, 8, 8)),
     "depthwise with squeeze-excitation": (Depthwise, (3, 8, 8)),
@@ -139,4 +180,7 @@ NETWORKS = {
     "3-D convolution": (Volume, (1, 4, 6, 5)),
     "1-D convolution": (Sequence, (2, 9)),
     "multi-layer perceptron": (plain_mlp, (3, 4, 4)),
+    "bare weight": (Bare, (3, 4, 4)),
+    "frozen stem": (FrozenStem, (3, 6, 6)),
+    "viewed result of an even kernel": (Viewed, (3, 2, 2)),
 }

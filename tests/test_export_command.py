@@ -12,7 +12,7 @@ from search_spaces.mobilenet import MobileNet
 from search_spaces.nasbench201 import NasBench201
 from tests.generated_source import assert_same_network, load, load_network
 from tests.quick import Quick, leave_out_the_end
-from vkdnw_search import Found, Result, search
+from vkdnw_search import Result, search
 from vkdnw_search.budget import CostCounter
 from vkdnw_search.errors import ExportError, PluginError, RunFolderError, SpaceError
 from vkdnw_search.export import must_import_torch_alone
@@ -56,6 +56,32 @@ def test_a_file_that_is_there_is_not_written_over(run: Result, tmp_path: Path, t
     with pytest.raises(RunFolderError, match=rf"{there}: is there already, and was left as it is"):
         run_export([str(run.folder), "--rank", "2", "--to", str(tmp_path / "second.py")])
     assert [file.name for file in tmp_path.iterdir()] == [there] and (tmp_path / there).read_text() == "mine"
+
+
+def test_a_network_given_as_text_writes_over_nothing_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("model.py").write_text("mine")
+    text = "|none~0|+|none~0|none~1|+|nor_conv_1x1~0|none~1|none~2|"
+    with pytest.raises(RunFolderError, match=r"model.py: is there already, and was left as it is"):
+        run_export(["nasbench201", "--text", text])
+    assert [file.name for file in tmp_path.iterdir()] == ["model.py"] and Path("model.py").read_text() == "mine"
+
+
+def test_a_training_script_that_is_there_stays_and_nothing_of_the_folder_is_run(
+    run: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("train.py").write_text("mine")
+    Path("queue.py").write_text("raise SystemExit('run')")  # as a module of the standard library is called
+    run_export([str(run.folder), "--to", "model.py"])
+    assert Path("model.py").exists() and Path("train.py").read_text() == "mine"
+
+
+def test_initial_weights_are_not_written_over_either(run: Result, tmp_path: Path) -> None:
+    (tmp_path / "net.safetensors").write_text("mine")
+    with pytest.raises(RunFolderError, match=r"net\.safetensors: is there already"):
+        run_export([str(run.folder), "--to", str(tmp_path / "net.py"), "--weights", "safetensors"])
+    assert (tmp_path / "net.safetensors").read_text() == "mine"
 
 
 def test_the_structure_is_the_text_that_the_space_reads_back(run: Result, tmp_path: Path) -> None:
@@ -143,7 +169,7 @@ def test_a_run_whose_space_came_from_python_is_refused(tmp_path: Path, monkeypat
 def test_the_source_of_any_genome_is_the_network_that_is_built(space: Any, data: st.DataObject) -> None:
     genome = tuple(data.draw(st.integers(0, min(len(gene.choices), 6) - 1)) for gene in space.genes)
     architecture = space.decode(genome)
-    must_import_torch_alone(space.source(architecture), Found(space, evaluation(space, genome)))
+    must_import_torch_alone(space.source(architecture), space.name, architecture.key)
     theirs = load_network(space.source(architecture))()
     assert_same_network(space.build(architecture), theirs, torch.randn(2, *space.input_shape))
 

@@ -63,6 +63,15 @@ def test_the_fisher_matrix_of_any_network_equals_its_definition(name: str, calib
         assert (matrix - literal).norm() <= tolerance * literal.norm()
 
 
+@pytest.mark.parametrize("name", NETWORKS)
+def test_weights_are_differentiated_whatever_else_is_not_chosen(name: str) -> None:
+    model, images = network(name)
+    last = scalars(model)[-3:]
+    (matrix, *_) = matrices(model, images, last, calibrate=False)
+    literal = fisher_matrix(model, images, [(s.name, s.indices[0]) for s in last])
+    torch.testing.assert_close(matrix, literal, rtol=1e-9, atol=1e-12)
+
+
 @pytest.mark.parametrize("positions", ["aligned", "first"])
 def test_aligned_and_first_positions_agree_with_the_definition_too(positions: str) -> None:
     model, images = network("residual")
@@ -213,3 +222,21 @@ def test_a_score_does_not_import_what_takes_seconds_in_each_worker() -> None:
         "score(model, (3, 8, 8), proxy=VkdnwSingle(images=16, parameters=8)); print('sympy' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+
+
+def test_derivatives_that_are_not_finite_make_a_network_degenerate() -> None:
+    class Distances(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(48, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            z = self.fc(x.flatten(1))
+            return (z[:, :, None] - z[:, None]).square().sum(dim=2).sqrt() + (z - z.detach()).sqrt()
+
+    torch.manual_seed(0)
+    rows = FisherPass(directions=2).rows(
+        model := Distances().eval(), torch.randn(6, 3, 4, 4), scalars(model), generator=torch.Generator()
+    )
+    with pytest.raises(DegenerateNetwork, match="derivatives of the logits are not finite"):
+        spectrum(rows, samples=6)

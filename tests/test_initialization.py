@@ -10,7 +10,7 @@ from torch import nn
 
 from search_spaces.mobilenet import MobileNet
 from vkdnw_search import initialization
-from vkdnw_search.initialization import initialize, without_weights
+from vkdnw_search.initialization import draws_all, initialize, without_weights
 from vkdnw_search.proxies.vkdnw import VkdnwSingle
 
 KINDS = [
@@ -52,6 +52,14 @@ def test_a_network_constructed_without_weights_is_initialized_to_the_same_as_one
         initialize(model, seed=5)
     others = bare.state_dict()
     assert all(torch.equal(tensor, others[name]) for name, tensor in whole.state_dict().items())
+
+
+def test_weights_computed_from_others_are_not_drawn_and_stay() -> None:
+    model = nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 4, 3))
+    before = model.weight.clone()
+    initialize(model, seed=5)
+    assert torch.equal(model.weight, before) and not draws_all(model)
+    assert draws_all(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Linear(4, 4)))
 
 
 def test_another_thread_draws_meanwhile_and_two_take_turns() -> None:

@@ -8,15 +8,37 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import Tensor, nn
 
 from tests.quick import Failing, Quick, QuickWithBound, Recording, leave_out_the_end
 from vkdnw_search import Result, search
-from vkdnw_search.errors import ExecutionError, RunFolderError
+from vkdnw_search.choices import Choice, space_of
+from vkdnw_search.errors import ExecutionError, RunFolderError, SpaceError
 from vkdnw_search.records import Evaluation, Genome
 from vkdnw_search.standing import Standing
 from vkdnw_search.turns import TakesTurns
+from vkdnw_search.visited import Visited
 
+PARAMETRIZED: dict[str, Any] = {
+    "score": {"use": "vkdnw_single", "parameters": 4, "images": 8},
+    "stop": {"evaluations": 2},
+    "executor": "inline",
+    "finalists": 0,
+}
 NB201: dict[str, Any] = {"space": "nasbench201", "executor": "inline", "finalists": 0, "stop": {"evaluations": 60}}
+
+
+class Copied(nn.Module):
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight.clone()
+
+
+class Parametrized(nn.Sequential):
+    def __init__(self, num_classes: int) -> None:
+        width = Choice("width", 4, 8)
+        first = nn.Linear(48, width)
+        nn.utils.parametrize.register_parametrization(first, "weight", Copied())
+        super().__init__(nn.Flatten(), first, nn.ReLU(), nn.Linear(width, num_classes))
 
 
 @pytest.fixture(autouse=True)
@@ -240,3 +262,32 @@ def test_one_two_and_no_worker_processes_find_the_same_to_the_byte(tmp_path: Pat
         search(NB201, [score, optimizer, f"executor={executor}", "stop.evaluations=48"], out=folder)
         files.append([(folder / file).read_bytes() for file in ("results.csv", "best/model.py")])
     assert files[0] == files[1] == files[2]
+
+
+def test_a_verdict_does_not_outlive_the_candidates_it_is_about(tmp_path: Path) -> None:
+    first = quick(["finalists=2", "optimizer=random", "stop.evaluations=20"], out=tmp_path / "run")
+    assert first.judgement is not None and (tmp_path / "run/finalists.csv").exists()
+    seen: list[Evaluation] = []
+    longer = ["finalists=2", "optimizer=random", "stop.evaluations=500"]
+    second = quick(longer, out=tmp_path / "run", listener=seen.append, stopped=lambda: len(seen) >= 120)
+    assert second.judgement is None and not (tmp_path / "run/finalists.csv").exists()
+    with Visited(tmp_path / "run", space=second.space, proxy=Quick()) as visited:
+        assert visited.ranked[0] == second.best.evaluation != first.best.evaluation  # type: ignore[union-attr]
+
+
+def test_a_space_that_cannot_write_its_networks_down_is_refused_before_the_search(tmp_path: Path) -> None:
+    class Local(nn.Sequential):
+        def __init__(self, num_classes: int) -> None:
+            super().__init__(nn.Flatten(), nn.Linear(48, Choice("width", 4, 8)), nn.Linear(8, num_classes))
+
+    space = space_of(Local, input_shape=(3, 4, 4), num_classes=3)
+    recipe = {"score": "vkdnw_single", "stop": {"evaluations": 4}, "executor": "inline"}
+    with pytest.raises(SpaceError, match="must be a class or function at the top level of a module"):
+        search(recipe, space=space, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_weights_computed_from_others_are_the_same_in_every_search() -> None:
+    space = space_of(Parametrized, input_shape=(3, 4, 4), num_classes=3, free_operators=["aten::clone"])
+    first, second = (rows(search(PARAMETRIZED, space=space)) for _ in range(2))
+    assert first == second and all(e.score is not None for e in first)

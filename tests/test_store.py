@@ -141,3 +141,24 @@ def test_a_transaction_that_fails_leaves_nothing(run: Path) -> None:
         with pytest.raises(sqlite3.IntegrityError):
             store.add([scored(500), scored(499)], seconds={}, now=2.0)
         assert store.counts() == {"scored": 500}
+
+
+def test_a_new_result_makes_the_verdicts_on_all_go(run: Path) -> None:
+    with Store(run) as store:
+        for name in ("judgement", "neighbours", "latencies"):
+            store.set_note(name, "{}")
+        store.add([scored(500)], seconds={}, now=2.0)
+        assert [store.note(name) for name in ("judgement", "neighbours", "latencies")] == [None, None, "{}"]
+
+
+def test_a_process_killed_while_it_made_the_database_leaves_one_that_can_be_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("vkdnw_search.database._create", killed)
+        Store(tmp_path / "run.sqlite")
+    with Store(tmp_path / "run.sqlite") as store:
+        assert store.counts() == {}

@@ -26,7 +26,7 @@ def _convolution(dimensions: int, *, transposed: bool = False) -> Callable[..., 
             return function(input, weight, bias, *args, **kwargs)
         geometry = _geometry(weight, dimensions, transposed, args, kwargs)
         kernel, padding = _crop(taps.weight(weight), input, geometry)
-        if _pointwise_kernel(kernel, geometry, padding):
+        if _pointwise_kernel(kernel, geometry, padding) and input.movedim(1, -1).is_contiguous():
             output = F.linear(input.movedim(1, -1), kernel.flatten(1), taps.constant(bias)).movedim(-1, 1)
         elif padding is None:
             output = function(input, kernel, taps.constant(bias), *args, **kwargs)
@@ -50,6 +50,7 @@ class _Geometry(NamedTuple):
     dilation: tuple[int, ...]
     groups: int
     transposed: bool
+    lopsided: bool
     in_per_group: int
     out_per_group: int
 
@@ -61,17 +62,19 @@ def _geometry(
     given = {**dict(zip(names, args, strict=False)), **kwargs}
     stride, dilation = (_tuple(given.get(name, 1), dimensions) for name in ("stride", "dilation"))
     padding, groups = given.get("padding", 0), int(given.get("groups", 1))
-    if padding == "same":
+    lopsided = False
+    if padding == "same":  # an odd sum has one more behind than in front, which is what counts here
+        lopsided = any(d * (k - 1) % 2 for d, k in zip(dilation, weight.shape[2:], strict=True))
         padding = tuple(d * (k - 1) // 2 for d, k in zip(dilation, weight.shape[2:], strict=True))
     padding = _tuple(0 if padding == "valid" else padding, dimensions)
     if transposed:
-        return _Geometry(stride, padding, dilation, groups, True, weight.shape[0] // groups, weight.shape[1])
-    return _Geometry(stride, padding, dilation, groups, False, weight.shape[1], weight.shape[0] // groups)
+        return _Geometry(stride, padding, dilation, groups, True, False, weight.shape[0] // groups, weight.shape[1])
+    return _Geometry(stride, padding, dilation, groups, False, lopsided, weight.shape[1], weight.shape[0] // groups)
 
 
 def _pointwise_kernel(kernel: Tensor, geometry: _Geometry, padding: tuple[int, ...] | None) -> bool:
     """Whether a convolution is a linear layer over channels: the same result from a matrix product, which needs no
-    code generated for every new shape (a search meets new widths all the time)."""
+    code generated for every new shape (a search meets new widths all the time). For channels last in memory."""
     ones = (1,) * (kernel.dim() - 2)
     unpadded = not any(geometry.padding if padding is None else padding)
     return kernel.shape[2:] == ones and geometry.stride == ones and geometry[3:5] == (1, False) and unpadded
@@ -83,7 +86,11 @@ def _crop(weight: Tensor, input: Tensor, geometry: _Geometry) -> tuple[Tensor, t
     A 7×7 kernel on a 1×1 map sees padding but for its centre. The result is the same; the library's convolution is
     up to a hundred times slower on such a kernel than on its centre.
     """
-    if geometry.transposed or all(k <= size for k, size in zip(weight.shape[2:], input.shape[2:], strict=True)):
+    if (
+        geometry.transposed
+        or geometry.lopsided
+        or all(k <= size for k, size in zip(weight.shape[2:], input.shape[2:], strict=True))
+    ):
         return weight, None
     window, paddings = [slice(None), slice(None)], []
     for kernel, size, stride, padding, dilation in zip(

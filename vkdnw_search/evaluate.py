@@ -27,7 +27,7 @@ from vkdnw_search.contracts import (
     SearchSpace,
 )
 from vkdnw_search.errors import CandidateLost, DegenerateNetwork, ExecutionError, VkdnwSearchError
-from vkdnw_search.initialization import without_weights
+from vkdnw_search.initialization import draws_all, without_weights
 from vkdnw_search.latency import Keep, LatencyTable
 from vkdnw_search.limits import Limits, Range
 from vkdnw_search.operators import random_genome
@@ -105,6 +105,8 @@ def _score(task: Task) -> Score:
         torch.manual_seed(seed_from(task.seed, "construction"))
         redrawn = isinstance(task.proxy, DrawsWeights) and task.proxy.draws_weights
         with without_weights() if redrawn else nullcontext():
+            model = space.build(space.decode(task.genome))
+        if redrawn and not draws_all(model):
             model = space.build(space.decode(task.genome))
         return task.proxy(model, probe)
 

@@ -12,12 +12,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from vkdnw_search.budget import free_operators
+from vkdnw_search.contracts import SearchSpace
 from vkdnw_search.errors import ExportError
 from vkdnw_search.files import write_whole
 from vkdnw_search.initialization import initialize
+from vkdnw_search.operators import random_genome
 from vkdnw_search.recipe import Recipe
 from vkdnw_search.result import Found, build
 from vkdnw_search.threads import one_thread
@@ -29,7 +32,9 @@ CHECK_SEED = 0
 
 
 def export(found: Found, path: str | Path, *, recipe: Recipe | None = None) -> Path:
-    """Write ``found`` as a Python module, its description beside it, and ``train.py`` if it is ``model.py``.
+    """Write ``found`` as a Python module and its description beside it; beside ``model.py`` also ``train.py``.
+
+    A ``train.py`` that is there already is left as it is: users change it.
 
     The module imports torch alone and defines ``Network(num_classes=…)``. Before it is kept it is imported in another
     interpreter and must equal the searched network: parameter names and shapes, outputs on the same weights, FLOPs.
@@ -48,6 +53,17 @@ def export(found: Found, path: str | Path, *, recipe: Recipe | None = None) -> P
     return export_all([(found, Path(path))], recipe=recipe)[0]
 
 
+def must_have_source(space: SearchSpace[Any], *, seed: int) -> None:
+    """Ask for the source of a random network, so that a space which has none is refused before a search, not after.
+
+    Raises:
+        SpaceError: whatever the space says.
+        ExportError: the source imports anything but torch.
+    """
+    architecture = space.decode(random_genome(space.genes, np.random.default_rng(seed)))
+    must_import_torch_alone(space.source(architecture), space.name, architecture.key)
+
+
 def description_of(module: Path) -> Path:
     """The file that describes an exported module: architecture.json beside model.py, other.json beside other.py."""
     return module.with_name("architecture.json") if module.name == "model.py" else module.with_suffix(".json")
@@ -57,12 +73,13 @@ def export_all(networks: Sequence[tuple[Found, Path]], *, recipe: Recipe | None 
     """:func:`export` for several networks, (network, path), which one other interpreter checks."""
     sources = [f"{_header(found, recipe)}\n{found.space.source(found.architecture)}" for found, _ in networks]
     for source, (found, _) in zip(sources, networks, strict=True):
-        must_import_torch_alone(source, found)
+        must_import_torch_alone(source, found.space.name, found.key)
     _must_equal([(source, found) for source, (found, _) in zip(sources, networks, strict=True)])
     for source, (found, path) in zip(sources, networks, strict=True):
         files = [(path, source), (description_of(path), _description(found, recipe))]
-        if path.name == "model.py":  # the module that train.py imports
-            files.append((path.with_name("train.py"), TRAINER.read_text(encoding="utf-8")))
+        trainer = path.with_name("train.py")
+        if path.name == "model.py" and not trainer.exists():  # it imports model.py
+            files.append((trainer, TRAINER.read_text(encoding="utf-8")))
         for target, text in files:
             write_whole(target, text)
     return [path for _, path in networks]
@@ -113,8 +130,8 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and value != value else value
 
 
-def must_import_torch_alone(source: str, found: Found) -> None:
-    """Refuse a source that imports anything else.
+def must_import_torch_alone(source: str, space: str, key: str) -> None:
+    """Refuse the source of ``key``, of the search space ``space``, if it imports anything else.
 
     Raises:
         ExportError: naming it.
@@ -122,11 +139,9 @@ def must_import_torch_alone(source: str, found: Found) -> None:
     try:
         tree = ast.parse(source)
     except SyntaxError as error:
-        raise ExportError(f"{found.space.name}.source({found.key}): must be Python, but: {error}") from error
+        raise ExportError(f"{space}.source({key}): must be Python, but: {error}") from error
     if foreign := foreign_imports(tree):
-        raise ExportError(
-            f"{found.space.name}.source({found.key}): must import torch alone, but imports {', '.join(foreign)}"
-        )
+        raise ExportError(f"{space}.source({key}): must import torch alone, but imports {', '.join(foreign)}")
 
 
 def foreign_imports(tree: ast.AST) -> list[str]:
@@ -147,7 +162,10 @@ def _must_equal(modules: Sequence[tuple[str, Found]]) -> None:
             (Path(folder) / f"{number}.py").write_text(source, encoding="utf-8")
             torch.save(_expected(found), Path(folder) / f"{number}.pt")
         check = subprocess.run(
-            [sys.executable, "-m", "vkdnw_search.export_check", folder], capture_output=True, text=True, check=False
+            [sys.executable, "-P", "-m", "vkdnw_search.export_check", folder],  # -P: nothing of the user's folder
+            capture_output=True,
+            text=True,
+            check=False,
         )
     if check.returncode != 0:
         which, _, why = check.stdout.partition(" ")

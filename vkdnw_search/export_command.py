@@ -40,17 +40,20 @@ def run_export(words: Sequence[str]) -> str:
         place = options.folder / "exports" / f"{found.evaluation.number}"
     found = _with_classes(found, options.num_classes)
     path: Path = options.to or place / SUFFIXES[options.format]
-    if options.to is not None:
-        _must_be_new([path, *([description_of(path)] if options.format == "python" else [])])
     written = [path]
     if options.format == "python":
-        export(found, path, recipe=recipe)
         written.append(description_of(path))
+    if options.weights:
+        written.append(path.with_suffix(".safetensors"))
+    if options.to is not None or options.text is not None:
+        _must_be_new(written)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if options.format == "python":
+        export(found, path, recipe=recipe)
     elif options.format == "structure":
-        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(found.key + "\n", encoding="utf-8")
     if options.format in ("torch-export", "onnx") or options.weights:
-        written += _write_network(found, path, options)
+        _write_network(found, path, options)
     return "\n".join(map(str, written))
 
 
@@ -86,7 +89,7 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
 
 
 def _must_be_new(files: Sequence[Path]) -> None:
-    """Nothing that a user names is written over."""
+    """Nothing outside a run folder is written over."""
     for file in files:
         if file.exists():
             raise RunFolderError(
@@ -147,20 +150,16 @@ def _replaced(space: Any, num_classes: int) -> Any:
     return dataclasses.replace(space, num_classes=num_classes)
 
 
-def _write_network(found: Found, path: Path, options: argparse.Namespace) -> list[Path]:
-    """The forms that hold weights. Returns the files beside ``path``."""
+def _write_network(found: Found, path: Path, options: argparse.Namespace) -> None:
+    """The forms that hold weights."""
     arguments = dict(options.network)
     channels, *size = found.space.input_shape
     if options.in_channels is not None:
         arguments["in_channels"] = channels = options.in_channels
     model = network(found, seed=options.seed, arguments=arguments)
-    path.parent.mkdir(parents=True, exist_ok=True)
     if options.format == "torch-export":
         write_torch_export(model, (channels, *size), path)
     elif options.format == "onnx":
         write_onnx(model, (channels, *size), path)
-    if not options.weights:
-        return []
-    weights = path.with_suffix(".safetensors")
-    write_safetensors(model, weights)
-    return [weights]
+    if options.weights:
+        write_safetensors(model, path.with_suffix(".safetensors"))

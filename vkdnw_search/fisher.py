@@ -125,7 +125,7 @@ class FisherPass:
             generator: on the CPU, for the directions.
 
         Returns:
-            (D, M·N, K), float64.
+            (D, M·N, K), float64, on the CPU (not all accelerators have float64).
 
         Raises:
             DegenerateNetwork: no chosen weight reaches the logits, or the logits are not finite.
@@ -153,7 +153,7 @@ class FisherPass:
                     self._piece(model, images, chosen, slice(at, at + size), statistics, noise, generator)
                     for at in range(0, len(images), size)
                 ]
-                return torch.cat(pieces, dim=2).flatten(1, 2).double()
+                return torch.cat(pieces, dim=2).flatten(1, 2).cpu().double()
             except _OverMemory:
                 if size == 1:
                     raise ScoreError(
@@ -186,11 +186,11 @@ class FisherPass:
                 raise ScoreError(f"network: must have at least 2 logits for a Fisher information, but has {classes}")
             m = classes - 1 if self.directions is None else min(self.directions, classes - 1)
             noise.append(torch.randn(len(images), classes, m, dtype=torch.float64, generator=generator))
-        p = (1 - self.smoothing) * logits.detach().double().softmax(dim=1) + self.smoothing / classes
-        vectors = cotangents(p, noise[0][part].to(p.device)).to(logits.dtype)  # (M, n, C)
-        if not logits.requires_grad or not (taps.anchors or taps.literal):
+        p = (1 - self.smoothing) * logits.detach().cpu().double().softmax(dim=1) + self.smoothing / classes
+        vectors = cotangents(p, noise[0][part]).to(logits)  # (M, n, C)
+        if not logits.requires_grad:
             raise DegenerateNetwork("no chosen weight reaches the logits")
-        rows = _tapped(taps, logits, vectors, chosen)  # (D, M, n, K)
+        rows = _tapped(model, taps, logits, vectors, chosen)  # (D, M, n, K)
         if self.check:
             alone = _literal(model, images[part][:1], chosen, vectors[:1, :1], taps)[:, 0, 0]  # (D, K)
             wrong = (rows[:, 0, 0] - alone).norm(dim=0) > CHECK_TOLERANCE * alone.norm(dim=0) + CHECK_ZERO
@@ -202,14 +202,17 @@ class FisherPass:
         return rows
 
 
-def _tapped(taps: Taps, logits: Tensor, vectors: Tensor, chosen: Sequence[Scalars]) -> Tensor:
-    """One backward pass a direction; the taps fill in what each chosen weight contributes."""
+def _tapped(model: nn.Module, taps: Taps, logits: Tensor, vectors: Tensor, chosen: Sequence[Scalars]) -> Tensor:
+    """One backward pass a direction; the taps fill in what each chosen weight contributes.
+
+    It goes down to whatever the logits depend on: anchors, and weights that no rule has taken out of the graph.
+    """
     nothing = logits.new_zeros(len(logits), len(chosen[0].indices))  # (n, D)
+    ends = [*taps.anchors, *trainable(model).values()]
     rows = []
     for m, v in enumerate(vectors):
-        if taps.anchors:
-            last = m + 1 == len(vectors)
-            torch.autograd.grad(_along(logits, v), taps.anchors, retain_graph=not last, allow_unused=True)
+        last = m + 1 == len(vectors)
+        torch.autograd.grad(_along(logits, v), ends, retain_graph=not last, allow_unused=True)
         rows.append(torch.stack([nothing if d is None else d for d in taps.collect()]))  # (K, n, D)
     return torch.stack(rows).permute(3, 0, 2, 1)
 
@@ -283,6 +286,11 @@ def spectrum(rows: Tensor, *, samples: int) -> Tensor:
 
     Returns:
         (D, K), descending.
+
+    Raises:
+        DegenerateNetwork: a derivative is not finite.
     """
+    if not bool(rows.isfinite().all()):
+        raise DegenerateNetwork("derivatives of the logits are not finite")
     values: Tensor = torch.linalg.svdvals(rows.double())
     return values.square() / samples

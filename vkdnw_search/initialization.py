@@ -30,14 +30,14 @@ def initialize(model: nn.Module, *, seed: int, scheme: Initialization = "kaiming
 
     ``kaiming_normal``: weights of convolutions and linear layers ~ N(0, 2 / fan-in) (He et al. 2015, arXiv
     1502.01852, equation 10), their biases 0, affine weights of normalisations 1 and biases 0, batch-norm running
-    statistics 0 and 1: the published choice of VKDNW. Parameters of other modules keep what their constructor gave.
-    ``as_built`` changes nothing.
+    statistics 0 and 1: the published choice of VKDNW. Parameters of other modules keep what their constructor gave,
+    and so do weights that are computed from others, such as by ``weight_norm``. ``as_built`` changes nothing.
     """
     if scheme == "as_built":
         return
     numbers = _Numbers(seed)
     for module in model.modules():
-        if isinstance(module, WEIGHTED):
+        if isinstance(module, WEIGHTED) and "weight" in module._parameters:
             weight = module.weight
             fan_in = weight[0].numel()
             if isinstance(module, nn.modules.conv._ConvTransposeNd):
@@ -95,6 +95,12 @@ of the time of a score."""
 
 _CONSTRUCTING = threading.Lock()
 """Held while constructors are changed, so that two threads restore them in turn."""
+
+
+def draws_all(model: nn.Module) -> bool:
+    """Whether :func:`initialize` draws the weights of all convolutions and linear layers; not those computed from
+    others, by ``weight_norm`` and its like."""
+    return all("weight" in module._parameters for module in model.modules() if isinstance(module, WEIGHTED))
 
 
 @contextmanager

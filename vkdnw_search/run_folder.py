@@ -32,7 +32,8 @@ from vkdnw_search.files import DRAFT, draft_of, write_whole
 from vkdnw_search.finalists import Judgement
 from vkdnw_search.recipe import Change, Recipe, SectionName, load_recipe
 from vkdnw_search.records import Cost, Evaluation
-from vkdnw_search.store import Store
+from vkdnw_search.store import VERDICTS, Store
+from vkdnw_search.threads import cores
 
 LOGGER = logging.getLogger("vkdnw_search")
 
@@ -104,11 +105,18 @@ class RunFolder:
             with draft_of(target) as draft, draft.open("w", encoding="utf-8", newline="") as file:
                 write_table(file, evaluations, self.store.terms())
 
-    def write_judgement(self, judgement: Judgement) -> None:
-        """finalists.csv: finalists and baselines, with their scores on fresh initializations."""
-        self.store.set_note("judgement", judgement.to_json())
-        if self.path is not None:
+    def write_judgement(self, judgement: Judgement | None) -> None:
+        """finalists.csv: finalists and baselines, with their scores on fresh initializations.
+
+        None, of a run that was interrupted: that of an earlier sitting goes, for it may name another winner.
+        """
+        if judgement is not None:
+            self.store.set_note("judgement", judgement.to_json())
             self.write("finalists.csv", finalists_csv(judgement))
+            return
+        self.store.forget(VERDICTS)
+        if self.path is not None:
+            (self.path / "finalists.csv").unlink(missing_ok=True)
 
     def write_neighbours(self, scores: Mapping[str, float]) -> None:
         """Scores of the networks one step from the winner, for the report."""
@@ -149,7 +157,7 @@ def environment() -> dict[str, object]:
         "packages": {name: version(name) for name in packages},
         "platform": platform.platform(),
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores(),
         "torch_threads": torch.get_num_threads(),
         "cuda": torch.version.cuda if torch.cuda.is_available() else None,
         "checkout": checkout(Path(__file__).parents[1]),

@@ -10,7 +10,7 @@ from typing import Any
 
 from vkdnw_search.contracts import Optimizer, Proxy, SearchSpace
 from vkdnw_search.evaluate import Evaluator, limits_of
-from vkdnw_search.export import export_all
+from vkdnw_search.export import export_all, must_have_source
 from vkdnw_search.finalists import FRESH, judge, winner
 from vkdnw_search.neighbours import score_neighbours
 from vkdnw_search.recipe import Recipe, SectionName, load_recipe
@@ -46,12 +46,15 @@ def search(
     Raises:
         RecipeError: the recipe is not valid.
         RunFolderError: ``out`` holds something else, or is in use.
+        SpaceError, ExportError: the space cannot write its networks down, which a run folder needs.
         ExecutionError: scoring raised an unexpected exception.
     """
     given: dict[SectionName, object | None] = {"space": space, "score": proxy}
     supplied = [name for name, value in given.items() if value is not None]
     chosen = load_recipe(recipe, overrides, supplied=supplied).named_after(recipe)
     space, proxy = space or chosen.build_space(), proxy or chosen.build_proxy()
+    if out is not None:
+        must_have_source(space, seed=chosen.seed)
     evaluator = Evaluator(space, limits=limits_of(chosen), proxy=proxy, seed=chosen.seed)
     optimizer = chosen.build_optimizer(evaluator.problem(chosen.bands))
     with RunFolder(None if out is None else Path(out), chosen) as folder:
@@ -79,8 +82,7 @@ def search(
         found = None if best is None else Found(space, best)
         result = Result(chosen, space, proxy, found, judgement, ended, session.seconds(), folder.path, folder.store)
         folder.write_results(result.evaluations())
-        if judgement is not None:
-            folder.write_judgement(judgement)
+        folder.write_judgement(judgement)
         if folder.path is not None:
             export_all(result.networks(folder.path), recipe=chosen)
             LOGGER.info("writing the report")

@@ -22,6 +22,9 @@ from vkdnw_search.records import Cost, Evaluation, Genome, Score
 MOST_FLOPS = 2**62
 """More than any network has."""
 
+VERDICTS = ("judgement", "neighbours")
+"""Notes that are about all candidates."""
+
 RUN = Form(
     what="the database of a run",
     application_id=0x766B646E,  # ASCII "vkdn"
@@ -117,7 +120,7 @@ class Store:
         )
 
     def add(self, evaluations: Sequence[Evaluation], *, seconds: Mapping[int, float], now: float) -> None:
-        """Store results in one transaction.
+        """Store results in one transaction. What was judged of the candidates before is no longer true, and goes.
 
         Args:
             evaluations: not stored before.
@@ -131,6 +134,7 @@ class Store:
                 "INSERT INTO timing VALUES (?, ?, ?)",
                 [(e.number, now, seconds.get(e.number, 0.0)) for e in evaluations],
             )
+            self.forget(VERDICTS)
 
     def set_snapshot(self, snapshot: Snapshot) -> None:
         """Keep the optimizer's state, in place of the one before."""
@@ -197,6 +201,10 @@ class Store:
         """A named text kept with the run."""
         row = self._db.execute("SELECT value FROM note WHERE name = ?", (name,)).fetchone()
         return None if row is None else str(row[0])
+
+    def forget(self, names: Sequence[str]) -> None:
+        """Keep texts of these names no longer."""
+        self._db.executemany("DELETE FROM note WHERE name = ?", [(name,) for name in names])
 
     def set_note(self, name: str, value: str) -> None:
         """Keep a named text."""

@@ -119,7 +119,7 @@ class Taps(TorchFunctionMode):
     def attach(self, output: Tensor, *taps: tuple[Scalars | None, Callable[[Scalars], Contract]]) -> Tensor:
         """``output`` with a hook that adds up the derivatives of each chosen parameter of ``taps``."""
         wanted = [(scalars, rule(scalars)) for scalars, rule in taps if scalars is not None]
-        if not wanted:
+        if not wanted or not torch.is_grad_enabled():  # the network itself may switch gradients off for a part
             return output
         if not output.requires_grad:
             anchor = torch.zeros((), dtype=output.dtype, device=output.device, requires_grad=True)
