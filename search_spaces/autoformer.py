@@ -45,7 +45,7 @@ SIZES: dict[str, Ranges] = {
 FREE = ("add", "mul", "softmax", "gelu", "mean")
 """Operators of a transformer that fvcore does not count: one pass over the values each."""
 
-_RATIO = re.compile(r"[0-9]{1,2}(\.5)?(?![0-9.])")
+_RATIO = re.compile(r"([1-9][0-9]?(\.5)?|0\.5)(?![0-9.])")
 
 
 @dataclass(frozen=True, slots=True)

@@ -173,3 +173,13 @@ def test_our_sum_counts_jacov_and_flops_three_times():
         ours, theirs = sum_.fitness([score, better])
         assert theirs - ours == pytest.approx(weight * math.log(2))
     assert vkdnw_agg(images=8).proxies == sum_.proxies
+
+
+def test_two_classes_take_more_images():
+    torch.manual_seed(0)
+    model = nn.Sequential(*(nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)) for _ in range(32)))
+    model = nn.Sequential(model, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2))
+    probe = Probe(input_shape=(3, 8, 8), num_classes=2, seed=0, cost=Cost(1, 1, 1, 1, 1, 1))
+    with pytest.raises(ScoreError, match="Raise images"):
+        vkdnw_agg()(model, probe)
+    assert math.isfinite(vkdnw_agg(images=128)(model, probe).terms["vkdnw_single"])

@@ -20,12 +20,12 @@ from vkdnw_search.errors import DegenerateNetwork, ExecutionError, RankingError,
 from vkdnw_search.evaluate import Evaluator, score_candidate
 from vkdnw_search.executors import processes
 from vkdnw_search.limits import Limits
-from vkdnw_search.proxies.aggregate import LogRankSum
+from vkdnw_search.proxies.aggregate import LogRankSum, az_nas
 from vkdnw_search.proxies.az_nas import AzNasTerms, Expressivity, Trainability
 from vkdnw_search.proxies.te_nas import LinearRegions, NtkCondition, TeNasTerms
 from vkdnw_search.proxies.vkdnw import VkdnwSingle
 from vkdnw_search.ranking import study as ranking
-from vkdnw_search.ranking.plan import identity, make_plan
+from vkdnw_search.ranking.plan import VALUE, identity, make_plan
 from vkdnw_search.ranking.score_store import ScoreStore
 from vkdnw_search.ranking.scoring_jobs import Job, score_network
 from vkdnw_search.ranking.study import sampled
@@ -250,6 +250,12 @@ def test_a_term_that_a_sum_computes_anyway_is_read_there_and_is_the_same():
         if row.name in by_name:
             ((part, term),) = row.sources.values()
             assert joint[part][term] == pytest.approx(by_name[row.name][""], rel=1e-6), row.name
+
+
+def test_a_part_that_failed_on_every_network_gives_no_values():
+    plan = make_plan({"az_nas": az_nas(images=8), "trainability": Trainability(images=8)})
+    nothing = {part: {VALUE: np.full(3, np.nan)} for part in plan.parts}
+    assert all(np.isnan(row.values(nothing)).all() for row in plan.rows)
 
 
 def test_a_sample_depends_on_the_networks_alone_and_grows():

@@ -111,3 +111,20 @@ def test_the_file_of_a_search_space_is_told_from_that_of_a_network(
     file.write_text("class Network:\n    def __init__(self, width): ...\n\nSPACES = {'mine': Network}\n")
     assert main(["score", str(file)]) == 1
     assert f"--plugin {file} mine --text" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("description", ["[1]", "not JSON", '{"input_shape": "wide"}', "{}"])
+def test_another_json_file_beside_a_network_is_no_description(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], description: str
+) -> None:
+    (tmp_path / "mine.py").write_text(NETWORK)
+    (tmp_path / "mine.json").write_text(description)
+    assert main(["score", str(tmp_path / "mine.py")]) == 1
+    assert "must accept inputs of shape (2, 3, 224, 224)" in capsys.readouterr().err
+
+
+def test_a_setting_that_the_network_cannot_take_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine.py").write_text(NETWORK)
+    shape = ["--input-shape", "3,4,4", "vkdnw_single.parameters=4", "vkdnw_single.resolution=8"]
+    assert main(["score", str(tmp_path / "mine.py"), *shape]) == 1
+    assert "Network: cannot be scored with VkdnwSingle(" in capsys.readouterr().err

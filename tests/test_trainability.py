@@ -39,6 +39,24 @@ class SideTracked(nn.Sequential):
         return x
 
 
+class Gated(nn.Module):
+    """A residual branch behind a gate that starts at zero (ReZero, arXiv 2003.04887)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.branch, self.fc = nn.Linear(192, 16), nn.Linear(16, 16), nn.Linear(16, 5)
+        self.gate = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.stem(x.flatten(1)))
+        return self.fc(x + self.gate * self.branch(x))
+
+
+def test_a_branch_behind_a_gate_that_starts_at_zero_can_be_trained() -> None:
+    torch.manual_seed(0)
+    assert check(Gated(), SHAPE, 5, 0) == []
+
+
 def test_a_sound_network_has_no_faults_and_is_left_as_it_is() -> None:
     model = network(nn.BatchNorm1d(5)).eval()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}

@@ -12,6 +12,7 @@ import pytest
 
 from vkdnw_search.errors import CandidateLost, ExecutionError
 from vkdnw_search.recipe import load_recipe
+from vkdnw_search.threads import cores
 from vkdnw_search.workers import DEATHS, Workers, resident
 
 
@@ -33,6 +34,12 @@ def raise_what_cannot_be_pickled() -> None:
         pass
 
     raise Local("only here")
+
+
+def test_where_the_platform_does_not_tell_all_cores_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cores() == len(os.sched_getaffinity(0))
+    monkeypatch.delattr(os, "sched_getaffinity")  # as on macOS
+    assert cores() == os.cpu_count()
 
 
 @pytest.mark.fault

@@ -6,7 +6,6 @@ Everything is measured on a few dozen random candidates, in this process.
 from __future__ import annotations
 
 import math
-import os
 import resource
 import sys
 from collections import Counter
@@ -27,6 +26,7 @@ from vkdnw_search.operators import mutate, random_genome, repair
 from vkdnw_search.recipe import Recipe
 from vkdnw_search.records import Gene, Genome
 from vkdnw_search.seeding import seed_from
+from vkdnw_search.threads import cores
 
 SAMPLES = 50
 """Random candidates whose cost is counted."""
@@ -185,7 +185,7 @@ def _workers(recipe: Recipe) -> int:
     """Workers that the recipe asks for; of a cluster elsewhere, whose size is not known, one."""
     executor = recipe.executor
     asked = 1 if executor is None or executor.options.get("address") else executor.options.get("workers", 1)
-    return len(os.sched_getaffinity(0)) if asked == "auto" else int(asked)
+    return cores() if asked == "auto" else int(asked)
 
 
 def peak_memory() -> int:

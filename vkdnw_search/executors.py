@@ -13,6 +13,7 @@ from typing import Annotated, Literal, ParamSpec, TypeVar
 
 from annotated_types import Interval
 
+from vkdnw_search.threads import cores
 from vkdnw_search.workers import Workers, resident
 
 P = ParamSpec("P")
@@ -55,4 +56,4 @@ def processes(
     """Several processes on this machine, replaced if they die. Results do not depend on how many."""
     if memory is not None and not resident(os.getpid()):
         raise ValueError("memory: must be none on this platform, which does not tell how much a process holds")
-    return Workers(len(os.sched_getaffinity(0)) if workers == "auto" else workers, seconds=seconds, memory=memory)
+    return Workers(cores() if workers == "auto" else workers, seconds=seconds, memory=memory)

@@ -6,6 +6,7 @@ import argparse
 import json
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
@@ -107,9 +108,10 @@ def _searched_at(file: Path) -> tuple[int, ...]:
     """The input shape of an exported network, from the description beside it; that of ImageNet otherwise."""
     beside = description_of(file)
     if file.suffix == ".py" and beside.is_file():
-        shape = json.loads(beside.read_text(encoding="utf-8")).get("input_shape")
-        if shape:
-            return _shape(",".join(map(str, shape)))
+        with suppress(
+            ValueError, TypeError, LookupError, argparse.ArgumentTypeError
+        ):  # any other JSON file of that name
+            return _shape(",".join(map(str, json.loads(beside.read_bytes())["input_shape"])))
     return (3, 224, 224)
 
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from vkdnw_search.budget import count
 from vkdnw_search.contracts import HasCostScore, Probe, Proxy
-from vkdnw_search.errors import ScoreError
+from vkdnw_search.errors import ScoreError, VkdnwSearchError
 from vkdnw_search.evaluate import device_of
 from vkdnw_search.proxies.vkdnw import VkdnwSingle
 from vkdnw_search.records import Score
@@ -53,7 +53,14 @@ def score(
     with one_thread(), torch.random.fork_rng():
         copied = copy.deepcopy(model)
         classes = _classes(copied, tuple(input_shape))
-        return proxy(copied, Probe(tuple(input_shape), classes, seed, device_of(proxy)))
+        try:
+            return proxy(copied, Probe(tuple(input_shape), classes, seed, device_of(proxy)))
+        except VkdnwSearchError:
+            raise
+        except Exception as error:
+            raise ScoreError(
+                f"{type(model).__name__}: cannot be scored with {proxy}: {type(error).__name__}: {error}"
+            ) from error
 
 
 @torch.no_grad()

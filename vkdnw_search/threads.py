@@ -1,11 +1,17 @@
-"""How many threads PyTorch computes on."""
+"""How many cores there are, and how many threads PyTorch computes on."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+
+
+def cores() -> int:
+    """Those this process may use, where the platform tells (Linux); else all of the machine."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

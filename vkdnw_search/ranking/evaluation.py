@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from vkdnw_search.ranking.comparison import TableRow, quality, table_markdown
 from vkdnw_search.ranking.models import REPEATS, forest_predictions, model_features
-from vkdnw_search.ranking.plan import Plan, Row, Terms
+from vkdnw_search.ranking.plan import Plan, Row, Terms, column
 from vkdnw_search.ranking.tables import AccuracyTable
 
 __all__ = ["Study", "evaluate"]
@@ -84,7 +84,7 @@ def evaluate(
 def _failed(row: Row, scores: Sequence[Mapping[str, Terms]]) -> int:
     """How often a network could not be judged by some proxy of a row."""
     return sum(
-        int(np.any([np.isnan(parts[part][term]) for part, term in row.sources.values()], axis=0).sum())
+        int(np.any([np.isnan(column(parts[part], term)) for part, term in row.sources.values()], axis=0).sum())
         for parts in scores
     )
 

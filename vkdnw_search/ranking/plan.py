@@ -14,7 +14,7 @@ from vkdnw_search.proxies.az_nas import AzNasTerms, Expressivity, Progressivity,
 from vkdnw_search.proxies.te_nas import LinearRegions, NtkCondition, TeNasTerms
 from vkdnw_search.records import Score
 
-__all__ = ["VALUE", "Plan", "Row", "Terms", "identity", "make_plan"]
+__all__ = ["VALUE", "Plan", "Row", "Terms", "column", "identity", "make_plan"]
 
 VALUE = ""
 """The name under which the value of a score stands among its terms."""
@@ -63,14 +63,15 @@ class Row:
         """
         if not isinstance(self.proxy, HasRelativeFitness):
             ((part, term),) = self.sources.values()
-            return parts[part][term]
+            return column(parts[part], term)
         own: dict[str, NDArray[np.float64]] = {}
         for name, (part, value) in self.sources.items():
             terms = parts[part]
-            if not np.isfinite(terms[value]).any():
-                return np.full(len(terms[value]), np.nan)
-            own |= {name: terms[value], **{term: column for term, column in terms.items() if term != VALUE}}
-        filled = {name: _lowest(column) for name, column in own.items()}
+            values = column(terms, value)
+            if not np.isfinite(values).any():
+                return np.full(len(values), np.nan)
+            own |= {name: values, **{term: numbers for term, numbers in terms.items() if term != VALUE}}
+        filled = {name: _lowest(numbers) for name, numbers in own.items()}
         alone = not isinstance(self.proxy, RankSum)  # an aggregate of a stranger's: one part, whose value counts
         scores = [
             Score(row[0] if alone else 0.0, terms=dict(zip(filled, row, strict=True)))
@@ -133,6 +134,11 @@ def _source(proxy: object, parts: Mapping[str, object]) -> tuple[str, str]:
             if type(part) is joint and all(getattr(part, name, value) == value for name, value in options.items()):
                 return text, term
     return identity(proxy), VALUE
+
+
+def column(terms: Terms, name: str) -> NDArray[np.float64]:
+    """The values of one term, (n,); all NaN where the proxy failed on every network and so has no terms."""
+    return terms.get(name, terms[VALUE])
 
 
 def _lowest(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -35,8 +35,8 @@ Listener = Callable[[int, int], None]
 class Job:
     """All that a worker needs to score one network with some proxies, identity → proxy.
 
-    ``seed`` numbers the repetition. The probe's own seed follows from it and the key as it does in a search, so a
-    proxy gives a network the same score here and there.
+    ``seed`` numbers the repetition. The probe's own seed follows from it and the key, so that the error of a score is
+    that network's own, as in the published evaluation; a search draws one set of numbers for all its candidates.
     """
 
     space: SearchSpace[Architecture]
