@@ -54,7 +54,7 @@ class ResNet:
 
     resolution: Annotated[int, at.Interval(ge=8, le=1024), "input height and width, at which FLOPs are counted"] = 224
     num_classes: Annotated[int, at.Interval(ge=2, le=100_000), "classes"] = 1000
-    max_width: Annotated[int, at.Interval(ge=32, le=2048), "most channels of any convolution"] = 1024
+    max_width: Annotated[int, at.Interval(ge=32, le=2048), "most channels of any super-block"] = 1024
     small_images: Annotated[bool, "keep the resolution in stem and first stage, as published for CIFAR"] = False
 
     def __post_init__(self) -> None:

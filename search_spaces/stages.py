@@ -155,9 +155,9 @@ expansion, channels; types cn, ds, ir, er",
     def chain(self, architecture: Network) -> Sequence[Part]:
         """Stem, units, last convolution, classifier. Whether a unit has a shortcut follows from its widths, so these
         are part of its kind."""
-        resolution, width = self.resolution, self.stem
-        blocks = [_conv_block(3, width, 3, self.stem_stride, self.activation, resolution)]
-        resolution = divided(resolution, self.stem_stride)
+        resolution, width = self.resolution, architecture.stem
+        blocks = [_conv_block(3, width, 3, architecture.stem_stride, self.activation, resolution)]
+        resolution = divided(resolution, architecture.stem_stride)
         for unit in architecture.blocks:
             blocks.append(_unit_block(unit, width, self.activation, resolution))
             width, resolution = unit.out, divided(resolution, unit.stride)

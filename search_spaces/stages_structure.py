@@ -2,8 +2,9 @@
 
 A stage is written as in timm's model strings: ``ir_r2_k3_s2_e6_c24`` are two inverted residuals with kernel 3,
 expansion 6 and 24 channels, the first with stride 2. Types are ``cn``, ``ds``, ``ir`` and ``er``; ``e`` belongs to
-``ir`` and ``er``, and ``se0.25`` adds squeeze-excitation to all but ``cn``. Choices are separated by a slash:
-``ir_r1/2/3_k3/5_s2_e3/6_c24/32``. A whole network has its stem before and its last convolution after its stages::
+``ir`` and ``er``, and ``se0.25``, of four decimals at most, adds squeeze-excitation to all but ``cn``. Choices are
+separated by a slash: ``ir_r1/2/3_k3/5_s2_e3/6_c24/32``. A whole network has its stem before and its last convolution
+after its stages::
 
     c32_s2-ds_r1_k3_s1_c16-ir_r2_k3_s2_e6_c24-c1280
 """
@@ -49,7 +50,7 @@ class Unit:
         """The stage of ``repeats`` such blocks, of which the first alone has the stride."""
         values = {"r": repeats, "k": self.kernel, "s": self.stride, "e": self.expansion, "c": self.out}
         fields = [f"{name}{values[name]}" for name in FIELDS[self.type]]
-        return "_".join([self.type, *fields, *([f"se{self.se:g}"] if self.se else [])])
+        return "_".join([self.type, *fields, *([f"se{self.se:.4f}".rstrip("0").rstrip(".")] if self.se else [])])
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,7 @@ def _values(stage: str, name: str, text: str) -> tuple[float, ...]:
     """The numbers of one field, ascending."""
     low, high = BOUNDS[name]
     try:
-        values = sorted({float(word) if name == "se" else int(word) for word in text.split("/")})
+        values = sorted({round(float(word), 4) if name == "se" else int(word) for word in text.split("/")})
     except ValueError:
         values = []
     odd = all(value % 2 == 1 for value in values) or name != "k"

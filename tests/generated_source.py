@@ -17,7 +17,7 @@ def load_network(source: str) -> type[nn.Module]:
         if isinstance(node, ast.Import):
             assert {alias.name.split(".")[0] for alias in node.names} == {"torch"}
         elif isinstance(node, ast.ImportFrom):
-            assert node.module in ("__future__", "torch")
+            assert node.module is not None and node.module.split(".")[0] in ("__future__", "torch")
     namespace: dict[str, Any] = {"__name__": "generated"}
     exec(compile(source, "generated.py", "exec"), namespace)
     return namespace["Network"]

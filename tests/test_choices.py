@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from tests.generated_source import assert_same_network, load_network
-from tests.spaces.chosen import Model, chosen_model, contradicting, fixed, foreign, hidden_by_two, small
+from tests.spaces.chosen import Model, chosen_model, contradicting, fixed, foreign, gradual, hidden_by_two, small
 from vkdnw_search import search
 from vkdnw_search.choices import Choice, space_of
 from vkdnw_search.errors import SpaceError
@@ -58,6 +58,14 @@ def test_the_source_is_the_models_own_code_with_the_answers(text):
     assert "SPACES" not in source and "foreign" not in source and "class Block" in source
     assert_same_network(SPACE.build(chosen), load_network(source)(), torch.randn(2, 3, 8, 8))
     assert load_network(source)(num_classes=7).eval()(torch.randn(1, 3, 8, 8)).shape == (1, 7)
+
+
+def test_names_that_get_their_meaning_in_several_statements_come_along_and_local_ones_do_not():
+    gradually = space(gradual)
+    chosen = gradually.parse("width=8")
+    source = gradually.source(chosen)
+    assert "math" not in source and "SMALLEST += 2" in source and "except ImportError" in source
+    assert_same_network(gradually.build(chosen), load_network(source)(), torch.randn(2, 3, 4, 4))
 
 
 def test_a_function_is_as_good_as_a_class():

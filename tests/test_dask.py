@@ -25,10 +25,15 @@ def test_another_machine_is_reached_over_tls_or_by_an_explicit_word(address: str
         dask(address=address)
 
 
-@pytest.mark.parametrize("address", ["8786", "http://127.0.0.1:8786", "tcp://"])
+@pytest.mark.parametrize("address", ["8786", "http://127.0.0.1:8786", "tcp://", "tcp://127.0.0.1", "tcp://127.0.0.1:x"])
 def test_what_is_no_address_is_refused_naming_the_form(address: str) -> None:
     with pytest.raises(RecipeError, match=r"executor \(dask\): address: must be tcp://HOST:PORT"):
         load_recipe("nb201", [f"executor={{use: dask, address: '{address}'}}"]).build_executor()
+
+
+def test_certificates_that_are_not_there_are_named() -> None:
+    with pytest.raises(ValueError, match=r"needs certificates; set DASK_DISTRIBUTED__COMM__TLS__CA_FILE, .*__KEY in"):
+        dask(address="tls://127.0.0.1:9")
 
 
 class Cluster:

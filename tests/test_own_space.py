@@ -57,11 +57,16 @@ def test_the_model_with_choices_in_the_readme_is_searched(tmp_path):
 
 @pytest.mark.slow
 def test_the_tutorial_searches_and_leaves_a_network_that_trains_a_step(tmp_path):
-    words = [str(EXAMPLES / "my.yaml"), "--plugin", str(EXAMPLES / "my_space.py"), "--out", "found", "-q"]
+    plugin = ["--plugin", str(EXAMPLES / "my_space.py")]
+    words = [str(EXAMPLES / "my.yaml"), *plugin, "--out", "found", "-q"]
     run = command(*words, folder=tmp_path)
     assert run.returncode == 0, run.stderr
     assert json.loads((tmp_path / "found/best/architecture.json").read_text())["cost"]["flops"] <= 1_000_000
     assert_trains(load(tmp_path / "found/best/model.py").Network(num_classes=4))
+    for again in (["report", "found"], ["export", "found", "--rank", "2", "--to", "second.py"]):
+        run = command(*again, *plugin, folder=tmp_path)
+        assert run.returncode == 0, run.stderr
+    assert_trains(load(tmp_path / "second.py").Network(num_classes=4))
 
 
 def assert_trains(model: torch.nn.Module) -> None:

@@ -141,6 +141,13 @@ def test_a_proxy_asked_for_later_is_scored_alone(tmp_path):
     assert (tmp_path / "calls").read_text() == before
 
 
+def test_a_table_without_an_accuracy_is_refused_before_anything_is_scored(tmp_path):
+    sizes = replace(table(8), columns={"flops": np.ones(8)})
+    with pytest.raises(RankingError, match="the table must have an accuracy, but has only flops"):
+        rank(SPACE, sizes, {"chance": Chance()}, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def interrupted(done: int, total: int) -> None:
     if done == 17:
         raise KeyboardInterrupt

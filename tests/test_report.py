@@ -4,6 +4,7 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -94,6 +95,16 @@ def test_blocks_of_any_kind_are_drawn_or_left_to_the_text() -> None:
     assert [bar.label for bar in bars][:2] == ["16 channels", "24 channels"] and bars[-1].share == 100
     transformers = AutoFormer()
     assert diagram.chain(transformers.decode(tuple(0 for _ in transformers.genes))) == []
+
+
+@pytest.mark.parametrize("blocks", [5, "three", [], [(1, 2)], [SimpleNamespace(out=(8, 8), stride=1)]])
+def test_what_a_stranger_calls_blocks_is_not_drawn(blocks: object) -> None:
+    assert diagram.chain(SimpleNamespace(blocks=blocks)) == []
+
+
+@pytest.mark.parametrize("edges", [5, [(0, 1)], [(0, 7, "conv")], [("a", "b", "conv")]])
+def test_what_a_stranger_calls_edges_is_not_drawn(edges: object) -> None:
+    assert diagram.cell(SimpleNamespace(edges=edges)) == ([], [])
 
 
 def test_no_text_of_a_run_becomes_markup(tmp_path: Path) -> None:

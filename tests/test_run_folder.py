@@ -47,10 +47,18 @@ def test_a_run_killed_before_its_first_candidate_begins_anew(tmp_path: Path, fil
     assert load_recipe(tmp_path / "recipe.yaml") == load_recipe("nb201")
 
 
-@pytest.mark.parametrize("files", [["recipe.yaml"], ["run.lock", "thesis.tex"], ["run.lock", "results.csv"]])
-def test_a_folder_with_files_of_the_user_is_refused_and_left_alone(tmp_path: Path, files: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("files", "why"),
+    [
+        (["recipe.yaml"], "must be empty, or hold a run"),
+        (["run.lock", "thesis.tex"], "must be empty, or hold a run"),
+        (["run.lock", "results.csv"], "must be empty, or hold a run"),
+        (["run.sqlite", "thesis.tex"], "holds a run without its recipe.yaml"),
+    ],
+)
+def test_a_folder_with_files_of_the_user_is_refused_and_left_alone(tmp_path: Path, files: list[str], why: str) -> None:
     for name in files:
         (tmp_path / name).write_text("years of work")
-    with pytest.raises(RunFolderError, match="must be empty, or hold a run"):
+    with pytest.raises(RunFolderError, match=why):
         RunFolder(tmp_path, load_recipe("nb201"))
     assert {file.name: file.read_text() for file in tmp_path.iterdir()} == dict.fromkeys(files, "years of work")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from search_spaces.stages import Stages
 from search_spaces.stages_network import Unit
 from tests.generated_source import assert_same_network, load_network
+from vkdnw_search.activation_memory import PeakMemory
 from vkdnw_search.budget import CostCounter
 from vkdnw_search.errors import SpaceError
 from vkdnw_search.recipe import parse_recipe
@@ -55,6 +56,12 @@ def test_a_published_network_has_its_published_size(space, text, parameters, mil
     cost = CostCounter(space).cost(network)
     assert network.key == text
     assert (cost.parameters, round(cost.macs / 1e6)) == (parameters, millions)
+
+
+def test_peak_memory_is_that_of_the_networks_own_stem():
+    memory = PeakMemory(SPACE)
+    network = SPACE.parse("c16_s1-ds_r1_k3_s1_c16-c1280")
+    assert memory(network) == memory.whole(network)
 
 
 def test_the_default_space_contains_mobilenet_v2():
@@ -123,6 +130,7 @@ def test_a_shortcut_adds_the_input_where_the_shape_stays(type, stride, outputs, 
         ("ds_r1_k3_s3_c8", r"field s: must be different whole numbers in 1 … 2, but is 3"),
         ("ds_r1/1_k3_s1_c8", r"field r: must be different whole numbers in 1 … 32, but is 1/1"),
         ("ds_r1_k3_s1_c8.5", r"field c: must be different whole numbers in 1 … 8192, but is 8.5"),
+        ("ds_r1_k3_s1_c8_se0.12345/0.12346", "field se: must be different numbers in 0 … 1"),
         ("cn_r1_k3_s1_c8_se0.5", "each of r, k, s, c at most once, but is 'se0.5'"),
         ("ds_r1_k3_s1_c8", "at least one field must have choices"),
     ],

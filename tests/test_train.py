@@ -93,6 +93,30 @@ def test_a_stopped_run_goes_on_to_the_same_curve(tmp_path: Path, monkeypatch: py
     assert curve(tmp_path / "parts") == curve(tmp_path / "whole")
 
 
+def test_a_run_stopped_while_it_saved_does_the_epoch_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train = program(tmp_path)
+    train.main([*DIGITS, "--epochs", "2", "--out", str(tmp_path / "whole")])
+    replace, places = Path.replace, []
+
+    def stopped(self: Path, target: Path) -> Path:
+        places.append(target.name)
+        if places.count("last.pt") == 2:
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, "replace", stopped)
+        train.main([*DIGITS, "--epochs", "2", "--out", str(tmp_path / "parts")])
+    train.main([*DIGITS, "--epochs", "2", "--resume", "--out", str(tmp_path / "parts")])
+    assert curve(tmp_path / "parts") == curve(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("data", ["nosuch:datasets", "json:datasets"])
+def test_data_that_is_not_there_is_told(tmp_path: Path, data: str) -> None:
+    with pytest.raises(SystemExit, match=f"--data {data}: must be a function of a module here or installed, but: "):
+        program(tmp_path).main(["--data", data])
+
+
 def test_an_earlier_run_is_neither_overwritten_nor_invented(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train = program(tmp_path)
     with pytest.raises(SystemExit):

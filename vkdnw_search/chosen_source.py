@@ -1,15 +1,17 @@
 """The source of a network that was constructed by choices: its own code, and the answers as a table.
 
-What a class or function needs of its own file is found by name: definitions and assignments at the top level, and what
-those need in turn. Everything else, such as the plug-in's declaration, is left out.
+What a class or function needs of its own file is found by name: all statements at the top level that give a meaning to
+a name it takes from there, and what those need in turn. Everything else, such as the plug-in's declaration, is left
+out.
 """
 
 from __future__ import annotations
 
 import ast
 import inspect
+import symtable
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from vkdnw_search.errors import SpaceError
@@ -63,45 +65,65 @@ def Network(num_classes={num_classes}):
 def _needed(text: str, name: str, module: str) -> str:
     """The top-level statements of ``text`` that define ``name`` and what it needs, in their order."""
     statements = ast.parse(text).body
-    binding = {bound: statement for statement in statements for bound in _bound(statement)}
+    binding: dict[str, list[ast.stmt]] = {}
+    for statement in statements:
+        for bound in _bound(statement):
+            binding.setdefault(bound, []).append(statement)
     kept: set[int] = set()
     waiting = [name]
     while waiting:
         word = waiting.pop()
-        statement = binding.get(word)
-        if statement is None or word == ASKING or id(statement) in kept:
-            continue  # a built-in name, a local one, or known
-        _must_be_torch(statement, word, module)
-        kept.add(id(statement))
-        waiting += [node.id for node in ast.walk(statement) if isinstance(node, ast.Name)]
-        waiting += [part for node in ast.walk(statement) if isinstance(node, ast.Constant) for part in _quoted(node)]
+        for statement in binding.get(word, ()):  # none of a built-in name
+            if word != ASKING and id(statement) not in kept:
+                _must_be_torch(statement, word, module)
+                kept.add(id(statement))
+                waiting += _used(statement, _segment(text, statement))
     pieces = [_segment(text, statement) for statement in statements if id(statement) in kept]
     return "\n\n".join(pieces)
 
 
-def _bound(statement: ast.stmt) -> list[str]:
-    """The names that a top-level statement gives a meaning."""
+def _bound(statement: ast.stmt) -> Iterator[str]:
+    """The names that a top-level statement, or one within an ``if``, ``try`` or the like, gives a meaning."""
     match statement:
         case ast.Import(names=names) | ast.ImportFrom(names=names):
-            return [alias.asname or alias.name.partition(".")[0] for alias in names]
-        case ast.ClassDef(name=name) | ast.FunctionDef(name=name):
-            return [name]
-        case ast.Assign() | ast.AnnAssign() | ast.AugAssign():
-            return [n.id for n in ast.walk(statement) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
-    return []
+            yield from (alias.asname or alias.name.partition(".")[0] for alias in names)
+        case ast.ClassDef(name=name) | ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+            yield name
+        case ast.If(test=ast.Name(id="TYPE_CHECKING") | ast.Attribute(attr="TYPE_CHECKING")):
+            pass  # never runs
+        case _:
+            for child in ast.iter_child_nodes(statement):
+                if isinstance(child, ast.stmt | ast.ExceptHandler | ast.match_case):
+                    yield from _bound(child)  # type: ignore[arg-type]  # all have statements as children
+                else:
+                    words = (n for n in ast.walk(child) if isinstance(n, ast.Name))
+                    yield from (n.id for n in words if isinstance(n.ctx, ast.Store))
 
 
-def _quoted(node: ast.Constant) -> list[str]:
-    """A name in quotes, which may be an annotation."""
-    return [node.value] if isinstance(node.value, str) and node.value.isidentifier() else []
+def _used(statement: ast.stmt, code: str) -> set[str]:
+    """The names that a statement takes from its module, and those in its annotations, quoted or not."""
+    tables, names = [symtable.symtable(code, "<module>", "exec")], set[str]()
+    while tables:
+        table = tables.pop()
+        tables += table.get_children()
+        symbols = (s for s in table.get_symbols() if s.is_referenced())
+        names |= {s.get_name() for s in symbols if s.is_global() or table.get_type() == "module"}
+    for node in ast.walk(statement):
+        for annotation in (getattr(node, "annotation", None), getattr(node, "returns", None)):
+            words = ast.walk(annotation) if annotation is not None else ()
+            names |= {n.id for n in words if isinstance(n, ast.Name)}
+            if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
+                names |= {n.id for n in ast.walk(ast.parse(annotation.value)) if isinstance(n, ast.Name)}
+    return names
 
 
 def _must_be_torch(statement: ast.stmt, word: str, module: str) -> None:
     sources: list[str] = []
-    if isinstance(statement, ast.Import):
-        sources = [alias.name for alias in statement.names]
-    elif isinstance(statement, ast.ImportFrom):
-        sources = ["." * statement.level + (statement.module or "")]
+    for node in [statement] if isinstance(statement, ast.ClassDef | ast.FunctionDef) else ast.walk(statement):
+        if isinstance(node, ast.Import):
+            sources += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            sources.append("." * node.level + (node.module or ""))
     foreign = [source for source in sources if source.partition(".")[0] not in ("torch", "__future__")]
     if foreign:
         raise SpaceError(

@@ -181,7 +181,7 @@ def _doctor(words: list[str]) -> int:
     parser.add_argument("recipe", metavar="RECIPE", help="a YAML file, or the name of a shipped recipe")
     parser.add_argument("overrides", metavar="key=value", nargs="*", help="changes, e.g. limits.flops=450M")
     _add_plugin(parser)
-    options = parser.parse_args(words)
+    options = parser.parse_intermixed_args(words)
     load_plugins(options.plugin)
     recipe = load_recipe(options.recipe, options.overrides)
     from vkdnw_search.doctor import examine, page

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from annotated_types import Interval
 
@@ -29,6 +29,13 @@ RECOUNT = 1.0
 
 OWN_MEMORY = {"distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None}
 """Dask makes its workers give memory back at once, which doubles the time of scores: they take it again each time."""
+
+CERTIFICATES = {
+    "DASK_DISTRIBUTED__COMM__TLS__CA_FILE": "ca-file",
+    "DASK_DISTRIBUTED__COMM__TLS__CLIENT__CERT": "client.cert",
+    "DASK_DISTRIBUTED__COMM__TLS__CLIENT__KEY": "client.key",
+}
+"""Variable of the environment → Dask's own name of what it sets."""
 
 PATIENCE = 30.0
 """Seconds to wait for a scheduler to answer."""
@@ -50,6 +57,12 @@ def dask(
         from distributed import Client, LocalCluster
     except ImportError as error:
         raise PluginError(f"needs `pip install vkdnw-search[dask]`: {error}") from error
+    if address is not None and address.startswith("tls:"):
+        missing = [
+            name for name, key in CERTIFICATES.items() if config.get(f"distributed.comm.tls.{key}", None) is None
+        ]
+        if missing:
+            raise ValueError(f"address: {address} needs certificates; set {', '.join(missing)} in the environment")
     cluster = None
     if address is None:
         with config.set(OWN_MEMORY):
@@ -63,6 +76,8 @@ def dask(
     try:
         client = Client(cluster or address, timeout=PATIENCE, set_as_default=False)  # type: ignore[no-untyped-call]
     except OSError as error:
+        if cluster is not None:
+            cluster.close(timeout=PATIENCE)
         raise ValueError(f"address: no scheduler answers at {address}: {error}") from error
     return Dask(client, cluster)
 
@@ -70,13 +85,20 @@ def dask(
 def _must_be_safe(address: str, *, insecure: bool) -> None:
     """Dask runs whatever code it is sent: only over TLS, or where no other machine can connect."""
     parts = urlsplit(address)
-    if parts.scheme not in ("tcp", "tls") or not parts.hostname:
+    if parts.scheme not in ("tcp", "tls") or not parts.hostname or not _has_port(parts):
         raise ValueError(f"address: must be tcp://HOST:PORT or tls://HOST:PORT, but is {address!r}")
     if parts.scheme == "tcp" and not insecure and not _is_loopback(parts.hostname):
         raise ValueError(
             f"address: must be tls://… for another machine, but is {address!r}. On a network where everybody may run "
             "code on your machines, say insecure: true"
         )
+
+
+def _has_port(parts: SplitResult) -> bool:
+    try:
+        return parts.port is not None
+    except ValueError:
+        return False
 
 
 def _is_loopback(host: str) -> bool:

@@ -1,4 +1,7 @@
-"""The winner as a drawing: coordinates for the page's template, from what an architecture says of itself."""
+"""The winner as a drawing: coordinates for the page's template, from what an architecture says of itself.
+
+An architecture whose ``edges`` or ``blocks`` are of another kind than described here is not drawn.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 
 @runtime_checkable
 class HasEdges(Protocol):
-    """An architecture that is a cell: (source node, target node, operation), node 0 being the input."""
+    """An architecture that is a cell: (source node, target node, operation), nodes 0, the input, to 3."""
 
     @property
     def edges(self) -> Sequence[tuple[int, int, str]]:
@@ -47,17 +50,19 @@ class Bar:
     stage: int
 
 
+NODES = 4
 NODE_GAP, MIDDLE = 180, 165
 """Pixels between nodes of a cell, and the height at which they stand."""
 
 
 def cell(architecture: object) -> tuple[list[tuple[int, int]], list[Arc]]:
     """Nodes (x, number) in a row, and arcs: neighbours by a line, others by curves above and below in turn."""
-    if not isinstance(architecture, HasEdges):
+    edges = _items(architecture.edges) if isinstance(architecture, HasEdges) else []
+    if not edges or not all(_is_edge(edge) for edge in edges):
         return [], []
-    nodes = [(60 + NODE_GAP * n, n) for n in range(4)]
+    nodes = [(60 + NODE_GAP * n, n) for n in range(NODES)]
     arcs = []
-    for source, target, name in architecture.edges:
+    for source, target, name in edges:
         a, b, span = 60 + NODE_GAP * source, 60 + NODE_GAP * target, target - source
         bow = {1: 0, 2: -95 if source == 0 else 95, 3: -230}.get(span, -230)
         path = f"M {a} {MIDDLE} Q {(a + b) / 2} {MIDDLE + bow} {b} {MIDDLE}"
@@ -67,9 +72,9 @@ def cell(architecture: object) -> tuple[list[tuple[int, int]], list[Arc]]:
 
 def chain(architecture: object) -> list[Bar]:
     """Blocks from input to output, as bars as long as their channels are many."""
-    blocks = list(architecture.blocks) if isinstance(architecture, HasBlocks) else []
-    if not blocks or not all(hasattr(block, "out") and hasattr(block, "stride") for block in blocks):
-        return []  # blocks of another kind, which only the text shows
+    blocks = _items(architecture.blocks) if isinstance(architecture, HasBlocks) else []
+    if not blocks or not all(_is_block(block) for block in blocks):
+        return []
     widest, stage, bars = max(block.out for block in blocks), 0, []
     for block in blocks:
         stage += block.stride > 1
@@ -77,3 +82,20 @@ def chain(architecture: object) -> list[Bar]:
         detail = ", ".join(f"{name} {value}" for name, value in fields.items() if name != "out")
         bars.append(Bar(f"{block.out} channels", detail, 100 * block.out / widest, stage))
     return bars
+
+
+def _items(value: object) -> list[Any]:
+    """Those of a sequence; none of anything else."""
+    return list(value) if isinstance(value, Sequence) else []
+
+
+def _is_edge(edge: object) -> bool:
+    match edge:
+        case (int(source), int(target), str()):
+            return 0 <= source < target < NODES
+    return False
+
+
+def _is_block(block: object) -> bool:
+    out, stride = getattr(block, "out", None), getattr(block, "stride", None)
+    return isinstance(out, int) and out > 0 and isinstance(stride, int)

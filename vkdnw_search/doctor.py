@@ -53,7 +53,8 @@ class Diagnosis:
         binding: limit → share of the samples that violate it.
         repaired: share of the infeasible samples that a repair brought within the limits; NaN if there were none.
         seconds: median of a score.
-        failed: reason → number of samples without a usable score.
+        tried: samples that were scored.
+        failed: reason → number of those without a usable score.
         memory: bytes this process held at its peak.
         reliability: name → share of the variance that belongs to the architecture (intraclass correlation), of the
             score and of its terms; NaN where all networks score alike.
@@ -69,6 +70,7 @@ class Diagnosis:
     binding: dict[str, float]
     repaired: float
     seconds: float
+    tried: int
     failed: dict[str, int]
     memory: int
     reliability: dict[str, float]
@@ -105,6 +107,7 @@ def examine(recipe: Recipe) -> Diagnosis:
         binding=_binding(limits, [evaluator.task(genome).cost for genome in outside]),
         repaired=len(mended) / len(outside[:SCORED]) if outside else math.nan,
         seconds=seconds,
+        tried=len(pairs),
         failed=dict(Counter(outcome.reason for pair in pairs for outcome in pair[:1] if outcome.score is None)),
         memory=peak_memory(),
         reliability=_reliability(pairs),
@@ -211,7 +214,7 @@ def _lines(d: Diagnosis, evaluations: int) -> Iterator[tuple[str, str]]:
         return
     yield "score", f"{d.seconds:.3g} s (median), {d.memory / 2**20:,.0f} MiB held at the peak, torch included"
     for reason, number in d.failed.items():
-        yield "", f"{number} of {SCORED} failed: {reason}"
+        yield "", f"{number} of {d.tried} failed: {reason}"
     yield (
         "run",
         f"{_duration(d.run)} for {evaluations:,} candidates with {d.workers} workers if all are scored, and finalists",

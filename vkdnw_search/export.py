@@ -54,14 +54,25 @@ def export(found: Found, path: str | Path, *, recipe: Recipe | None = None) -> P
 
 
 def must_have_source(space: SearchSpace[Any], *, seed: int) -> None:
-    """Ask for the source of a random network, so that a space which has none is refused before a search, not after.
+    """Make a random network from its source, so that a space which has none is refused before a search, not after.
 
     Raises:
         SpaceError: whatever the space says.
-        ExportError: the source imports anything but torch.
+        ExportError: the source imports anything but torch, or does not make a network.
     """
     architecture = space.decode(random_genome(space.genes, np.random.default_rng(seed)))
-    must_import_torch_alone(space.source(architecture), space.name, architecture.key)
+    source = space.source(architecture)
+    must_import_torch_alone(source, space.name, architecture.key)
+    names: dict[str, Any] = {}
+    try:
+        with torch.random.fork_rng(devices=[]):
+            exec(source, names)
+            names["Network"](num_classes=space.num_classes)
+    except Exception as error:
+        raise ExportError(
+            f"{space.name}.source({architecture.key}): must define Network(num_classes=…), but running it raises "
+            f"{type(error).__name__}: {error}"
+        ) from error
 
 
 def description_of(module: Path) -> Path:

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from vkdnw_search.plugins import load_plugins
 from vkdnw_search.report import report
 
 
@@ -15,4 +16,7 @@ def run_report(words: Sequence[str]) -> str:
         prog="vkdnw-search report", description="Writes report.html and figures/ into a run folder, running or not."
     )
     parser.add_argument("folder", metavar="DIR", type=Path, help="run folder")
-    return str(report(parser.parse_args(words).folder))
+    parser.add_argument("--plugin", metavar="FILE.py|MODULE", action="append", default=[], help="that the run was with")
+    options = parser.parse_args(words)
+    load_plugins(options.plugin)
+    return str(report(options.folder))

@@ -57,10 +57,11 @@ class RunFolder:
             return
         continues = (path / "run.sqlite").exists()
         _must_be_ours(path)
+        if continues:
+            _must_match(path / "recipe.yaml", recipe)
         self._lock = _locked(path / "run.lock")
         try:
             if continues:
-                _must_match(path / "recipe.yaml", recipe)
                 self.store = Store(path / "run.sqlite")
             self.write("recipe.yaml", recipe.to_yaml())
             if not continues:

@@ -65,6 +65,20 @@ def foreign(num_classes: int) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(48, width), nn.Linear(width, num_classes))
 
 
+SMALLEST = 2
+SMALLEST += 2
+try:
+    from torch.nn import Mish as Act
+except ImportError:  # an older torch
+    Act = nn.ReLU  # type: ignore[misc,assignment]
+result = math.sqrt(4)  # which the network below does not use, though it has a name like that
+
+
+def gradual(num_classes: int) -> nn.Module:
+    result = Choice("width", SMALLEST, 2 * SMALLEST)
+    return nn.Sequential(nn.Flatten(), nn.Linear(48, result), Act(), nn.Linear(result, num_classes))
+
+
 def chosen_model(*, num_classes: int = 10) -> ChoiceSpace:
     """A model with choices, as a plug-in."""
     return space_of(

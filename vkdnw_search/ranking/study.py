@@ -86,6 +86,8 @@ def rank(
         )
     readable(space)
     columns = tuple(columns) or tuple(name for name in accuracies.columns if name not in SIZES)
+    if not columns:
+        raise RankingError(f"ranking: the table must have an accuracy, but has only {', '.join(accuracies.columns)}")
     for column in columns:
         accuracies.column(column)
     chosen = sampled(accuracies, sample)

@@ -8,8 +8,8 @@
 
 The defaults are the published 150 epochs for ImageNet of AZ-NAS (arXiv 2403.19232), for 8 GPUs with 64 images each: SGD
 with Nesterov momentum, learning rate 0.4 for 256 images, cosine to 0 after 5 epochs of warm-up, label smoothing. An
-exponential moving average (EMA) of the weights is tested, too, and kept. The same command gives the same curve on one
-process of one machine; --resume continues a run that was stopped, to the same end.
+exponential moving average (EMA) of the weights is tested, too, and kept. On a CPU the same command gives the same
+curve; --resume continues a run that was stopped, there to the same end.
 
 Writes to --out: curve.csv, last.pt (everything, to resume) and weights.pt (the EMA: Network().load_state_dict(...)).
 """
@@ -196,27 +196,33 @@ class Trainer:
         counts = torch.zeros(2, dtype=torch.float64, device=self.device)
         for images, labels in self.batches(self.test, range(self.rank, len(self.test), self.world)):  # type: ignore[arg-type]  # has a length
             with self.precision():
-                counts += torch.stack([(model(images).argmax(dim=1) == labels).sum(), torch.tensor(len(labels))])
+                counts[0] += (model(images).argmax(dim=1) == labels).sum()
+            counts[1] += len(labels)
         if self.world > 1:
             dist.all_reduce(counts)
         return float(counts[0] / counts[1])
 
     def save(self) -> None:
-        """Each file as a whole or not at all."""
+        """Each file as a whole or not at all; last.pt last, so that a run stopped on the way does this epoch again."""
         if self.rank > 0:
             return
         self.options.out.mkdir(parents=True, exist_ok=True)
         state = {name: getattr(self, name).state_dict() for name in ("model", "ema", "optimizer", "scaler")}
-        for name, content in (("last.pt", {**state, "curve": self.curve}), ("weights.pt", state["ema"])):
-            torch.save(content, self.options.out / f"{name}.part")
-            (self.options.out / f"{name}.part").replace(self.options.out / name)
-        with (self.options.out / "curve.csv").open("w", newline="") as file:
+        with self.part("curve.csv").open("w", newline="") as file:
             csv.writer(file, lineterminator="\n").writerows([CURVE, *self.curve])
+        torch.save(state["ema"], self.part("weights.pt"))
+        torch.save({**state, "curve": self.curve}, self.part("last.pt"))
+        for name in ("curve.csv", "weights.pt", "last.pt"):
+            self.part(name).replace(self.options.out / name)
+
+    def part(self, name: str) -> Path:
+        """Where a file of --out is written before it takes its place."""
+        return Path(self.options.out / f"{name}.part")
 
     def load(self) -> None:
         """What ``save`` wrote; the file cannot run code."""
         state = torch.load(self.options.out / "last.pt", map_location=self.device, weights_only=True)
-        for name in ("model", "ema", "optimizer", "scaler"):
+        for name in ("model", "ema", "optimizer", *(["scaler"] if state["scaler"] else [])):  # empty without a GPU
             getattr(self, name).load_state_dict(state[name])
         self.curve = state["curve"]
         if len(self.curve) >= self.options.epochs:
@@ -230,7 +236,11 @@ def datasets(options: argparse.Namespace) -> tuple[Images, Images, int]:
     if ":" in options.data and not Path(options.data).exists():
         module, _, function = options.data.partition(":")
         sys.path.insert(0, str(Path.cwd()))
-        train, test = getattr(importlib.import_module(module), function)()
+        try:
+            made = getattr(importlib.import_module(module), function)
+        except (ImportError, AttributeError) as error:
+            sys.exit(f"--data {options.data}: must be a function of a module here or installed, but: {error}")
+        train, test = made()
     else:
         size = options.size or _searched_size()
         train = ImageFolder(Path(options.data) / "train", size=size, augment=True)
@@ -262,6 +272,10 @@ class ImageFolder(Dataset[tuple[Tensor, int]]):
     """Images in one folder for each class: (3, size, size), standardised, and the number of the class."""
 
     def __init__(self, root: Path, *, size: int, augment: bool) -> None:
+        try:
+            importlib.import_module("PIL.Image")
+        except ImportError:
+            sys.exit("--data: reading images needs Pillow: pip install pillow")
         self.size, self.augment = size, augment
         folders = sorted(p for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
         self.classes = [folder.name for folder in folders]
