@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -95,11 +96,15 @@ def search(
 def explore(optimizer: Optimizer, session: Session) -> str:
     """Take turns until the session is over or the optimizer has nothing left. Returns why it ended."""
     session.resume(optimizer)
-    while not (ended := session.over()):
-        evaluations = session.evaluate(optimizer)
-        if session.exhausted:
-            return f"the space is exhausted: all of its {session.number} architectures were visited"
-        session.refit(optimizer, evaluations)
-        optimizer.tell(evaluations)
-        session.keep(optimizer)
+    gc.freeze()  # what is there stays: looking through it for garbage takes .15 s each time, for which workers wait
+    try:
+        while not (ended := session.over()):
+            evaluations = session.evaluate(optimizer)
+            if session.exhausted:
+                return f"the space is exhausted: all of its {session.number} architectures were visited"
+            session.refit(optimizer, evaluations)
+            optimizer.tell(evaluations)
+            session.keep(optimizer)
+    finally:
+        gc.unfreeze()
     return ended
