@@ -13,12 +13,10 @@ from search_spaces.nasbench201 import NasBench201
 from tests.generated_source import assert_same_network, load, load_network
 from tests.quick import Quick, leave_out_the_end
 from vkdnw_search import Result, search
-from vkdnw_search.budget import CostCounter
 from vkdnw_search.errors import ExportError, PluginError, RunFolderError, SpaceError
 from vkdnw_search.export import must_import_torch_alone
 from vkdnw_search.export_command import run_export
 from vkdnw_search.formats import _must_agree
-from vkdnw_search.records import Evaluation, Genome
 
 RECIPE: dict[str, Any] = {
     "space": {"use": "nasbench201", "cells": 1, "channels": 4, "resolution": 16},
@@ -172,11 +170,6 @@ def test_the_source_of_any_genome_is_the_network_that_is_built(space: Any, data:
     must_import_torch_alone(space.source(architecture), space.name, architecture.key)
     theirs = load_network(space.source(architecture))()
     assert_same_network(space.build(architecture), theirs, torch.randn(2, *space.input_shape))
-
-
-def evaluation(space: Any, genome: Genome) -> Evaluation:
-    architecture = space.decode(genome)
-    return Evaluation(0, 0, genome, architecture.key, CostCounter(space).cost(architecture), 0.0, "failed")
 
 
 CELL = "|nor_conv_3x3~0|+|none~0|nor_conv_1x1~1|+|skip_connect~0|none~1|none~2|"

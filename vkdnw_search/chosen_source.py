@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from vkdnw_search.errors import SpaceError
+from vkdnw_search.export import foreign_imports
 from vkdnw_search.records import GeneValue
 
 OTHERWISE = "Or take the network from space.build and write it without its code, by torch.export.save"
@@ -118,14 +119,9 @@ def _used(statement: ast.stmt, code: str) -> set[str]:
 
 
 def _must_be_torch(statement: ast.stmt, word: str, module: str) -> None:
-    sources: list[str] = []
-    for node in [statement] if isinstance(statement, ast.ClassDef | ast.FunctionDef) else ast.walk(statement):
-        if isinstance(node, ast.Import):
-            sources += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            sources.append("." * node.level + (node.module or ""))
-    foreign = [source for source in sources if source.partition(".")[0] not in ("torch", "__future__")]
-    if foreign:
+    if isinstance(statement, ast.ClassDef | ast.FunctionDef):
+        return  # what is imported within is judged with the whole source
+    if foreign := foreign_imports(statement):
         raise SpaceError(
             f"{module}, {word}: what the network uses must be of torch or of its own file, but {word} is of "
             f"{foreign[0]}. Move it into the file. {OTHERWISE}"

@@ -26,7 +26,7 @@ from vkdnw_search.errors import (
     VkdnwSearchError,
     nearest,
 )
-from vkdnw_search.plugins import KINDS, available, load_plugins
+from vkdnw_search.plugins import KINDS, add_plugin_option, available, load_plugins
 from vkdnw_search.recipe import load_recipe, shipped_recipes
 
 DONE, FAILED, USAGE, NOTHING_FEASIBLE, READER_LEFT = 0, 1, 2, 3, 141
@@ -73,18 +73,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--out", metavar="DIR", type=Path, help="run folder (default: runs/NAME); continued if it is there"
     )
-    _add_plugin(parser)
+    add_plugin_option(parser)
     volume = parser.add_mutually_exclusive_group()
     volume.add_argument("-q", "--quiet", action="store_true", help="show the result alone")
     volume.add_argument("-v", "--verbose", action="store_true", help="log to the terminal too")
     parser.add_argument("--version", action="version", version=f"vkdnw-search {version('vkdnw-search')}")
     return parser
-
-
-def _add_plugin(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--plugin", metavar="FILE.py|MODULE", action="append", default=[], help="let a space, proxy, … of yours join"
-    )
 
 
 def _search(words: list[str]) -> int:
@@ -154,7 +148,7 @@ def _list(words: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="vkdnw-search list", description="What is installed, and the shipped recipes."
     )
-    _add_plugin(parser)
+    add_plugin_option(parser)
     load_plugins(parser.parse_args(words).plugin)
     for kind in KINDS:
         print(kind)
@@ -180,7 +174,7 @@ def _doctor(words: list[str]) -> int:
     )
     parser.add_argument("recipe", metavar="RECIPE", help="a YAML file, or the name of a shipped recipe")
     parser.add_argument("overrides", metavar="key=value", nargs="*", help="changes, e.g. limits.flops=450M")
-    _add_plugin(parser)
+    add_plugin_option(parser)
     options = parser.parse_intermixed_args(words)
     load_plugins(options.plugin)
     recipe = load_recipe(options.recipe, options.overrides)

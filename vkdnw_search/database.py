@@ -48,10 +48,10 @@ def open_database(path: Path | None, form: Form, *, alone: bool = False) -> sqli
         if alone:
             database.execute("PRAGMA locking_mode = EXCLUSIVE")
         fresh = _value(database, "page_count") == 0  # also where the process that made it was killed on the way
-        if not fresh:
-            _check(database, form, path)
         if fresh:  # before there is a write-ahead log, which would leave a page in the file
             _create(database, form)
+        else:
+            _check(database, form, path)
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = NORMAL")  # a commit survives the process; the last ones no power cut
     except sqlite3.DatabaseError as error:

@@ -14,7 +14,7 @@ from vkdnw_search.contracts import Architecture, HasEncoding, HasText, SearchSpa
 from vkdnw_search.errors import ExportError, RecipeError, RunFolderError, SpaceError
 from vkdnw_search.export import description_of, export
 from vkdnw_search.formats import network, write_onnx, write_safetensors, write_torch_export
-from vkdnw_search.plugins import load_plugins
+from vkdnw_search.plugins import add_plugin_option, load_plugins
 from vkdnw_search.quantities import whole
 from vkdnw_search.records import Evaluation
 from vkdnw_search.result import Found
@@ -84,7 +84,7 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--weights", choices=["safetensors"], help="also write initial weights")
     parser.add_argument("--seed", type=int, default=0, help="of the initial weights")
-    parser.add_argument("--plugin", metavar="FILE.py|MODULE", action="append", default=[], help="that the run was with")
+    add_plugin_option(parser)
     options = parser.parse_args(words)
     if options.format in ("python", "structure") and (options.in_channels or options.network) and not options.weights:
         parser.error("--in-channels and --network: Network of model.py takes them as arguments; give them there")

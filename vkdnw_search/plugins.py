@@ -12,6 +12,7 @@ A recipe can only choose among names that are here: it never names code.
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import importlib
 import importlib.util
@@ -133,6 +134,13 @@ def load_plugin(source: str | Path) -> None:
 def plugin_paths() -> tuple[str, ...]:
     """What has joined so far, in order: the argument for :func:`load_plugins` in another process."""
     return tuple(_sources)
+
+
+def add_plugin_option(parser: argparse.ArgumentParser) -> None:
+    """``--plugin``, any number of times: what :func:`load_plugins` takes."""
+    parser.add_argument(
+        "--plugin", metavar="FILE.py|MODULE", action="append", default=[], help="let a space, proxy, … of yours join"
+    )
 
 
 def load_plugins(sources: Iterable[str | Path]) -> None:

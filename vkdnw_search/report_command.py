@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from vkdnw_search.plugins import load_plugins
+from vkdnw_search.plugins import add_plugin_option, load_plugins
 from vkdnw_search.report import report
 
 
@@ -16,7 +16,7 @@ def run_report(words: Sequence[str]) -> str:
         prog="vkdnw-search report", description="Writes report.html and figures/ into a run folder, running or not."
     )
     parser.add_argument("folder", metavar="DIR", type=Path, help="run folder")
-    parser.add_argument("--plugin", metavar="FILE.py|MODULE", action="append", default=[], help="that the run was with")
+    add_plugin_option(parser)
     options = parser.parse_args(words)
     load_plugins(options.plugin)
     return str(report(options.folder))

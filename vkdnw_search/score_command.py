@@ -19,7 +19,7 @@ from vkdnw_search.budget import count, free_operators
 from vkdnw_search.contracts import HasText, SearchSpace
 from vkdnw_search.errors import BudgetError, PluginError, RecipeError, ScoreError, UnknownOperators
 from vkdnw_search.export import description_of
-from vkdnw_search.plugins import file_module, load_plugins, named_module, names
+from vkdnw_search.plugins import add_plugin_option, file_module, load_plugins, named_module, names
 from vkdnw_search.records import Score
 from vkdnw_search.scoring import score
 from vkdnw_search.settings import build_plugin, positive, read_settings
@@ -76,7 +76,7 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--proxy", metavar="NAME", default="vkdnw_single", help="default: %(default)s")
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="of the first initialization")
     parser.add_argument("--seeds", metavar="K", type=positive, default=1, help="initializations (default: 1)")
-    parser.add_argument("--plugin", metavar="FILE.py|MODULE", action="append", default=[], help="let yours join")
+    add_plugin_option(parser)
     return parser.parse_intermixed_args(list(words))
 
 
@@ -108,9 +108,7 @@ def _searched_at(file: Path) -> tuple[int, ...]:
     """The input shape of an exported network, from the description beside it; that of ImageNet otherwise."""
     beside = description_of(file)
     if file.suffix == ".py" and beside.is_file():
-        with suppress(
-            ValueError, TypeError, LookupError, argparse.ArgumentTypeError
-        ):  # any other JSON file of that name
+        with suppress(ValueError, TypeError, LookupError, argparse.ArgumentTypeError):  # it may be any JSON file
             return _shape(",".join(map(str, json.loads(beside.read_bytes())["input_shape"])))
     return (3, 224, 224)
 

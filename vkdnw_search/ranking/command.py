@@ -12,7 +12,7 @@ from tqdm import tqdm
 from vkdnw_search.contracts import Proxy, SearchSpace
 from vkdnw_search.errors import RankingError, RecipeError
 from vkdnw_search.executors import inline, processes
-from vkdnw_search.plugins import load_plugins, names
+from vkdnw_search.plugins import add_plugin_option, load_plugins, names
 from vkdnw_search.ranking.models import TRAINING
 from vkdnw_search.ranking.nats import read_nats
 from vkdnw_search.ranking.scoring_jobs import readable
@@ -87,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder of the study")
     parser.add_argument("--no-figures", action="store_true", help="tables only")
-    parser.add_argument("--plugin", metavar="FILE.py|MODULE", action="append", default=[], help="let yours join")
+    add_plugin_option(parser)
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
     return parser
 
