@@ -15,6 +15,7 @@ from tests.generated_source import load
 from vkdnw_search import Found, build, export, load_recipe, search
 from vkdnw_search.budget import CostCounter
 from vkdnw_search.errors import ExportError
+from vkdnw_search.export import defined_by
 from vkdnw_search.records import Evaluation, Genome, Score
 
 CELL = (3, 2, 3, 1, 4, 0)
@@ -126,3 +127,8 @@ def test_the_winner_of_a_short_search_trains_to_95_percent_on_digits(tmp_path: P
     with torch.no_grad():
         accuracy = (model.eval()(images[test]).argmax(dim=1) == labels[test]).float().mean()
     assert accuracy >= 0.95
+
+
+def test_a_source_may_hold_a_dataclass_with_annotations_as_text() -> None:
+    source = "from __future__ import annotations\nfrom dataclasses import dataclass\n@dataclass\nclass A:\n    x: int\n"
+    assert defined_by(source)["A"](x=3).x == 3

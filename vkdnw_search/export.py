@@ -63,16 +63,24 @@ def must_have_source(space: SearchSpace[Any], *, seed: int) -> None:
     architecture = space.decode(random_genome(space.genes, np.random.default_rng(seed)))
     source = space.source(architecture)
     must_import_torch_alone(source, space.name, architecture.key)
-    names: dict[str, Any] = {}
     try:
         with torch.random.fork_rng(devices=[]):
-            exec(source, names)
-            names["Network"](num_classes=space.num_classes)
+            defined_by(source)["Network"](num_classes=space.num_classes)
     except Exception as error:
         raise ExportError(
             f"{space.name}.source({architecture.key}): must define Network(num_classes=…), but running it raises "
             f"{type(error).__name__}: {error}"
         ) from error
+
+
+def defined_by(source: str) -> dict[str, Any]:
+    """Name → what a source defines, one made by the installed space, not read from a run.
+
+    Not a module of its own: dataclasses look theirs up among those that were imported.
+    """
+    names: dict[str, Any] = {}
+    exec(compile(source, "model.py", "exec"), names)
+    return names
 
 
 def description_of(module: Path) -> Path:
