@@ -9,8 +9,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 import torch
 
-from tests.reliability import Report, injected
-from tests.sittings import long, short
+from tests.support.processes import long, short
+from tests.support.reliability import Report, injected
 
 __all__ = ["injected", "long", "short"]
 

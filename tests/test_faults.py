@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faulty_plugin import EVERY, FAULTS, fault_of
-from tests.reliability import Injected
-from tests.sittings import (
+from tests.support.faulty_plugin import EVERY, FAULTS, fault_of
+from tests.support.processes import (
     INLINE,
     LONG,
     SHORT,
@@ -27,12 +26,13 @@ from tests.sittings import (
     wait_for,
     workers_of,
 )
+from tests.support.reliability import Injected
 
 pytestmark = pytest.mark.fault
 
 KILLS = 30
 TWO = "executor={use: processes, workers: 2}"
-PLUGIN = ("--plugin", str(Path(__file__).with_name("faulty_plugin.py")))
+PLUGIN = ("--plugin", str(Path(__file__).parent / "support" / "faulty_plugin.py"))
 SAME = "continued; candidates, table, winner and module are those of an undisturbed run, to the byte"
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from vkdnw_search.cli import VERBS
-from vkdnw_search.recipe import load_recipe, parse_recipe, shipped_recipes
-from vkdnw_search.recipe_table import recipe_table
+from vkdnw_search.commands.main import VERBS
+from vkdnw_search.recipe.recipe import load_recipe, parse_recipe, shipped_recipes
+from vkdnw_search.recipe.reference_table import recipe_table
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_table_of_keys_is_the_one_the_models_give() -> None:
     written = README.partition("<!-- recipe table")[2].partition("-->\n")[2].partition("<!-- end of recipe table")[0]
-    assert written.strip() == recipe_table().strip(), "run: python -m vkdnw_search.recipe_table README.md"
+    assert written.strip() == recipe_table().strip(), "run: python -m vkdnw_search.recipe.reference_table README.md"
 
 
 def test_every_recipe_in_the_readme_is_valid() -> None:

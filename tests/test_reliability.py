@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.reliability import FAILED, NAME, Report, main, reliability_table
+from tests.support.reliability import FAILED, NAME, Report, main, reliability_table
 
 TESTS = """
 import pytest
-from tests.reliability import injected
+from tests.support.reliability import injected
 pytestmark = pytest.mark.fault
 
 @pytest.mark.parametrize("times", [2, 3])

@@ -17,10 +17,10 @@ The flow, and the files it can be read from:
 from __future__ import annotations
 
 from vkdnw_search.errors import VkdnwSearchError
-from vkdnw_search.export import export
-from vkdnw_search.recipe import Recipe, load_recipe
-from vkdnw_search.result import Found, Result, build
-from vkdnw_search.scoring import score
-from vkdnw_search.search import search
+from vkdnw_search.output.module import export
+from vkdnw_search.proxies.model_score import score
+from vkdnw_search.recipe.recipe import Recipe, load_recipe
+from vkdnw_search.run import search
+from vkdnw_search.runs.result import Found, Result, build
 
 __all__ = ["Found", "Recipe", "Result", "VkdnwSearchError", "build", "export", "load_recipe", "score", "search"]

@@ -2,7 +2,7 @@
 
 import sys
 
-from vkdnw_search.cli import main
+from vkdnw_search.commands.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -20,8 +20,8 @@ from search_spaces.resnet import ResNet
 from search_spaces.stages import Stages
 from tests.benchmarks.measuring import finish, table
 from tests.benchmarks.sampling import mobilenets
-from vkdnw_search.latency import LatencyTable, measured
-from vkdnw_search.operators import random_genome
+from vkdnw_search.cost.latency import LatencyTable, measured
+from vkdnw_search.optimizers.variation import random_genome
 
 NETWORKS = 30
 

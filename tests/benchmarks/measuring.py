@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from vkdnw_search.run_folder import environment
+from vkdnw_search.runs.folder import environment
 
 
 def seconds(function: Callable[[], object], *, repeats: int = 5, warm: bool = True) -> float:

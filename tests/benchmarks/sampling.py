@@ -16,10 +16,11 @@ import numpy as np
 from search_spaces.nasbench201 import NasBench201
 from vkdnw_search import load_recipe
 from vkdnw_search.contracts import Proxy
-from vkdnw_search.evaluate import Evaluator, Task, limits_of, score_candidate
-from vkdnw_search.limits import Limits
-from vkdnw_search.optimizers import RandomSearch
-from vkdnw_search.recipe import Recipe
+from vkdnw_search.cost.limits import Limits
+from vkdnw_search.engine.evaluator import Evaluator, limits_of
+from vkdnw_search.engine.tasks import Task, score_candidate
+from vkdnw_search.optimizers.algorithms import RandomSearch
+from vkdnw_search.recipe.recipe import Recipe
 from vkdnw_search.records import Genome, Score
 
 ACCURACIES = Path(__file__).parents[3] / "shared" / "data" / "nb201_test_accuracy.csv"

@@ -18,7 +18,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.benchmarks.measuring import arguments, conclude, table
-from vkdnw_search.store import Store
+from vkdnw_search.runs.store import Store
 
 SEARCH = (
     "nb201",

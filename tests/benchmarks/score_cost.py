@@ -19,9 +19,9 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from search_spaces.mobilenet import MobileNet
 from search_spaces.nasbench201 import NasBench201
 from tests.benchmarks.measuring import finish, in_own_process, peak_bytes, ratio, seconds, table
-from tests.oracles import literal_jacobian
+from tests.support.oracles import literal_jacobian
 from vkdnw_search.contracts import Probe
-from vkdnw_search.initialization import initialize
+from vkdnw_search.proxies.initialization import initialize
 from vkdnw_search.proxies.vkdnw import VkdnwSingle
 
 CELL = "|nor_conv_3x3~0|+|nor_conv_1x1~0|nor_conv_3x3~1|+|skip_connect~0|avg_pool_3x3~1|nor_conv_3x3~2|"

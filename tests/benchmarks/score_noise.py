@@ -23,8 +23,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.benchmarks.measuring import finish, table
 from tests.benchmarks.sampling import equal_cells, equal_mobilenets, scores, values
 from vkdnw_search import load_recipe
-from vkdnw_search.doctor import intraclass_correlation
-from vkdnw_search.executors import processes
+from vkdnw_search.engine.doctor import intraclass_correlation
+from vkdnw_search.execution.executors import processes
 from vkdnw_search.proxies.vkdnw import VkdnwSingle
 from vkdnw_search.records import Score
 

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from search_spaces.nasbench201 import NasBench201
 from tests.benchmarks.measuring import finish
 from tests.benchmarks.sampling import scores
-from vkdnw_search.executors import processes
+from vkdnw_search.execution.executors import processes
 from vkdnw_search.proxies.vkdnw import VkdnwSingle
 
 NETWORKS = 300

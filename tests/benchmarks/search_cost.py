@@ -18,8 +18,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.benchmarks.measuring import finish, seconds, table
 from tests.benchmarks.sampling import equal_mobilenets, mobilenets, scores, values
 from vkdnw_search import load_recipe, search
-from vkdnw_search.budget import CostCounter
-from vkdnw_search.executors import processes
+from vkdnw_search.cost.counter import CostCounter
+from vkdnw_search.execution.executors import processes
 from vkdnw_search.proxies.vkdnw import VkdnwSingle
 from vkdnw_search.records import Genome
 

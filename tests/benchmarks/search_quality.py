@@ -26,10 +26,10 @@ from tests.benchmarks.measuring import arguments, conclude, table
 from tests.benchmarks.sampling import ACCURACIES, every_cell, scores
 from vkdnw_search import search
 from vkdnw_search.contracts import Optimizer
-from vkdnw_search.evaluate import Evaluator
-from vkdnw_search.executors import processes
-from vkdnw_search.limits import Limits, Range
-from vkdnw_search.optimizers import AgingEvolution, Evolution, RandomSearch
+from vkdnw_search.cost.limits import Limits, Range
+from vkdnw_search.engine.evaluator import Evaluator
+from vkdnw_search.execution.executors import processes
+from vkdnw_search.optimizers.algorithms import AgingEvolution, Evolution, RandomSearch
 from vkdnw_search.proxies.vkdnw import VkdnwSingle
 from vkdnw_search.records import Evaluation, Score
 

@@ -28,13 +28,14 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.benchmarks.measuring import arguments, conclude, in_own_process, peak_bytes, table
 from vkdnw_search import load_recipe, search
 from vkdnw_search.contracts import Probe
-from vkdnw_search.evaluate import Evaluator, Outcome, limits_of
-from vkdnw_search.operators import random_genome
-from vkdnw_search.recipe import Recipe
+from vkdnw_search.determinism import seed_from
+from vkdnw_search.engine.evaluator import Evaluator, limits_of
+from vkdnw_search.engine.tasks import Outcome
+from vkdnw_search.optimizers.variation import random_genome
+from vkdnw_search.recipe.recipe import Recipe
 from vkdnw_search.records import Cost, Evaluation, Score
-from vkdnw_search.run_folder import RunFolder
-from vkdnw_search.seeding import seed_from
-from vkdnw_search.store import Snapshot, Store
+from vkdnw_search.runs.folder import RunFolder
+from vkdnw_search.runs.store import Snapshot, Store
 
 CHILDREN, POPULATION = 32, 64
 BEGUN = 160

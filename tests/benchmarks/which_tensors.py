@@ -25,8 +25,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from search_spaces.macro import Macro
 from tests.benchmarks.measuring import finish, table
 from tests.benchmarks.sampling import ACCURACIES, equal_cells, scores, values
-from vkdnw_search.budget import CostCounter
-from vkdnw_search.executors import processes
+from vkdnw_search.cost.counter import CostCounter
+from vkdnw_search.execution.executors import processes
 from vkdnw_search.proxies.vkdnw import VkdnwSingle
 from vkdnw_search.records import Genome
 

@@ -15,11 +15,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from vkdnw_search.contracts import Probe
+from vkdnw_search.determinism import seed_from
 from vkdnw_search.errors import DegenerateNetwork
 from vkdnw_search.proxies.probing import ImageProxy, prepared, scored
 from vkdnw_search.proxies.stages import stage_features
 from vkdnw_search.records import Score
-from vkdnw_search.seeding import seed_from
 
 __all__ = ["AzNasTerms", "Expressivity", "Progressivity", "Trainability"]
 

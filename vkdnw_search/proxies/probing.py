@@ -16,10 +16,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from vkdnw_search.contracts import Probe
+from vkdnw_search.determinism import seed_from
 from vkdnw_search.errors import DegenerateNetwork, ScoreError
-from vkdnw_search.initialization import Initialization, initialize
+from vkdnw_search.proxies.initialization import Initialization, initialize
 from vkdnw_search.records import Score
-from vkdnw_search.seeding import seed_from
 
 __all__ = [
     "BrightImageProxy",

@@ -11,12 +11,12 @@ from annotated_types import Interval
 from torch import Tensor, nn
 
 from vkdnw_search.contracts import Probe
+from vkdnw_search.determinism import seed_from
 from vkdnw_search.errors import DegenerateNetwork, ScoreError
-from vkdnw_search.fisher import FisherPass, Positions, Selection, choose_scalars, spectrum, trainable
-from vkdnw_search.initialization import Initialization, initialize
+from vkdnw_search.fisher.information import FisherPass, Positions, Selection, choose_scalars, spectrum, trainable
+from vkdnw_search.proxies.initialization import Initialization, initialize
 from vkdnw_search.proxies.probing import placed
 from vkdnw_search.records import Cost, Score
-from vkdnw_search.seeding import seed_from
 
 DECILES = tuple(k / 10 for k in range(1, 10))
 """Levels 0.1 … 0.9 (arXiv 2502.04975, section 3); adding the maximum costs 0.04 in Kendall's τ on NAS-Bench-201."""

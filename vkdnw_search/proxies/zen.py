@@ -14,11 +14,11 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from vkdnw_search.contracts import Probe
+from vkdnw_search.determinism import seed_from
 from vkdnw_search.errors import DegenerateNetwork
 from vkdnw_search.proxies.probing import ImageBatch, in_fast_layout, prepared, random_images, scored
 from vkdnw_search.proxies.rectifiers import CallRecorder
 from vkdnw_search.records import Score
-from vkdnw_search.seeding import seed_from
 
 __all__ = ["Zen"]
 

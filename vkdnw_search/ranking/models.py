@@ -13,10 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from vkdnw_search.determinism import seed_from
 from vkdnw_search.errors import RankingError
 from vkdnw_search.ranking.features import graph_features
 from vkdnw_search.ranking.plan import VALUE, Plan, Terms
-from vkdnw_search.seeding import seed_from
 
 __all__ = ["REPEATS", "TRAINING", "check_training", "forest_predictions", "model_features"]
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from vkdnw_search.files import draft_of, write_whole
+from vkdnw_search.atomic_files import draft_of, write_whole
 from vkdnw_search.ranking.comparison import table_csv
 from vkdnw_search.ranking.evaluation import Study
 from vkdnw_search.ranking.figures import bars, scatter

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from vkdnw_search.database import Form, open_database
 from vkdnw_search.errors import RunFolderError
+from vkdnw_search.runs.database import Form, open_database
 
 __all__ = ["PartScore", "ScoreStore"]
 

@@ -12,15 +12,13 @@ from statistics import median
 import torch
 from torch import nn
 
-from vkdnw_search.budget import CostCounter
 from vkdnw_search.contracts import Architecture, HasCostScore, HasText, Probe, Proxy, SearchSpace
+from vkdnw_search.cost.counter import CostCounter
+from vkdnw_search.determinism import device_of, one_thread, seed_from
 from vkdnw_search.errors import CandidateLost, DegenerateNetwork, ExecutionError, RankingError, VkdnwSearchError
-from vkdnw_search.evaluate import device_of
 from vkdnw_search.ranking.plan import VALUE
 from vkdnw_search.ranking.score_store import PartScore, ScoreStore
 from vkdnw_search.records import Cost, Score
-from vkdnw_search.seeding import seed_from
-from vkdnw_search.threads import one_thread
 
 CLOCK_TICK = 1e-6
 """Seconds; no forward pass counts for less, whatever the resolution of the clock."""

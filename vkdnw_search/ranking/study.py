@@ -19,10 +19,11 @@ from typing import Any
 
 import numpy as np
 
-from vkdnw_search.budget import CostCounter
 from vkdnw_search.contracts import Proxy, SearchSpace
+from vkdnw_search.cost.counter import CostCounter
+from vkdnw_search.determinism import seed_from
 from vkdnw_search.errors import RankingError
-from vkdnw_search.executors import inline
+from vkdnw_search.execution.executors import inline
 from vkdnw_search.ranking.evaluation import Study, evaluate
 from vkdnw_search.ranking.models import check_training
 from vkdnw_search.ranking.outputs import write_outputs
@@ -30,7 +31,6 @@ from vkdnw_search.ranking.plan import VALUE, Plan, Terms, identity, make_plan
 from vkdnw_search.ranking.score_store import ScoreStore
 from vkdnw_search.ranking.scoring_jobs import Listener, measure_costs, readable, score_all
 from vkdnw_search.ranking.tables import SIZES, AccuracyTable
-from vkdnw_search.seeding import seed_from
 
 __all__ = ["rank", "sampled"]
 

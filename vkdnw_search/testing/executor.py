@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
+from vkdnw_search.determinism import one_thread
 from vkdnw_search.testing.findings import Findings, said
-from vkdnw_search.threads import one_thread
 
 CALLS = 12
 FAILS = 5

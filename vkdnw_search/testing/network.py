@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from vkdnw_search.budget import CostCounter, count
 from vkdnw_search.contracts import HasParts
-from vkdnw_search.export import foreign_imports
-from vkdnw_search.export_check import differences
-from vkdnw_search.initialization import initialize
+from vkdnw_search.cost.counter import CostCounter, count
+from vkdnw_search.determinism import one_thread
+from vkdnw_search.output.verify import differences
+from vkdnw_search.proxies.initialization import initialize
 from vkdnw_search.records import Cost
+from vkdnw_search.source_rules import foreign_imports
 from vkdnw_search.testing.findings import Findings, said
-from vkdnw_search.threads import one_thread
 
 BATCH = 2
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from vkdnw_search.contracts import HasStream, HasThreshold, Problem
+from vkdnw_search.determinism import seed_from
 from vkdnw_search.records import Cost, Evaluation, Gene, Genome, Score
-from vkdnw_search.seeding import seed_from
 from vkdnw_search.testing.findings import Findings, global_random_state, said
 
 
@@ -84,7 +84,7 @@ def _run(optimizer: Any, findings: Findings, *, one_by_one: bool = False) -> lis
         "early",
         f"ask: must be empty only when nothing is left, but ended after {len(asked)} of {len(everything)} keys, "
         f"without {min(missing, default='')!r}, for instance. Where your moves find nothing new, draw at random "
-        "what was never asked (vkdnw_search.unseen.Unseen does)",
+        "what was never asked (vkdnw_search.optimizers.sampling.Unseen does)",
     )
     return generations
 

@@ -11,12 +11,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from vkdnw_search.budget import count
 from vkdnw_search.contracts import HasCostScore, HasRelativeFitness, HasUpperBound, Probe
+from vkdnw_search.cost.counter import count
+from vkdnw_search.determinism import device_of, seed_from
 from vkdnw_search.errors import DegenerateNetwork
-from vkdnw_search.evaluate import device_of
 from vkdnw_search.records import Cost, Score
-from vkdnw_search.seeding import seed_from
 from vkdnw_search.testing.findings import Findings, global_random_state, said
 
 INPUT_SHAPE, CLASSES = (3, 16, 16), 10

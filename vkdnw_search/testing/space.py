@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from vkdnw_search.activation_memory import PeakMemory
-from vkdnw_search.budget import CostCounter
 from vkdnw_search.contracts import SPACE_MEMBERS, HasChain, HasEncoding, HasMutation, HasParts, HasText
-from vkdnw_search.operators import random_genome
+from vkdnw_search.cost.counter import CostCounter
+from vkdnw_search.cost.peak_memory import PeakMemory
+from vkdnw_search.optimizers.variation import random_genome
 from vkdnw_search.records import Gene, Genome
 from vkdnw_search.testing.findings import Findings
 from vkdnw_search.testing.network import Twins, check_network, check_source

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.spaces.tiny import Tiny
+from tests.support.tiny_space import Tiny
 
 
 class PlainConvnets(Tiny):

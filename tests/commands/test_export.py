@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from search_spaces.mobilenet import MobileNet
+from search_spaces.nasbench201 import NasBench201
+from tests.support.generated_source import assert_same_network, load, load_network
+from tests.support.quick import Quick, leave_out_the_end
+from vkdnw_search import Result, search
+from vkdnw_search.commands.export import run_export
+from vkdnw_search.errors import ExportError, PluginError, RunFolderError, SpaceError
+from vkdnw_search.output.formats import _must_agree
+from vkdnw_search.source_rules import must_import_torch_alone
+
+RECIPE: dict[str, Any] = {
+    "space": {"use": "nasbench201", "cells": 1, "channels": 4, "resolution": 16},
+    "score": "trainable_layers",
+    "optimizer": {"use": "random", "children": 10},
+    "stop": {"evaluations": 20},
+    "executor": "inline",
+    "finalists": 0,
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Result:
+    with pytest.MonkeyPatch.context() as patch:
+        leave_out_the_end(patch)
+        return search(RECIPE, out=tmp_path_factory.mktemp("runs") / "run")
+
+
+def test_a_network_that_was_not_the_winner_can_be_exported_for_other_classes(run: Result, tmp_path: Path) -> None:
+    values = sorted({e.cost.flops for e in run.evaluations()})
+    limit = values[len(values) // 2]
+    words = [str(run.folder), "--flops", str(limit), "--num-classes", "7", "--to", str(tmp_path / "model.py")]
+    assert run_export(words).splitlines() == [str(tmp_path / "model.py"), str(tmp_path / "architecture.json")]
+    best = max(
+        (e for e in run.evaluations() if e.cost.flops <= limit and e.score), key=lambda e: (e.score.value, -e.number)
+    )
+    assert best.key in (tmp_path / "model.py").read_text()
+    assert load(tmp_path / "model.py").Network()(torch.zeros(2, 3, 16, 16)).shape == (2, 7)
+    assert (tmp_path / "train.py").exists()
+
+
+@pytest.mark.parametrize("there", ["second.py", "second.json"])
+def test_a_file_that_is_there_is_not_written_over(run: Result, tmp_path: Path, there: str) -> None:
+    (tmp_path / there).write_text("mine")
+    with pytest.raises(RunFolderError, match=rf"{there}: is there already, and was left as it is"):
+        run_export([str(run.folder), "--rank", "2", "--to", str(tmp_path / "second.py")])
+    assert [file.name for file in tmp_path.iterdir()] == [there] and (tmp_path / there).read_text() == "mine"
+
+
+def test_a_network_given_as_text_writes_over_nothing_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("model.py").write_text("mine")
+    text = "|none~0|+|none~0|none~1|+|nor_conv_1x1~0|none~1|none~2|"
+    with pytest.raises(RunFolderError, match=r"model.py: is there already, and was left as it is"):
+        run_export(["nasbench201", "--text", text])
+    assert [file.name for file in tmp_path.iterdir()] == ["model.py"] and Path("model.py").read_text() == "mine"
+
+
+def test_a_training_script_that_is_there_stays_and_nothing_of_the_folder_is_run(
+    run: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("train.py").write_text("mine")
+    Path("queue.py").write_text("raise SystemExit('run')")  # as a module of the standard library is called
+    run_export([str(run.folder), "--to", "model.py"])
+    assert Path("model.py").exists() and Path("train.py").read_text() == "mine"
+
+
+def test_initial_weights_are_not_written_over_either(run: Result, tmp_path: Path) -> None:
+    (tmp_path / "net.safetensors").write_text("mine")
+    with pytest.raises(RunFolderError, match=r"net\.safetensors: is there already"):
+        run_export([str(run.folder), "--to", str(tmp_path / "net.py"), "--weights", "safetensors"])
+    assert (tmp_path / "net.safetensors").read_text() == "mine"
+
+
+def test_the_structure_is_the_text_that_the_space_reads_back(run: Result, tmp_path: Path) -> None:
+    run_export([str(run.folder), "--format", "structure", "--rank", "2", "--to", str(tmp_path / "s")])
+    text = (tmp_path / "s").read_text().strip()
+    second = sorted((e for e in run.evaluations() if e.score), key=lambda e: (-e.score.value, e.number))[1]
+    assert NasBench201().parse(text).key == second.key == text
+
+
+@pytest.mark.slow
+def test_a_torch_export_program_takes_any_batch_and_computes_the_same(run: Result, tmp_path: Path) -> None:
+    path, weights = tmp_path / "model.pt2", tmp_path / "model.safetensors"
+    written = run_export(
+        [str(run.folder), "--format", "torch-export", "--to", str(path), "--weights", "safetensors", "--seed", "3"]
+    )
+    assert written.splitlines() == [str(path), str(weights)]
+    from safetensors.torch import load_file
+
+    assert run.best is not None
+    model = run.best.space.build(run.best.architecture).eval()
+    model.load_state_dict(load_file(weights))
+    images = torch.randn(3, 3, 16, 16)
+    with torch.no_grad():
+        torch.testing.assert_close(torch.export.load(path).module()(images), model(images), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_an_onnx_file_runs_in_onnxruntime_with_the_same_outputs(run: Result, tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    path = tmp_path / "model.onnx"
+    run_export([str(run.folder), "--format", "onnx", "--to", str(path), "--weights", "safetensors"])
+    from safetensors.torch import load_file
+
+    assert run.best is not None
+    model = run.best.space.build(run.best.architecture).eval()
+    model.load_state_dict(load_file(tmp_path / "model.safetensors"))
+    images = torch.randn(7, 3, 16, 16)
+    (logits,) = onnxruntime.InferenceSession(str(path)).run(None, {"images": images.numpy()})
+    with torch.no_grad():
+        torch.testing.assert_close(torch.from_numpy(logits), model(images), rtol=1e-4, atol=1e-4)
+
+
+def test_a_file_that_computes_something_else_is_refused() -> None:
+    ours = torch.tensor([[1.0, -20.0]])
+    _must_agree(ours + 1e-3, ours, Path("x"))  # 1e-4 of the largest logit is 2e-3
+    with pytest.raises(ExportError, match=r"differs by up to 0\.01"):
+        _must_agree(ours + 1e-2, ours, Path("x"))
+    with pytest.raises(ExportError, match="differs by up to nan"):
+        _must_agree(ours * float("nan"), ours, Path("x"))
+
+
+def test_choices_that_do_not_exist_are_refused_in_words(run: Result, tmp_path: Path) -> None:
+    folder = str(run.folder)
+    with pytest.raises(RunFolderError, match=r"--rank: must be in 1 … 20"):
+        run_export([folder, "--rank", "21"])
+    with pytest.raises(RunFolderError, match="at most 1k FLOPs"):
+        run_export([folder, "--flops", "1k"])
+    with pytest.raises(RunFolderError, match="must be a number such as 450M"):
+        run_export([folder, "--flops", "many"])
+    with pytest.raises(RunFolderError, match=r"must be the folder of a run"):
+        run_export([str(tmp_path)])
+    with pytest.raises(ExportError, match="does not take dropout"):
+        run_export([folder, "--format", "onnx", "--network", '{"dropout": 0.1}', "--to", str(tmp_path / "x.onnx")])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_whose_space_came_from_python_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    leave_out_the_end(monkeypatch)
+    search(
+        {"executor": "inline", "stop": {"evaluations": 3}, "finalists": 0},
+        space=NasBench201(),
+        proxy=Quick(),
+        out=tmp_path / "run",
+    )
+    with pytest.raises(RunFolderError, match="was given from Python"):
+        run_export([str(tmp_path / "run")])
+
+
+@pytest.mark.parametrize(
+    "space", [NasBench201(cells=1), MobileNet(resolution=32, num_classes=10)], ids=lambda s: s.name
+)
+@settings(max_examples=6, deadline=None)
+@given(data=st.data())
+def test_the_source_of_any_genome_is_the_network_that_is_built(space: Any, data: st.DataObject) -> None:
+    genome = tuple(data.draw(st.integers(0, min(len(gene.choices), 6) - 1)) for gene in space.genes)
+    architecture = space.decode(genome)
+    must_import_torch_alone(space.source(architecture), space.name, architecture.key)
+    theirs = load_network(space.source(architecture))()
+    assert_same_network(space.build(architecture), theirs, torch.randn(2, *space.input_shape))
+
+
+CELL = "|nor_conv_3x3~0|+|none~0|nor_conv_1x1~1|+|skip_connect~0|none~1|none~2|"
+PUBLISHED = (
+    "SuperConvK3BNRELU(3,8,2,1)SuperResIDWE6K3(8,32,2,8,1)SuperResIDWE6K3(32,48,2,32,1)"
+    "SuperResIDWE6K3(48,96,2,48,1)SuperResIDWE6K3(96,128,2,96,1)SuperConvK1BNRELU(128,2048,1,1)"
+)
+
+
+@pytest.mark.parametrize(
+    ("space", "text"),
+    [
+        ("mobilenet", PUBLISHED),
+        ("nasbench201", "|nor_conv_3x3~0|+|none~0|nor_conv_1x1~1|+|skip_connect~0|none~1|none~2|"),
+    ],
+)
+def test_an_architecture_given_as_text_is_exported(
+    space: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave_out_the_end(monkeypatch)
+    path = tmp_path / "mine.py"
+    written = run_export([space, "--text", text, "--num-classes", "7", "--to", str(path)]).splitlines()
+    assert written == [str(path), str(tmp_path / "mine.json")]
+    assert load(path).Network().eval()(torch.randn(1, 3, 64, 64)).shape == (1, 7)
+    assert "score" not in path.read_text().partition('"""')[0]
+    assert run_export([space, "--text", text, "--format", "structure", "--to", str(tmp_path / "s.txt")])
+    again = (tmp_path / "s.txt").read_text().strip()
+    assert run_export([space, "--text", again, "--format", "structure", "--to", str(tmp_path / "s2.txt")])
+    assert (tmp_path / "s2.txt").read_text().strip() == again
+
+
+def test_a_text_that_is_no_architecture_is_told_where(tmp_path: Path) -> None:
+    with pytest.raises(SpaceError, match="SuperRes"):
+        run_export(["mobilenet", "--text", PUBLISHED.replace("SuperResIDWE6K3(8", "SuperResIDWE9K3(8")])
+    with pytest.raises(PluginError, match="Did you mean 'mobilenet'"):
+        run_export(["mobilnet", "--text", PUBLISHED])

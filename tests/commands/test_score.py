@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from search_spaces.nasbench201 import NasBench201
+from vkdnw_search import score
+from vkdnw_search.commands.main import main
+from vkdnw_search.cost.counter import CostCounter
+from vkdnw_search.proxies.vkdnw import VkdnwSingle
+
+CELL = "|nor_conv_3x3~0|+|nor_conv_1x1~0|none~1|+|skip_connect~0|none~1|nor_conv_3x3~2|"
+SMALL = ["vkdnw_single.images=16", "vkdnw_single.parameters=16"]
+NETWORK = """
+from torch import nn
+
+class Network(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Flatten(), nn.Linear(48, 8), nn.ReLU(), nn.Linear(8, 3))
+
+class Square(Network):
+    def forward(self, x):
+        return super().forward(x)[:, :, None]
+
+small = Network()
+number = 5
+
+def broken():
+    raise RuntimeError("no such layer")
+"""
+
+
+def told(out: str) -> dict[str, str]:
+    return {line.split()[0]: line.split(maxsplit=1)[1] for line in out.splitlines()}
+
+
+def test_an_architecture_of_a_space_scores_as_from_python(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["score", "nasbench201", "--text", CELL, "space.cells=1", *SMALL]) == 0
+    space = NasBench201(cells=1)
+    expected = score(space.build(space.parse(CELL)), (3, 32, 32), proxy=VkdnwSingle(images=16, parameters=16))
+    out = told(capsys.readouterr().out)
+    assert out["vkdnw_single"] == f"{expected.value:.4f} ± {expected.standard_error:.2g}"
+    assert "at 3×32×32" in out["FLOPs"]
+
+
+def test_a_file_scores_by_its_network_and_several_seeds_by_their_mean(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(NETWORK)
+    assert main(["score", str(file), "--input-shape", "3,4,4", "vkdnw_single.parameters=4", "--seeds", "3"]) == 0
+    out = told(capsys.readouterr().out)
+    assert out["network"] == "Network" and out["vkdnw_single"].endswith("over 3 initializations")
+    assert out["parameters"] == str(48 * 8 + 8 + 8 * 3 + 3)
+
+
+def test_an_exported_network_is_scored_at_the_resolution_it_was_searched_at(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "model.py").write_text(NETWORK)
+    (tmp_path / "architecture.json").write_text('{"input_shape": [3, 4, 4]}')
+    assert main(["score", f"{tmp_path / 'model.py'}:small", "--proxy", "flops"]) == 0
+    assert told(capsys.readouterr().out)["FLOPs"] == "408 at 3×4×4"
+
+
+def test_flops_of_a_network_with_operators_that_nobody_declared_free_are_told_with_their_names(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space = NasBench201(cells=1)
+    (tmp_path / "model.py").write_text(space.source(space.parse(CELL)))
+    assert main(["score", str(tmp_path / "model.py"), "--input-shape", "3,32,32", *SMALL]) == 0
+    flops = CostCounter(space).cost(space.parse(CELL)).flops
+    assert told(capsys.readouterr().out)["FLOPs"].startswith(f"{flops:,} at 3×32×32, without aten::add")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["gone.py"], 2, "gone.py: must be a Python file, an importable module or a search space"),
+        (["mine.py:Nothing"], 2, "Nothing must be a torch.nn.Module or make one, but is not there"),
+        (["mine.py:number"], 1, "number() must make a network without arguments"),
+        (["mine.py:broken"], 1, "RuntimeError: no such layer"),
+        (["mine.py:Square", "--input-shape", "3,4,4"], 1, "must return logits of shape (N, classes)"),
+        (["mine.py", "--input-shape", "3,5,5"], 1, "must accept inputs of shape (2, 3, 5, 5)"),
+        (["mine.py", "--text", CELL], 2, "--text and space.… are for search spaces"),
+        (["nasbench201"], 2, "must have --text"),
+        (["nasbench201", "--text", "|conv~0|"], 2, "conv"),
+        (["nasbench201", "--text", CELL, "zen.alpha=1"], 2, "settings must begin with 'space' or 'vkdnw_single'"),
+        (["nasbench201", "--text", CELL, "--proxy", "zenn"], 2, "Did you mean 'zen'?"),
+    ],
+)
+def test_what_cannot_be_scored_is_told_in_words(
+    words: list[str],
+    code: int,
+    says: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(NETWORK)
+    assert main(["score", *words]) == code
+    assert says in capsys.readouterr().err
+
+
+def test_the_file_of_a_search_space_is_told_from_that_of_a_network(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("class Network:\n    def __init__(self, width): ...\n\nSPACES = {'mine': Network}\n")
+    assert main(["score", str(file)]) == 1
+    assert f"--plugin {file} mine --text" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("description", ["[1]", "not JSON", '{"input_shape": "wide"}', "{}"])
+def test_another_json_file_beside_a_network_is_no_description(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], description: str
+) -> None:
+    (tmp_path / "mine.py").write_text(NETWORK)
+    (tmp_path / "mine.json").write_text(description)
+    assert main(["score", str(tmp_path / "mine.py")]) == 1
+    assert "must accept inputs of shape (2, 3, 224, 224)" in capsys.readouterr().err
+
+
+def test_a_setting_that_the_network_cannot_take_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine.py").write_text(NETWORK)
+    shape = ["--input-shape", "3,4,4", "vkdnw_single.parameters=4", "vkdnw_single.resolution=8"]
+    assert main(["score", str(tmp_path / "mine.py"), *shape]) == 1
+    assert "Network: cannot be scored with VkdnwSingle(" in capsys.readouterr().err

@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from search_spaces.autoformer import AutoFormer
+from search_spaces.stages import Stages
+from tests.support.quick import leave_out_the_end
+from vkdnw_search import search
+from vkdnw_search.commands.report import run_report
+from vkdnw_search.cost.counter import CostCounter
+from vkdnw_search.errors import RunFolderError
+from vkdnw_search.output import diagram
+from vkdnw_search.output import report_facts as facts
+from vkdnw_search.output.report import report
+from vkdnw_search.runs.fitness import front
+from vkdnw_search.runs.reader import Visited
+
+RECIPE: dict[str, Any] = {
+    "space": {"use": "nasbench201", "cells": 1, "channels": 4, "resolution": 16},
+    "score": "trainable_layers",
+    "limits": {"flops": "300k"},
+    "optimizer": {"use": "random", "children": 10, "repair_tries": 0},
+    "stop": {"evaluations": 60},
+    "executor": "inline",
+    "finalists": 0,
+}
+
+
+def run(folder: Path, recipe: dict[str, Any] | None = None) -> Path:
+    with pytest.MonkeyPatch.context() as patch:
+        leave_out_the_end(patch)
+        search({**RECIPE, **(recipe or {})}, out=folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run(tmp_path_factory.mktemp("runs") / "run")
+
+
+class Page(HTMLParser):
+    """Tags that are open at the end, and addresses that would be fetched."""
+
+    VOID = frozenset({"meta", "link", "br", "img", "input"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.addresses: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in self.VOID:
+            self.open.append(tag)
+        self.addresses += [str(v) for n, v in attrs if n in ("src", "href") and not str(v).startswith(("#", "data:"))]
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Closed at once, as in SVG."""
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_well_formed_and_fetches_nothing(folder: Path) -> None:
+    assert run_report([str(folder)]) == str(folder / "report.html")
+    text = (folder / "report.html").read_text()
+    page = Page(text)
+    assert page.open == [] and page.addresses == []
+    assert "<script" not in text and not re.search(r"@import|url\((?!#)", text)
+    for name in ("progress", "score_flops"):
+        assert (folder / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert (folder / "figures" / f"{name}.svg").read_text().rstrip().endswith("</svg>")
+
+
+def test_the_page_shows_the_winner_and_the_limit_that_binds(folder: Path) -> None:
+    text = report(folder).read_text()
+    with Visited(folder) as visited:
+        best = max(visited.evaluations, key=lambda e: (e.score.value if e.score else -1, -e.number))
+        assert visited.ranked[0] == best and best.key in text
+        (bound,) = facts.bounds(visited, best)
+    assert bound.broken == sum(e.cost.flops > 300_000 for e in visited.evaluations) > 0
+    assert bound.room == pytest.approx(1 - best.cost.flops / 300_000)
+    assert "flops binds" in text
+
+
+def test_blocks_of_any_kind_are_drawn_or_left_to_the_text() -> None:
+    stages = Stages()
+    bars = diagram.chain(stages.decode(tuple(0 for _ in stages.genes)))
+    assert [bar.label for bar in bars][:2] == ["16 channels", "24 channels"] and bars[-1].share == 100
+    transformers = AutoFormer()
+    assert diagram.chain(transformers.decode(tuple(0 for _ in transformers.genes))) == []
+
+
+@pytest.mark.parametrize("blocks", [5, "three", [], [(1, 2)], [SimpleNamespace(out=(8, 8), stride=1)]])
+def test_what_a_stranger_calls_blocks_is_not_drawn(blocks: object) -> None:
+    assert diagram.chain(SimpleNamespace(blocks=blocks)) == []
+
+
+@pytest.mark.parametrize("edges", [5, [(0, 1)], [(0, 7, "conv")], [("a", "b", "conv")]])
+def test_what_a_stranger_calls_edges_is_not_drawn(edges: object) -> None:
+    assert diagram.cell(SimpleNamespace(edges=edges)) == ([], [])
+
+
+def test_no_text_of_a_run_becomes_markup(tmp_path: Path) -> None:
+    hostile = "<script>alert(1)</script>"
+    text = report(run(tmp_path / "run", {"description": hostile})).read_text()
+    assert hostile not in text and "&lt;script&gt;" in text
+
+
+def test_one_step_of_one_gene_is_counted_as_the_whole_network_it_leads_to(folder: Path) -> None:
+    with Visited(folder) as visited:
+        winner = visited.ranked[0]
+        rows = facts.mutations(visited, winner)
+        space, counter = visited.space, CostCounter(visited.space)
+    names = [gene.name for gene in space.genes]
+    assert rows and len({(row.gene, row.after) for row in rows}) == len(rows)
+    for row in rows[::5]:
+        place = names.index(row.gene)
+        index = space.genes[place].choices.index(row.after)  # type: ignore[arg-type]  # it came from there
+        genome = (*winner.genome[:place], index, *winner.genome[place + 1 :])
+        cost = counter.whole(space.decode(genome))
+        assert row.flops == cost.flops - winner.cost.flops and row.tensors == cost.tensors - winner.cost.tensors
+        assert row.feasible == (cost.flops <= 300_000)
+
+
+def test_no_network_on_the_front_is_beaten_by_a_cheaper_one(folder: Path) -> None:
+    with Visited(folder) as visited:
+        best, fitness = front(visited.evaluations, visited.fitness), visited.fitness
+        scored = [e for e in visited.evaluations if e.number in fitness]
+    for e in scored:
+        beaten = any(o.cost.flops <= e.cost.flops and fitness[o.number] > fitness[e.number] for o in scored)
+        assert not (beaten and e in best)
+        assert beaten or any(fitness[e.number] == fitness[f.number] for f in best)
+
+
+def test_a_run_without_a_score_has_a_page_that_says_so(tmp_path: Path) -> None:
+    text = report(run(tmp_path / "run", {"limits": {"flops": 1}, "stop": {"evaluations": 5}})).read_text()
+    assert "No candidate has a score yet" in text and Page(text).open == []
+
+
+def test_a_folder_that_is_no_run_is_refused_and_left_alone(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match="must be the folder of a run"):
+        report(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_surroundings_are_summed_up_in_words(folder: Path) -> None:
+    with Visited(folder) as visited:
+        winner = visited.ranked[0]
+    step = facts.Mutation("gene", 1, 2, 0, 0, 0, feasible=True, score=None)
+    assert facts.surroundings([step], winner) == ""
+    assert facts.surroundings([replace(step, score=-1.0)], winner).startswith("None of the 1 that were scored exceeds")
+    higher = [replace(step, score=0.5), replace(step, score=9.0, feasible=False)]
+    assert facts.surroundings(higher, winner).startswith("1 of the 1 that were scored exceed the winner by more")
+
+
+def test_a_step_beyond_the_last_band_is_outside_the_limits(tmp_path: Path) -> None:
+    with Visited(run(tmp_path / "run", {"limits": {}, "bands": ["200k", "300k"]})) as visited:
+        winner = visited.ranked[0]
+        flops = [(winner.cost.flops + row.flops, row.feasible) for row in facts.mutations(visited, winner)]
+    assert any(total > 300_000 for total, _ in flops)
+    assert all(feasible == (total <= 300_000) for total, feasible in flops)

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.support.networks import NETWORKS, Residual
+from tests.support.oracles import fisher_matrix
+from vkdnw_search import score
+from vkdnw_search.errors import ScoreError
+from vkdnw_search.fisher.information import FisherPass, choose_scalars
+from vkdnw_search.proxies.size import Flops
+from vkdnw_search.proxies.vkdnw import VkdnwSingle, count_layers
+
+SMALL = VkdnwSingle(images=24, directions="all", resolution=None)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_any_network_has_a_score_between_its_layers_and_its_bound(name: str) -> None:
+    make, shape = NETWORKS[name]
+    model = make()
+    value = score(model, shape, proxy=SMALL)
+    layers = count_layers(model, "tensors")
+    assert layers <= value.value <= layers + math.log(9)
+    assert value.value == value.terms["trainable_layers"] + value.terms["entropy"]
+    assert value.standard_error > 0
+
+
+def test_the_score_is_a_function_of_the_seed_alone() -> None:
+    model = Residual()
+    first = score(model, (3, 8, 8), proxy=SMALL, seed=1)
+    torch.manual_seed(99)
+    assert score(model, (3, 8, 8), proxy=SMALL, seed=1) == first
+    assert score(model, (3, 8, 8), proxy=SMALL, seed=2).value != first.value
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["returning", "raising"])
+def test_the_users_network_and_random_state_are_as_they_were(fails: bool) -> None:
+    model = Residual().train()
+    model.stem.weight.requires_grad_(False)
+    model.fc.weight.grad = torch.ones_like(model.fc.weight)
+    calls: list[int] = []
+    model.norm.register_forward_hook(lambda *_: calls.append(1))
+    before = copy.deepcopy(model.state_dict())
+    state = torch.get_rng_state()
+    proxy = VkdnwSingle(images=1, directions=1) if fails else SMALL
+    if fails:
+        with pytest.raises(ScoreError, match="images × directions must be at least"):
+            score(model, (3, 8, 8), proxy=proxy)
+    else:
+        score(model, (3, 8, 8), proxy=proxy)
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    assert model.training and not model.stem.weight.requires_grad and model.a.weight.requires_grad
+    assert torch.equal(model.fc.weight.grad, torch.ones_like(model.fc.weight)) and model.a.weight.grad is None
+    assert len(model.norm._forward_hooks) == 1
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_frozen_tensors_do_not_count() -> None:
+    model = Residual()
+    model.stem.weight.requires_grad_(False)
+    assert score(model, (3, 8, 8), proxy=SMALL).terms["trainable_layers"] == count_layers(Residual(), "tensors") - 1
+
+
+def test_a_layer_with_the_samples_along_another_axis_is_found_and_differentiated_literally() -> None:
+    class TokensFirst(nn.Module):
+        """Its linear layers see (tokens, samples, features), and there are as many tokens as samples."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed, self.head = nn.Linear(3, 6), nn.Linear(6, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = x.flatten(2).permute(2, 0, 1)  # (tokens, samples, channels)
+            return self.head(torch.tanh(self.embed(x)).square().mean(dim=0))
+
+    model, images = TokensFirst().double(), torch.randn(16, 3, 4, 4, dtype=torch.float64)
+    chosen = choose_scalars(model, parameters=99, draws=3, generator=torch.Generator().manual_seed(0))
+    truth = [fisher_matrix(model, images, [(s.name, s.indices[draw]) for s in chosen]) for draw in range(3)]
+    for check in (True, False):
+        rows = FisherPass(check=check).rows(model, images, chosen, generator=torch.Generator().manual_seed(1))
+        assert torch.allclose(rows.mT @ rows / 16, torch.stack(truth), rtol=1e-9, atol=1e-15) == check
+
+
+def test_a_network_without_logits_is_refused_in_words() -> None:
+    with pytest.raises(ScoreError, match=r"must return logits of shape \(N, classes\).*returns \(2, 8, 8, 8\)"):
+        score(nn.Conv2d(3, 8, 3, padding=1), (3, 8, 8))
+    with pytest.raises(ScoreError, match=r"must accept inputs of shape \(2, 4\)"):
+        score(nn.Linear(3, 2), (4,))
+
+
+def test_baselines_score_any_network_too() -> None:
+    assert score(nn.Sequential(nn.Flatten(), nn.Linear(12, 5)), (3, 2, 2), proxy=Flops()).value == 60
+
+
+def test_a_score_is_the_same_where_gradients_are_switched_off() -> None:
+    with torch.no_grad():
+        off = score(Residual(), (3, 8, 8), proxy=SMALL)
+    assert off == score(Residual(), (3, 8, 8), proxy=SMALL)

@@ -1,0 +1,168 @@
+"""``vkdnw-search export``: any network that a run has visited, in any form."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vkdnw_search.commands.settings import build_plugin
+from vkdnw_search.contracts import Architecture, HasEncoding, HasText, SearchSpace
+from vkdnw_search.cost.counter import CostCounter
+from vkdnw_search.errors import ExportError, RecipeError, RunFolderError, SpaceError
+from vkdnw_search.output.formats import network, write_onnx, write_safetensors, write_torch_export
+from vkdnw_search.output.module import description_of, export
+from vkdnw_search.quantities import whole
+from vkdnw_search.recipe.registry import add_plugin_option, load_plugins
+from vkdnw_search.records import Evaluation
+from vkdnw_search.runs.reader import Visited
+from vkdnw_search.runs.result import Found
+
+SUFFIXES = {"python": "model.py", "torch-export": "model.pt2", "onnx": "model.onnx", "structure": "structure.txt"}
+
+
+def run_export(words: Sequence[str]) -> str:
+    """Export as ``words`` say. Returns what to show: the files written.
+
+    Raises:
+        RunFolderError: the folder is no run, or has no such network.
+        ExportError: what was written does not compute what the network does, so it was not kept.
+    """
+    options = _parse(words)
+    load_plugins(options.plugin)
+    recipe = None
+    if options.text is not None:
+        found, place = _written(options.folder.name, options.text), Path()
+    else:
+        with Visited(options.folder) as visited:
+            found, recipe = visited.found(_chosen(visited, options)), visited.recipe
+        place = options.folder / "exports" / f"{found.evaluation.number}"
+    found = _with_classes(found, options.num_classes)
+    path: Path = options.to or place / SUFFIXES[options.format]
+    written = [path]
+    if options.format == "python":
+        written.append(description_of(path))
+    if options.weights:
+        written.append(path.with_suffix(".safetensors"))
+    if options.to is not None or options.text is not None:
+        _must_be_new(written)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if options.format == "python":
+        export(found, path, recipe=recipe)
+    elif options.format == "structure":
+        path.write_text(found.key + "\n", encoding="utf-8")
+    if options.format in ("torch-export", "onnx") or options.weights:
+        _write_network(found, path, options)
+    return "\n".join(map(str, written))
+
+
+def _parse(words: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="vkdnw-search export", description="A visited network in any form.")
+    parser.add_argument(
+        "folder", metavar="DIR|SPACE", type=Path, help="run folder, finished or not; with --text a search space"
+    )
+    parser.add_argument("--text", metavar="TEXT", help="an architecture of SPACE as text, such as a published one")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--rank", type=int, default=1, metavar="K", help="the K-th best, finalists first (default: the best)"
+    )
+    which.add_argument("--flops", metavar="450M", help="the best with at most so many FLOPs")
+    which.add_argument("--number", type=int, metavar="N", help="the candidate of that number in results.csv")
+    parser.add_argument("--format", choices=SUFFIXES, default="python")
+    parser.add_argument("--to", type=Path, metavar="PATH", help="file to write (default: under DIR/exports, or here)")
+    parser.add_argument("--num-classes", type=int, metavar="N", help="other than those searched for")
+    parser.add_argument("--in-channels", type=int, metavar="N", help="of the images, where the space supports it")
+    parser.add_argument(
+        "--network",
+        type=json.loads,
+        default={},
+        metavar="JSON",
+        help='more arguments of Network, e.g. {"dropout": 0.2}',
+    )
+    parser.add_argument("--weights", choices=["safetensors"], help="also write initial weights")
+    parser.add_argument("--seed", type=int, default=0, help="of the initial weights")
+    add_plugin_option(parser)
+    options = parser.parse_args(words)
+    if options.format in ("python", "structure") and (options.in_channels or options.network) and not options.weights:
+        parser.error("--in-channels and --network: Network of model.py takes them as arguments; give them there")
+    return options
+
+
+def _must_be_new(files: Sequence[Path]) -> None:
+    """Nothing outside a run folder is written over."""
+    for file in files:
+        if file.exists():
+            raise RunFolderError(
+                f"{file}: is there already, and was left as it is. Remove it, or name another with --to"
+            )
+
+
+def _written(name: str, text: str) -> Found:
+    """The architecture ``text`` of the search space ``name``, which no run need have visited."""
+    space: SearchSpace[Any] = build_plugin("spaces", name, {})
+    if not isinstance(space, HasText):
+        raise RecipeError(f"export {name} --text: that search space does not read architectures from text")
+    architecture = space.parse(text)
+    try:
+        genome = space.encode(architecture) if isinstance(space, HasEncoding) else ()
+    except SpaceError:
+        genome = ()  # not one the genes can express, but a network all the same
+    cost = CostCounter(space).cost(architecture)
+    return Found(space, Evaluation(0, 0, genome, architecture.key, cost, 0.0, "failed", "not scored"))
+
+
+def _chosen(visited: Visited, options: argparse.Namespace) -> Evaluation:
+    """The evaluation that the options point at."""
+    if options.number is not None:
+        for evaluation in visited.evaluations:
+            if evaluation.number == options.number:
+                return evaluation
+        raise RunFolderError(f"--number: must be in 0 … {len(visited.evaluations) - 1}, but is {options.number}")
+    ranked = visited.ranked
+    if options.flops is not None:
+        limit = whole(options.flops) if not options.flops.isdecimal() else int(options.flops)
+        if not isinstance(limit, int):
+            raise RunFolderError(f"--flops: must be a number such as 450M, but is {options.flops!r}")
+        ranked = [e for e in ranked if e.cost.flops <= limit]
+        if not ranked:
+            raise RunFolderError(f"--flops: no scored network of {visited.path} has at most {options.flops} FLOPs")
+    if not 1 <= options.rank <= len(ranked):
+        raise RunFolderError(
+            f"--rank: must be in 1 … {len(ranked)}, the scored networks, but is {options.rank}; results.csv lists them"
+        )
+    place: int = options.rank - 1
+    return ranked[place]
+
+
+def _with_classes(found: Found, num_classes: int | None) -> Found:
+    """The same architecture in a space of that many classes, counted anew."""
+    if num_classes is None or num_classes == found.space.num_classes:
+        return found
+    space: Any = found.space
+    if not dataclasses.is_dataclass(space) or "num_classes" not in {f.name for f in dataclasses.fields(space)}:
+        raise ExportError(f"--num-classes: the space {found.space.name} has no option num_classes")
+    changed: SearchSpace[Architecture] = _replaced(space, num_classes)
+    cost = CostCounter(changed).cost(found.architecture)
+    return Found(changed, dataclasses.replace(found.evaluation, cost=cost))
+
+
+def _replaced(space: Any, num_classes: int) -> Any:
+    return dataclasses.replace(space, num_classes=num_classes)
+
+
+def _write_network(found: Found, path: Path, options: argparse.Namespace) -> None:
+    """The forms that hold weights."""
+    arguments = dict(options.network)
+    channels, *size = found.space.input_shape
+    if options.in_channels is not None:
+        arguments["in_channels"] = channels = options.in_channels
+    model = network(found, seed=options.seed, arguments=arguments)
+    if options.format == "torch-export":
+        write_torch_export(model, (channels, *size), path)
+    elif options.format == "onnx":
+        write_onnx(model, (channels, *size), path)
+    if options.weights:
+        write_safetensors(model, path.with_suffix(".safetensors"))

@@ -1,0 +1,216 @@
+"""The command line: arguments, progress, exit codes; no logic.
+
+Exit codes: 0 done, 1 error in the run, 2 usage, recipe or run folder, 3 nothing feasible, 130 and 143 after a clean
+stop on SIGINT (Ctrl-C) and SIGTERM, 141 where whoever read the output has left (``| head``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sqlite3
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from types import FrameType
+
+from vkdnw_search.errors import (
+    PluginError,
+    RankingError,
+    RecipeError,
+    RunFolderError,
+    SpaceError,
+    VkdnwSearchError,
+    nearest,
+)
+from vkdnw_search.recipe.recipe import load_recipe, shipped_recipes
+from vkdnw_search.recipe.registry import KINDS, add_plugin_option, available, load_plugins
+
+DONE, FAILED, USAGE, NOTHING_FEASIBLE, READER_LEFT = 0, 1, 2, 3, 141
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command. Returns the exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    verb: Callable[[list[str]], int] = _search
+    if words and words[0] in VERBS:
+        verb = VERBS[words.pop(0)]
+    try:
+        code = verb(words)
+        sys.stdout.flush()  # at exit it would be too late to do anything about an error
+        return code
+    except (RecipeError, PluginError, RunFolderError, SpaceError, RankingError) as error:
+        sys.stderr.write(f"{error}\n")
+        return USAGE
+    except VkdnwSearchError as error:
+        sys.stderr.write(f"{error}\n")
+        return FAILED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to write goes there
+        return READER_LEFT
+    except (OSError, sqlite3.OperationalError) as error:  # a full disk, for instance
+        kept = "What was found so far is in its folder; the same command continues the run"
+        hint = f". {kept}" if verb in (_search, _rank) else ""
+        sys.stderr.write(f"files cannot be written or read: {error}{hint}\n")
+        return FAILED
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped at once\n")
+        return 128 + signal.SIGINT
+
+
+def _parser() -> argparse.ArgumentParser:
+    names = ", ".join(shipped_recipes())
+    parser = argparse.ArgumentParser(
+        prog="vkdnw-search",
+        description="Training-free neural architecture search by VKDNW: recipe in, trainable PyTorch module out.",
+        epilog=f"shipped recipes: {names}. Other commands: {', '.join(VERBS)} (vkdnw-search COMMAND --help).",
+    )
+    parser.add_argument("recipe", metavar="RECIPE", help="a YAML file, or the name of a shipped recipe")
+    parser.add_argument("overrides", metavar="key=value", nargs="*", help="changes, e.g. limits.flops=450M seed=1")
+    parser.add_argument(
+        "--out", metavar="DIR", type=Path, help="run folder (default: runs/NAME); continued if it is there"
+    )
+    add_plugin_option(parser)
+    volume = parser.add_mutually_exclusive_group()
+    volume.add_argument("-q", "--quiet", action="store_true", help="show the result alone")
+    volume.add_argument("-v", "--verbose", action="store_true", help="log to the terminal too")
+    parser.add_argument("--version", action="version", version=f"vkdnw-search {version('vkdnw-search')}")
+    return parser
+
+
+def _search(words: list[str]) -> int:
+    if not words:
+        _parser().print_help(sys.stderr)
+        return USAGE
+    options = _parser().parse_intermixed_args(words)  # key=value may stand anywhere
+    _must_be_a_recipe(options.recipe)
+    load_plugins(options.plugin)
+    recipe = load_recipe(options.recipe, options.overrides).named_after(options.recipe)
+    out = options.out or Path("runs") / (recipe.name or Path(options.recipe).stem)
+
+    from vkdnw_search.commands.progress import Progress, closing_table
+    from vkdnw_search.engine.evaluator import limits_of  # torch is imported only when there is work
+    from vkdnw_search.run import search
+
+    logging.raiseExceptions = False  # a log that cannot be written shall not end a run, nor fill the terminal
+    logging.getLogger("vkdnw_search").setLevel(logging.INFO)
+    if options.verbose:
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    steps = not options.quiet and not options.verbose  # the log tells them too
+    bar = Progress(recipe.stop.evaluations, limits_of(recipe), shown=not options.quiet, steps=steps)
+    with _Signals() as signals, bar as progress:
+        result = search(recipe, out=out, listener=progress.update, stopped=signals.received)
+    print(closing_table(result))
+    if signals.number:
+        return 128 + signals.number
+    return DONE if result.best is not None else NOTHING_FEASIBLE
+
+
+def _must_be_a_recipe(word: str) -> None:
+    if Path(word).exists() or word in shipped_recipes() or word.endswith((".yaml", ".yml")):
+        return
+    raise RecipeError(
+        f"{word!r}: must be a recipe file, a shipped recipe ({', '.join(shipped_recipes())}) or a command "
+        f"({', '.join(VERBS)}).{nearest(word, [*shipped_recipes(), *VERBS])}"
+    )
+
+
+class _Signals:
+    """The first Ctrl-C or SIGTERM asks for a clean end; a second Ctrl-C ends at once."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self._before: dict[int, object] = {}
+
+    def received(self) -> bool:
+        return bool(self.number)
+
+    def __enter__(self) -> _Signals:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]  # what signal.signal returned
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.number and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.number = number
+        sys.stderr.write("\nfinishing the candidates under way; Ctrl-C again stops at once\n")
+
+
+def _list(words: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="vkdnw-search list", description="What is installed, and the shipped recipes."
+    )
+    add_plugin_option(parser)
+    load_plugins(parser.parse_args(words).plugin)
+    for kind in KINDS:
+        print(kind)
+        for name, line in available(kind).items():
+            print(f"  {name:16} {line}")
+    print("recipes")
+    for name, path in shipped_recipes().items():
+        print(f"  {name:16} {load_recipe(path).description or ''}")
+    return DONE
+
+
+def _rank(words: list[str]) -> int:
+    from vkdnw_search.commands.rank import run_rank
+
+    with _Signals() as signals:
+        print(run_rank(words, stopped=signals.received))
+    return 128 + signals.number if signals.number else DONE
+
+
+def _doctor(words: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="vkdnw-search doctor", description="What a run would meet: limits, time, memory, and the score's noise."
+    )
+    parser.add_argument("recipe", metavar="RECIPE", help="a YAML file, or the name of a shipped recipe")
+    parser.add_argument("overrides", metavar="key=value", nargs="*", help="changes, e.g. limits.flops=450M")
+    add_plugin_option(parser)
+    options = parser.parse_intermixed_args(words)
+    load_plugins(options.plugin)
+    recipe = load_recipe(options.recipe, options.overrides)
+    from vkdnw_search.engine.doctor import examine, page
+
+    diagnosis = examine(recipe)
+    print(page(diagnosis, evaluations=recipe.stop.evaluations))
+    return NOTHING_FEASIBLE if diagnosis.hopeless else DONE
+
+
+def _export(words: list[str]) -> int:
+    from vkdnw_search.commands.export import run_export
+
+    print(run_export(words))
+    return DONE
+
+
+def _score(words: list[str]) -> int:
+    from vkdnw_search.commands.score import run_score
+
+    print(run_score(words))
+    return DONE
+
+
+def _report(words: list[str]) -> int:
+    from vkdnw_search.commands.report import run_report
+
+    print(run_report(words))
+    return DONE
+
+
+VERBS: dict[str, Callable[[list[str]], int]] = {
+    "list": _list,
+    "export": _export,
+    "report": _report,
+    "doctor": _doctor,
+    "rank": _rank,
+    "score": _score,
+}

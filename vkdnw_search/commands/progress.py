@@ -1,0 +1,155 @@
+"""What a person sees of a search: a bar while it runs, a table when it has ended."""
+
+from __future__ import annotations
+
+import logging
+import math
+import sys
+from typing import Any, Self
+
+from tqdm import tqdm
+
+from vkdnw_search.cost.limits import Limits
+from vkdnw_search.records import Evaluation
+from vkdnw_search.runs.result import Found, Result
+
+STEPS = "vkdnw_search.run"
+"""The logger that tells the steps of a search."""
+
+
+class Progress:
+    """A bar on stderr: candidates of how many, best score, its share of each limit, share feasible, time left.
+
+    The bar is shown on a terminal only; with ``steps``, what the search is at, a line each, elsewhere too.
+    """
+
+    def __init__(self, total: int, limits: Limits, *, shown: bool, steps: bool) -> None:
+        self._limits = limits
+        self._steps = _Steps() if steps else logging.NullHandler()
+        self._bar: tqdm[Any] = tqdm(total=total, unit="net", disable=None if shown else True, dynamic_ncols=True)
+        self._visited = self._feasible = 0
+        self._best: Evaluation | None = None
+
+    def __enter__(self) -> Self:
+        logging.getLogger(STEPS).addHandler(self._steps)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        logging.getLogger(STEPS).removeHandler(self._steps)
+        self._bar.close()
+
+    def update(self, evaluation: Evaluation) -> None:
+        """Take one more candidate into account."""
+        self._visited += 1
+        self._feasible += evaluation.status != "infeasible"
+        if evaluation.status == "scored" and _value(evaluation) > _value(self._best):
+            self._best = evaluation
+        self._bar.set_postfix_str(self._summary(), refresh=False)
+        self._bar.update()
+
+    def _summary(self) -> str:
+        feasible = f"feasible {self._feasible / self._visited:.0%}"
+        if self._best is None:
+            return feasible
+        used = self._limits.used(self._best.cost)
+        shares = [f"{share:.0%} of {name}" for name, share in used.items()]
+        size = ", ".join(shares) or f"{quantity(self._best.cost.flops)}FLOPs"
+        return f"best {_value(self._best):.3f} at {size}, {feasible}"
+
+
+class _Steps(logging.Handler):
+    """Shows what is logged, above the bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(record.getMessage(), file=sys.stderr)
+
+
+def _value(evaluation: Evaluation | None) -> float:
+    return float("-inf") if evaluation is None or evaluation.score is None else evaluation.score.value
+
+
+def quantity(value: float) -> str:
+    """Three to four digits and a unit: ``"598.2 M"``."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= size:
+            return f"{value / size:.4g} {unit}"
+    return f"{value:g} "
+
+
+_STATUS = {
+    "scored": "scored",
+    "infeasible": "outside the limits",
+    "bounded": "skipped by their bound",
+    "failed": "without a score",
+}
+
+
+def closing_table(result: Result) -> str:
+    """Best architecture, score with its terms, cost, and where the files are."""
+    counts = ", ".join(f"{number} {_STATUS[status]}" for status, number in result.counts.items())
+    with_finalists = ", finalists included" if result.judgement is not None and result.judgement.finalists else ""
+    rows = [
+        ("ended", result.ended),
+        ("candidates", f"{result.visited} in {result.seconds:.0f} s{with_finalists}: {counts}"),
+    ]
+    if result.best is None:
+        rows += _nothing(result)
+    else:
+        rows += _winner(result.best)
+    if result.folder is not None:
+        rows.append(("table", str(result.folder / "results.csv")))
+        if result.best is not None:
+            rows += [("module", str(path)) for _, path in result.networks(result.folder)]
+        rows.append(("report", str(result.folder / "report.html")))
+    rows += _judgement(result)
+    rows += [(f"at {quantity(at_most)}FLOPs", _band(found)) for at_most, found in result.bands.items()]
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name:{width}}  {text}" for name, text in rows)
+
+
+def _band(found: Found | None) -> str:
+    if found is None:
+        return "no network has a score"
+    return f"{found.score.value:.4f} with {found.cost.flops:,} FLOPs: {found.key}"
+
+
+def _judgement(result: Result) -> list[tuple[str, str]]:
+    """How sure the choice is, and what could have been had without a search."""
+    if result.judgement is None or not result.judgement.finalists:
+        return []
+    first, *others = result.judgement.finalists
+    rows = [
+        ("rescored", f"{first.mean:.4f} ± {first.standard_error:.2g} over {len(first.values)} fresh initializations")
+    ]
+    rows += [("next", f"{others[0].mean:.4f} ± {others[0].standard_error:.2g}, {others[0].verdict}")] if others else []
+    for b in result.judgement.baselines:
+        rows.append((b.role, f"{b.mean:.4f} ± {b.standard_error:.2g}, {b.verdict}"))
+    rhos = ", ".join(f"{size} {rho:+.2f}" for size, rho in result.judgement.correlations.items())
+    rows.append(("rank corr.", f"of the score with {rhos}"))
+    return rows + [("warning", warning) for warning in result.judgement.warnings]
+
+
+def _winner(best: Found) -> list[tuple[str, str]]:
+    score, cost = best.score, best.cost
+    error = "" if math.isnan(score.standard_error) else f" ± {score.standard_error:.2g}"
+    terms = ", ".join(f"{name} {value:.4g}" for name, value in score.terms.items() if not name.startswith("decile"))
+    return [
+        ("best", best.key),
+        ("score", f"{score.value:.4f}{error} ({terms})"),
+        ("FLOPs", f"{cost.flops:,}"),
+        ("parameters", f"{cost.parameters:,}"),
+        ("layers", str(cost.layers)),
+        *([("memory", f"{cost.memory:,} bytes of activations at most")] if cost.memory is not None else []),
+        *([("latency", f"{cost.latency / 1000:.3g} ms on one thread of this machine")] if cost.latency else []),
+    ]
+
+
+def _nothing(result: Result) -> list[tuple[str, str]]:
+    nearest = result.least_infeasible()
+    if nearest is None:
+        return [("best", "no candidate could be scored")]
+    return [
+        ("best", "no candidate is within the limits"),
+        ("nearest", nearest.key),
+        ("misses", nearest.evaluation.reason),
+    ]

@@ -1,0 +1,46 @@
+"""What commands without a recipe read from the command line, and the plug-ins made with such options."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from vkdnw_search.errors import RecipeError, VkdnwSearchError
+from vkdnw_search.recipe.overrides import parse_override
+from vkdnw_search.recipe.registry import Kind, find, options_of
+
+
+def read_settings(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """space.num_classes=100 → {"space": {"num_classes": 100}}."""
+    found: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        override = parse_override(text)
+        if len(override.path) != 2:
+            raise RecipeError(f"{override.label}: must have the form NAME.OPTION=VALUE, such as vkdnw_single.images=32")
+        name, option = map(str, override.path)
+        found.setdefault(name, {})[option] = override.value
+    return found
+
+
+def positive(text: str) -> int:
+    """A number of seeds, workers and the like, for argparse."""
+    if not text.isdecimal() or not 1 <= int(text) <= 1024:
+        raise argparse.ArgumentTypeError(f"must be a number from 1 to 1024, but is {text!r}")
+    return int(text)
+
+
+def build_plugin(kind: Kind, name: str, options: Mapping[str, Any]) -> Any:
+    """The plug-in ``name`` with these options. Raises RecipeError for all that is wrong with them."""
+    try:
+        checked = options_of(kind, name).model_validate(dict(options)).model_dump()
+        return find(kind, name)(**checked)
+    except ValidationError as error:
+        faults = (f"{name}.{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+        raise RecipeError("\n".join(faults)) from None
+    except ValueError as error:
+        if isinstance(error, VkdnwSearchError):
+            raise
+        raise RecipeError(f"{name}: {error}") from error

@@ -1,0 +1,137 @@
+"""Genome → Evaluation: what it costs, whether that fits the limits, and how it scores. Each architecture once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import lru_cache, partial
+
+import numpy as np
+
+from vkdnw_search.contracts import (
+    Architecture,
+    Band,
+    HasRelativeFitness,
+    HasUpperBound,
+    Problem,
+    Proxy,
+    SearchSpace,
+)
+from vkdnw_search.cost.counter import CostCounter
+from vkdnw_search.cost.latency import Keep, LatencyTable
+from vkdnw_search.cost.limits import Limits, Range
+from vkdnw_search.determinism import seed_from
+from vkdnw_search.engine.tasks import Outcome, Task
+from vkdnw_search.optimizers.variation import random_genome
+from vkdnw_search.recipe.recipe import Recipe
+from vkdnw_search.records import Cost, Evaluation, Genome, Score
+
+MEMO = 2**16
+"""Genomes whose cost is remembered between proposing and evaluating them."""
+
+SURVEYED = 200
+"""Random candidates whose latency is measured first: after so many, hardly a kind of part is new."""
+
+
+class Evaluator:
+    """Evaluates the candidates of one run.
+
+    Args:
+        space: the search space.
+        limits: a candidate outside is recorded, never scored.
+        proxy: the score.
+        seed: of the run. All candidates are scored on the same random numbers, so that chance favours none of them
+            (common random numbers; Glasserman and Yao 1992, doi 10.1287/mnsc.38.6.884).
+    """
+
+    def __init__(self, space: SearchSpace[Architecture], *, limits: Limits, proxy: Proxy, seed: int) -> None:
+        self.space, self.limits, self.proxy, self.seed = space, limits, proxy, seed
+        self._counter = CostCounter(space, limits)
+        self._seen = lru_cache(MEMO)(self._see)
+
+    def survey(self, text: str | None, keep: Keep) -> None:
+        """Where a limit asks for latencies, measure what random candidates need, before workers load the machine.
+
+        Args:
+            text: latencies of an earlier sitting, which are not measured again.
+            keep: called with all latencies whenever some were measured, now or later.
+        """
+        if self._counter.latencies is None:
+            return
+        self._counter.latencies = table = LatencyTable(self.space, text=text, keep=keep)
+        rng = np.random.default_rng(seed_from(self.seed, "survey"))
+        for _ in range(SURVEYED):
+            table.seconds(self.space.decode(random_genome(self.space.genes, rng)))
+
+    def key(self, genome: Genome) -> str:
+        """Canonical key of the architecture of ``genome``."""
+        return self._seen(genome)[0]
+
+    def violation(self, genome: Genome) -> float:
+        """By how much ``genome`` is outside the limits; 0 if it is within."""
+        return self._seen(genome)[2]
+
+    def problem(self, edges: Sequence[int] = ()) -> Problem:
+        """What an optimizer may know. The bands of FLOPs end at ``edges``, ascending; without, all are in one."""
+        return Problem(self.space, self.key, self.violation, self.seed, self._bands(edges), self.may_reach)
+
+    def may_reach(self, genome: Genome, threshold: Callable[[Cost], float]) -> bool:
+        """Whether ``genome`` may score ``threshold(cost)``, as far as its upper bound tells."""
+        cost = self._seen(genome)[1]
+        return self._upper_bound(cost) >= threshold(cost)
+
+    def _bands(self, edges: Sequence[int]) -> tuple[Band, ...]:
+        starts = (self.limits.flops.minimum, *(edge + 1 for edge in edges[:-1]))
+        ranges = (Range(start, edge) for start, edge in zip(starts, edges, strict=False))
+        limits = (replace(self.limits, flops=flops) for flops in ranges)
+        return tuple(Band(edge, partial(self._outside, own)) for edge, own in zip(edges, limits, strict=True))
+
+    def _outside(self, limits: Limits, genome: Genome) -> float:
+        return limits.violation(self._seen(genome)[1])
+
+    def prepare(
+        self, genome: Genome, *, number: int, generation: int, threshold: Callable[[Cost], float]
+    ) -> Evaluation | None:
+        """The evaluation of a candidate that needs no score, or None for one that does.
+
+        Args:
+            threshold: a candidate of that cost whose upper bound is below need not be scored (see HasThreshold).
+        """
+        key, cost, violation = self._seen(genome)
+        if violation > 0:
+            reason = self.limits.reason(cost)
+            return Evaluation(number, generation, genome, key, cost, violation, "infeasible", reason)
+        bound, least = self._upper_bound(cost), threshold(cost)
+        if bound >= least:
+            return None
+        reason = f"scores at most {bound:.4f}, below the {least:.4f} it takes to matter"
+        return Evaluation(number, generation, genome, key, cost, 0.0, "bounded", reason, Score(bound))
+
+    def _upper_bound(self, cost: Cost) -> float:
+        if isinstance(self.proxy, HasUpperBound) and not isinstance(self.proxy, HasRelativeFitness):
+            return self.proxy.upper_bound(cost)
+        return math.inf
+
+    def task(self, genome: Genome) -> Task:
+        """The order to score ``genome``."""
+        key, cost, _ = self._seen(genome)
+        return Task(self.space, self.proxy, genome, key, cost, seed_from(self.seed, "score"))
+
+    def conclude(self, outcome: Outcome, genome: Genome, *, number: int, generation: int) -> Evaluation:
+        """The evaluation of a candidate that was scored."""
+        key, cost, _ = self._seen(genome)
+        plain = Evaluation(number, generation, genome, key, cost, 0.0, "failed", outcome.reason)
+        return plain if outcome.score is None else replace(plain, status="scored", score=outcome.score)
+
+    def _see(self, genome: Genome) -> tuple[str, Cost, float]:
+        architecture = self.space.decode(genome)
+        cost = self._counter.cost(architecture)
+        return architecture.key, cost, self.limits.violation(cost)
+
+
+def limits_of(recipe: Recipe) -> Limits:
+    """The limits of a run; FLOPs above its last band are of no use to it either."""
+    ranges = {name: getattr(recipe.limits, name) for name in type(recipe.limits).model_fields}
+    limits = Limits(**{name: Range(r.min, r.max) for name, r in ranges.items() if r is not None})
+    return replace(limits, flops=Range(limits.flops.minimum, recipe.bands[-1])) if recipe.bands else limits

@@ -1,0 +1,1 @@
+"""Where candidates are scored: in this process, in others, on a Dask cluster."""

@@ -1,0 +1,1 @@
+"""What proposes candidates: ask and tell, pymoo behind one door."""

@@ -1,0 +1,172 @@
+"""The winner → model.py: one readable file that needs torch alone, checked against the network that was searched."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from vkdnw_search.atomic_files import write_whole
+from vkdnw_search.contracts import SearchSpace
+from vkdnw_search.cost.counter import free_operators
+from vkdnw_search.determinism import one_thread
+from vkdnw_search.errors import ExportError
+from vkdnw_search.optimizers.variation import random_genome
+from vkdnw_search.proxies.initialization import initialize
+from vkdnw_search.recipe.recipe import Recipe
+from vkdnw_search.runs.result import Found, build
+from vkdnw_search.source_rules import defined_by, must_import_torch_alone
+
+TRAINER = Path(__file__).with_name("templates") / "train.py"
+"""Written beside every model.py as it is."""
+CHECK_BATCH = 2
+CHECK_SEED = 0
+
+
+def export(found: Found, path: str | Path, *, recipe: Recipe | None = None) -> Path:
+    """Write ``found`` as a Python module and its description beside it; beside ``model.py`` also ``train.py``.
+
+    A ``train.py`` that is there already is left as it is: users change it.
+
+    The module imports torch alone and defines ``Network(num_classes=…)``. Before it is kept it is imported in another
+    interpreter and must equal the searched network: parameter names and shapes, outputs on the same weights, FLOPs.
+
+    Args:
+        found: from a search.
+        path: of the module; its folder is made if needed.
+        recipe: named in the header.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        ExportError: the module differs from the searched network. Nothing is written then.
+    """
+    return export_all([(found, Path(path))], recipe=recipe)[0]
+
+
+def must_have_source(space: SearchSpace[Any], *, seed: int) -> None:
+    """Make a random network from its source, so that a space which has none is refused before a search, not after.
+
+    Raises:
+        SpaceError: whatever the space says.
+        ExportError: the source imports anything but torch, or does not make a network.
+    """
+    architecture = space.decode(random_genome(space.genes, np.random.default_rng(seed)))
+    source = space.source(architecture)
+    must_import_torch_alone(source, space.name, architecture.key)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            defined_by(source)["Network"](num_classes=space.num_classes)
+    except Exception as error:
+        raise ExportError(
+            f"{space.name}.source({architecture.key}): must define Network(num_classes=…), but running it raises "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def description_of(module: Path) -> Path:
+    """The file that describes an exported module: architecture.json beside model.py, other.json beside other.py."""
+    return module.with_name("architecture.json") if module.name == "model.py" else module.with_suffix(".json")
+
+
+def export_all(networks: Sequence[tuple[Found, Path]], *, recipe: Recipe | None = None) -> list[Path]:
+    """:func:`export` for several networks, (network, path), which one other interpreter checks."""
+    sources = [f"{_header(found, recipe)}\n{found.space.source(found.architecture)}" for found, _ in networks]
+    for source, (found, _) in zip(sources, networks, strict=True):
+        must_import_torch_alone(source, found.space.name, found.key)
+    _must_equal([(source, found) for source, (found, _) in zip(sources, networks, strict=True)])
+    for source, (found, path) in zip(sources, networks, strict=True):
+        files = [(path, source), (description_of(path), _description(found, recipe))]
+        trainer = path.with_name("train.py")
+        if path.name == "model.py" and not trainer.exists():  # it imports model.py
+            files.append((trainer, TRAINER.read_text(encoding="utf-8")))
+        for target, text in files:
+            write_whole(target, text)
+    return [path for _, path in networks]
+
+
+def _header(found: Found, recipe: Recipe | None) -> str:
+    """Comment lines; text that comes from outside stands in JSON form, so that it cannot leave its line."""
+    shape = "×".join(map(str, found.space.input_shape))
+    score = found.score
+    lines = [
+        f"By vkdnw-search {version('vkdnw-search')}: a network of the search space {json.dumps(found.space.name)}.",
+        f"architecture  {json.dumps(found.key)}",
+        f"FLOPs         {found.cost.flops:,} at {shape}, as fvcore counts them in eval() (a multiply-add is 1)",
+        f"multiply-adds {found.cost.macs:,} in convolutions and linear layers",
+        f"parameters    {found.cost.parameters:,} in {found.cost.tensors} tensors",
+    ]
+    if found.evaluation.score is not None:
+        lines.append(f"score         {score.value!r} ± {score.standard_error:.2g}")
+    if recipe is not None:
+        lines.append(f"recipe        {json.dumps(recipe.name)}, seed {recipe.seed}")
+    return "".join(f"# {line}\n" for line in lines)
+
+
+def _description(found: Found, recipe: Recipe | None) -> str:
+    # a network given as text may have no genome
+    genes = {g.name: g.choices[i] for g, i in zip(found.space.genes, found.evaluation.genome, strict=False)}
+    cost, score = found.cost, found.score
+    content: dict[str, Any] = {
+        "architecture": found.key,
+        "space": found.space.name,
+        "input_shape": list(found.space.input_shape),
+        "num_classes": found.space.num_classes,
+        "score": {"value": score.value, "standard_error": score.standard_error, **score.terms},
+        "cost": {name: getattr(cost, name) for name in cost.__dataclass_fields__},
+        "evaluation": found.evaluation.number,
+        "genome": list(found.evaluation.genome),
+        "genes": genes,
+        "recipe": None if recipe is None else {"name": recipe.name, "seed": recipe.seed},
+        "version": version("vkdnw-search"),
+    }
+    return json.dumps(_finite(content), indent=2) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN: null in its place."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return None if isinstance(value, float) and value != value else value
+
+
+def _must_equal(modules: Sequence[tuple[str, Found]]) -> None:
+    """Compare each module, in an interpreter of its own, with what was searched."""
+    with one_thread(), torch.random.fork_rng(devices=[]), tempfile.TemporaryDirectory() as folder:
+        for number, (source, found) in enumerate(modules):
+            (Path(folder) / f"{number}.py").write_text(source, encoding="utf-8")
+            torch.save(_expected(found), Path(folder) / f"{number}.pt")
+        check = subprocess.run(
+            [sys.executable, "-P", "-m", "vkdnw_search.output.verify", folder],  # -P: nothing of the user's folder
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if check.returncode != 0:
+        which, _, why = check.stdout.partition(" ")
+        found = modules[int(which) if which.isdecimal() else 0][1]
+        raise ExportError(
+            f"the module made of {found.key} ({found.space.name}) is not the network searched: "
+            f"{why.strip() or check.stderr.strip()}"
+        )
+
+
+def _expected(found: Found) -> dict[str, Any]:
+    """What the module must have and compute."""
+    torch.manual_seed(CHECK_SEED)
+    model = build(found).eval()
+    initialize(model, seed=CHECK_SEED)
+    images = torch.randn(CHECK_BATCH, *found.space.input_shape)
+    with torch.no_grad():
+        logits = model(images)
+    free = sorted(free_operators(found.space))
+    return {"state": model.state_dict(), "images": images, "logits": logits, "flops": found.cost.flops, "free": free}

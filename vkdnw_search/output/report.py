@@ -1,0 +1,110 @@
+"""A run folder → report.html: one page that needs no network, and its figures as files."""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from vkdnw_search.atomic_files import write_whole
+from vkdnw_search.contracts import Architecture, Proxy, SearchSpace
+from vkdnw_search.output import diagram
+from vkdnw_search.output import report_facts as facts
+from vkdnw_search.output.report_figures import draw
+from vkdnw_search.quantities import compact
+from vkdnw_search.records import Evaluation
+from vkdnw_search.runs.fitness import front
+from vkdnw_search.runs.reader import Visited
+from vkdnw_search.runs.result import band_module, front_module
+
+
+def report(folder: str | Path, *, space: SearchSpace[Architecture] | None = None, proxy: Proxy | None = None) -> Path:
+    """Write ``report.html`` and ``figures/`` into a run folder, whether its run has ended or not.
+
+    Nothing in the folder is executed, and all text from it is escaped.
+
+    Args:
+        folder: of the run.
+        space, proxy: of a run that was given them from Python.
+
+    Returns:
+        The page.
+
+    Raises:
+        RunFolderError: it is not the folder of a run that can be opened.
+    """
+    folder = Path(folder)
+    environment = Environment(
+        loader=PackageLoader("vkdnw_search.output"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.filters |= {"si": _si, "signed": _signed}
+    with Visited(folder, space=space, proxy=proxy) as visited:
+        page = environment.get_template("report.html").render(_content(visited))
+    target = folder / "report.html"
+    write_whole(target, page)
+    return target
+
+
+def _content(visited: Visited) -> dict[str, Any]:
+    """All that the template shows."""
+    counts = visited.store.counts()
+    file = visited.path / "environment.json"
+    content: dict[str, Any] = {
+        "name": visited.recipe.name or visited.path.name,
+        "version": version("vkdnw-search"),
+        "visited": sum(counts.values()),
+        "counts": counts,
+        "seconds": visited.store.elapsed(),
+        "recipe": visited.recipe.to_yaml(),
+        "environment": json.loads(file.read_text(encoding="utf-8")) if file.exists() else {},
+        "judgement": visited.judgement,
+        "winner": None,
+    }
+    if not visited.ranked:
+        return content
+    winner = visited.ranked[0]
+    architecture = visited.space.decode(winner.genome)
+    nodes, arcs = diagram.cell(architecture)
+    genes = zip(visited.space.genes, winner.genome, strict=True)
+    return content | {
+        "winner": winner,
+        "fitness": visited.fitness[winner.number],
+        "figures": {name: Markup(svg) for name, svg in draw(visited, winner, visited.path / "figures").items()},
+        "nodes": nodes,
+        "arcs": arcs,
+        "bars": diagram.chain(architecture),
+        "genes": [(gene.name, gene.choices[index]) for gene, index in genes],
+        "mutations": (mutations := facts.mutations(visited, winner)),
+        "surroundings": facts.surroundings(mutations, winner),
+        "shared": facts.shared(visited),
+        "bounds": facts.bounds(visited, winner),
+        "family": _family(visited),
+        "values": visited.fitness,
+        "top": [(e, visited.fitness[e.number]) for e in visited.ranked[:10]],
+    }
+
+
+def _family(visited: Visited) -> dict[str, list[tuple[str, str, Evaluation | None]]]:
+    """Title → rows of (label, module, network) of the networks that a run leaves beside its winner."""
+    kept = front(visited.evaluations, visited.fitness) if visited.recipe.wants_front else []
+    return {
+        "The best of each band": [(f"at most {compact(b)} FLOPs", band_module(b), e) for b, e in facts.bands(visited)],
+        "The front of score against FLOPs": [(f"{_si(e.cost.flops)} FLOPs", front_module(e.cost), e) for e in kept],
+    }
+
+
+def _si(value: float) -> str:
+    """``598.2M``."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if abs(value) >= size:
+            return f"{value / size:.4g}{unit}"
+    return f"{value:.4g}"
+
+
+def _signed(value: float) -> str:
+    """With its sign, ``0`` without."""
+    return "0" if value == 0 else ("+" if value > 0 else "−") + _si(abs(value))

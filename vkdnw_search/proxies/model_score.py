@@ -1,0 +1,82 @@
+"""The score of any one network, found by a search or written by hand."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from vkdnw_search.contracts import HasCostScore, Probe, Proxy
+from vkdnw_search.cost.counter import count
+from vkdnw_search.determinism import device_of, one_thread
+from vkdnw_search.errors import ScoreError, VkdnwSearchError
+from vkdnw_search.proxies.vkdnw import VkdnwSingle
+from vkdnw_search.records import Score
+
+
+def score(
+    model: nn.Module,
+    input_shape: Sequence[int],
+    *,
+    proxy: Proxy | None = None,
+    seed: int = 0,
+    free_operators: Sequence[str] = (),
+) -> Score:
+    """Score ``model`` as it would be scored in a search. Higher is better.
+
+    A copy is scored: mode, hooks, buffers, gradients, weights and device of ``model`` stay as they are, whatever
+    happens, and so do the global random generators. By default every weight of the copy is drawn anew (Kaiming
+    normal); ``proxy=VkdnwSingle(initialization="as_built")`` scores the weights that are there.
+
+    Args:
+        model: takes (N, *input_shape) to logits (N, classes): convolutions of any kind, linear layers,
+            normalisations, attention, bare parameters. Layers without a fast rule are differentiated literally.
+        input_shape: of one input, without the batch, e.g. (3, 32, 32).
+        proxy: VkdnwSingle() by default, with its derivatives checked against literal ones.
+        seed: all randomness comes from it.
+        free_operators: for proxies that count FLOPs, operators unknown to fvcore that cost nothing.
+
+    Raises:
+        ScoreError: the network does not take such inputs or does not give logits, or the settings do not suit it.
+        DegenerateNetwork: it has no usable score.
+    """
+    proxy = VkdnwSingle(check=True) if proxy is None else proxy
+    if isinstance(proxy, VkdnwSingle) and not proxy.check:
+        proxy = replace(proxy, check=True)
+    if isinstance(proxy, HasCostScore):
+        return proxy.score_cost(count(model, input_shape, free_operators=free_operators))
+    with one_thread(), torch.random.fork_rng():
+        copied = copy.deepcopy(model)
+        classes = _classes(copied, tuple(input_shape))
+        try:
+            return proxy(copied, Probe(tuple(input_shape), classes, seed, device_of(proxy)))
+        except VkdnwSearchError:
+            raise
+        except Exception as error:
+            raise ScoreError(
+                f"{type(model).__name__}: cannot be scored with {proxy}: {type(error).__name__}: {error}"
+            ) from error
+
+
+@torch.no_grad()
+def _classes(model: nn.Module, input_shape: tuple[int, ...]) -> int:
+    """Number of logits, from a pass over two inputs."""
+    example = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(0))
+    images = torch.zeros(2, *input_shape, dtype=example.dtype, device=example.device)
+    try:
+        logits = model.eval()(images)
+    except Exception as error:
+        raise ScoreError(
+            f"{type(model).__name__}: must accept inputs of shape {tuple(images.shape)}, but: {error}"
+        ) from error
+    if not isinstance(logits, torch.Tensor) or logits.dim() != 2 or len(logits) != 2:
+        shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        raise ScoreError(
+            f"{type(model).__name__}: must return logits of shape (N, classes), but for inputs "
+            f"{tuple(images.shape)} returns {shape}. Wrap it in a module that does"
+        )
+    return math.prod(logits.shape[1:])

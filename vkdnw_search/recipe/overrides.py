@@ -1,0 +1,69 @@
+"""``stop.evaluations=200`` on the command line: one value of a recipe replaced by another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vkdnw_search.errors import RecipeError
+from vkdnw_search.recipe.type_descriptions import shown
+from vkdnw_search.recipe.yaml_reader import Path, Plain, dotted, read_yaml
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """A parsed override.
+
+    Attributes:
+        text: as it was written.
+        path: the keys to the value it replaces.
+        value: by the rules of a recipe, so also ``{min: 540M, max: 600M}``.
+    """
+
+    text: str
+    path: Path
+    value: Plain
+
+    @property
+    def label(self) -> str:
+        """How errors name it."""
+        return f"override {shown(self.text)}"
+
+    def concerns(self, path: Path) -> bool:
+        """Whether a fault at ``path`` may be of its making: one of the two paths leads to the other."""
+        length = min(len(path), len(self.path))
+        return length > 0 and path[:length] == self.path[:length]
+
+    def applied(self, tree: dict[str, Plain]) -> dict[str, Plain]:
+        """``tree`` with the value in its place; a section's bare name and a limit's bare number are opened.
+
+        Raises:
+            RecipeError: something on the way has no keys.
+        """
+        return self._into(tree, 0)
+
+    def _into(self, tree: dict[str, Plain], depth: int) -> dict[str, Plain]:
+        key = str(self.path[depth])
+        if depth == len(self.path) - 1:
+            return {**tree, key: self.value}
+        inner = tree.get(key)
+        if isinstance(inner, str) and depth == 0:  # optimizer: random
+            inner = {"use": inner}
+        elif isinstance(inner, int | float | str) and depth == 1:  # limits: {flops: 600M}
+            inner = {"max": inner}
+        if not isinstance(inner, dict | None):
+            raise RecipeError(f"{self.label}: {dotted(self.path[: depth + 1])} has no keys in this recipe")
+        return {**tree, key: self._into(inner or {}, depth + 1)}
+
+
+def parse_override(text: str) -> Override:
+    """Read ``key.key=value``; the value is YAML.
+
+    Raises:
+        RecipeError: it is not of this form.
+    """
+    label = f"override {shown(text)}"
+    keys, equals, value = text.partition("=")
+    path = tuple(key.strip() for key in keys.split("."))
+    if not equals or not all(path) or not value.strip():
+        raise RecipeError(f"{label}: must have the form KEY=VALUE, such as stop.evaluations=200")
+    return Override(text, path, read_yaml(value, source=label).tree)

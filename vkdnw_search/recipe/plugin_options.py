@@ -1,0 +1,233 @@
+"""A plug-in's keyword-only parameters → a model that checks its options and says what is wrong with them.
+
+:class:`Checked` is the base of these models and of the recipe's own: frozen, no unknown keys, no silent conversions,
+and its errors are sentences.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import is_dataclass
+from functools import cache
+from types import NoneType, SimpleNamespace, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from annotated_types import Interval
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Strict,
+    ValidationError,
+    create_model,
+    field_validator,
+    model_validator,
+)
+from pydantic.functional_validators import ModelWrapValidatorHandler
+from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic_core.core_schema import ValidationInfo, ValidatorFunctionWrapHandler
+
+from vkdnw_search.errors import PluginError, nearest
+from vkdnw_search.quantities import LARGEST, whole
+from vkdnw_search.recipe.type_descriptions import LONGEST, describe, mismatch, shown, split
+
+Factory = Callable[..., Any]
+"""A class or function that makes a space, proxy, optimizer or executor."""
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("must be one line of printable text")
+    return text
+
+
+Whole = Annotated[int, BeforeValidator(whole), Interval(ge=-LARGEST, le=LARGEST)]
+Text = Annotated[str, AfterValidator(_printable)]
+
+MISSING = "is missing"
+"""How the sentence about a key begins that must be there and is not."""
+
+_WORDED = "worded"
+"""The type of an error whose message is already a sentence for the user."""
+
+
+class Checked(BaseModel):
+    """Frozen settings. A ValidationError from it has, at each location, a sentence that begins with *must* or *is*."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        allow_inf_nan=False,
+        str_max_length=LONGEST,
+        validate_default=True,
+        protected_namespaces=(),
+    )
+
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _say_what_must_hold(cls, value: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+        """Word all faults of a value as one; a nested model has worded its own."""
+        try:
+            return handler(value)
+        except ValidationError as error:
+            faults = error.errors(include_url=False)
+            if all(fault["type"] == _WORDED for fault in faults):
+                raise
+            reasons = [str(fault["ctx"]["error"]) for fault in faults if fault["type"] == "value_error"]
+            declared = annotation_of(cls, str(info.field_name))
+            raise worded(f"{reasons[0]}, but is {shown(value)}" if reasons else mismatch(declared, value)) from None
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _say_which_keys(cls, value: Any, handler: ModelWrapValidatorHandler[Any]) -> Any:
+        """Word the faults that concern the keys."""
+        try:
+            return handler(value)
+        except ValidationError as error:
+            faults: list[InitErrorDetails] = [
+                {
+                    "type": worded(cls._worded(fault)),
+                    "loc": fault["loc"],
+                    "input": fault["input"],
+                }
+                for fault in error.errors(include_url=False)
+            ]
+            raise ValidationError.from_exception_data(cls.__name__, faults) from None
+
+    @classmethod
+    def _worded(cls, fault: Mapping[str, Any]) -> str:
+        if fault["type"] == _WORDED:
+            return str(fault["msg"])
+        if fault["type"] == "extra_forbidden":
+            return unknown_key(str(fault["loc"][-1]), list(cls.model_fields))
+        if fault["type"] == "missing":
+            return f"{MISSING}: must be {describe(annotation_of(cls, str(fault['loc'][-1])))}"
+        if fault["type"] == "value_error":
+            return str(fault["ctx"]["error"])
+        return f"must be a mapping with keys among {', '.join(cls.model_fields)}, but is {shown(fault['input'])}"
+
+
+def worded(message: str) -> PydanticCustomError:
+    """An error, to be raised in a validator, whose message reaches the user as it is."""
+    return PydanticCustomError(_WORDED, "{message}", {"message": message})
+
+
+def unknown_key(key: str, known: list[str]) -> str:
+    """The sentence about a key that is none of ``known``."""
+    choices = f"must be one of {', '.join(known)}" if known else "there are none to set"
+    return f"is not a known key: {choices}.{nearest(key, known) or nearest(key.lower(), known)}".removesuffix(".")
+
+
+def annotation_of(model: type[BaseModel], name: str) -> Any:
+    """The type of a model's field with its metadata, as it was declared."""
+    field = model.model_fields[name]
+    metadata = [*field.metadata, *filter(None, [field.description])]
+    return Annotated[(field.annotation, *metadata)] if metadata else field.annotation
+
+
+@cache
+def options_model(factory: Factory, *, positional: int = 0) -> type[Checked]:
+    """The options of ``factory``: one field for each keyword-only parameter.
+
+    Bounds come from ``annotated_types`` metadata, closed sets from ``Literal``, the meaning from a text in
+    ``Annotated``: ``images: Annotated[int, Interval(ge=1, le=4096), "images in the random batch"] = 64``.
+
+    Args:
+        factory: a class or function.
+        positional: how many arguments it will be given by position (an optimizer: 1, the problem).
+
+    Raises:
+        PluginError: it takes other positional arguments, or a parameter's type is not one a recipe can express.
+    """
+    where = f"{factory.__module__}.{factory.__qualname__}"
+    parameters = _keyword_only(factory, where, positional)
+    hints = _hints(factory, where, parameters)
+    fields: dict[str, Any] = {
+        name: (
+            _adapted(hints[name], f"{where}, {name}"),
+            ... if parameter.default is parameter.empty else parameter.default,
+        )
+        for name, parameter in parameters.items()
+    }
+    model = create_model(factory.__name__, __base__=Checked, **fields)
+    try:
+        model.model_validate({})
+    except ValidationError as error:
+        for fault in error.errors():
+            if not model.model_fields[str(fault["loc"][0])].is_required():
+                raise PluginError(f"{where}, default of {fault['loc'][0]}: {fault['msg']}") from None
+    return model
+
+
+def _keyword_only(factory: Factory, where: str, positional: int) -> dict[str, inspect.Parameter]:
+    """The parameters that are options, after checking that the others are what the factory will be given."""
+    parameters = inspect.signature(factory).parameters.values()
+    others = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    if len(others) != positional:
+        expected = f"take {positional} argument by position" if positional else "take nothing by position"
+        raise PluginError(f"{where}: must {expected} and its options by keyword only (*), but has {others}")
+    options = {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY}
+    for name in options:
+        if name == "use" or name.startswith("_") or hasattr(BaseModel, name):
+            raise PluginError(f"{where}: {name!r} cannot be the name of an option; rename the parameter")
+    return options
+
+
+def _hints(factory: Factory, where: str, options: Mapping[str, inspect.Parameter]) -> dict[str, Any]:
+    """The types of the options. Only theirs are resolved: others may be known to type checkers alone."""
+    if not options:
+        return {}
+    try:
+        if is_dataclass(factory):  # its __init__ has no globals of its own
+            hints = get_type_hints(factory, include_extras=True)
+        else:
+            function = inspect.unwrap(factory.__init__ if inspect.isclass(factory) else factory)
+            written = {name: hint for name, hint in inspect.get_annotations(function).items() if name in options}
+            hints = get_type_hints(
+                SimpleNamespace(__annotations__=written), globalns=function.__globals__, include_extras=True
+            )
+    except (NameError, TypeError, AttributeError, SyntaxError) as error:
+        raise PluginError(f"{where}: the types of its options cannot be resolved ({error})") from error
+    if missing := [name for name in options if name not in hints]:
+        raise PluginError(f"{where}: every option needs a type annotation, but {', '.join(missing)} has none")
+    return hints
+
+
+def _adapted(annotation: Any, where: str) -> Any:
+    """``annotation`` made to accept what YAML has for it (6e8 and 600M for int, lists for tuples) and nothing else."""
+    base, notes = split(annotation)
+    origin, arguments = get_origin(base), get_args(base)
+    if origin in (Union, UnionType):
+        bounds = tuple(note for note in notes if not isinstance(note, str))  # of the parts that can have any
+        notes = tuple(note for note in notes if isinstance(note, str))
+        parts = [Annotated[(part, *bounds)] if bounds and _has_bounds(part) else part for part in arguments]
+        base = Union[tuple(_adapted(part, where) for part in parts)]  # noqa: UP007 the parts are not known here
+    elif origin is Literal:
+        base = Annotated[base, BeforeValidator(_one_of(arguments))]
+    elif origin in (list, tuple) and arguments:
+        items = tuple(part if part is Ellipsis else _adapted(part, where) for part in arguments)
+        base = Annotated[origin[items], Strict(False)]
+    elif base in (int, str):
+        base = Whole if base is int else Text
+    elif base not in (bool, float, None, NoneType):
+        known = "bool, int, float, str, Literal, list and tuple of these, or unions of them"
+        raise PluginError(f"{where}: the type of an option must be one of {known}, but is {base!r}")
+    return Annotated[(base, *notes)] if notes else base
+
+
+def _has_bounds(annotation: Any) -> bool:
+    base = split(annotation)[0]
+    return get_origin(base) is not Literal and base not in (bool, None, NoneType)
+
+
+def _one_of(choices: tuple[Any, ...]) -> Callable[[Any], Any]:
+    """Replaces what equals a choice without being one (True for 1) by something that is refused."""
+
+    def check(value: Any) -> Any:
+        alike = (x for x in (value, whole(value)) if any(x == choice and type(x) is type(choice) for choice in choices))
+        return next(alike, ...)
+
+    return check

@@ -1,0 +1,309 @@
+"""A recipe: everything that determines a run, checked as a whole before anything happens.
+
+``load_recipe("mbv2_600M", ["seed=1"])`` reads YAML into a frozen :class:`Recipe`; every fault of it is found at once,
+each on one line with its key, what must hold, what came and what was probably meant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from annotated_types import Interval
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
+
+from vkdnw_search.errors import RecipeError, VkdnwSearchError, nearest
+from vkdnw_search.quantities import LARGEST, compact
+from vkdnw_search.recipe.overrides import Override, parse_override
+from vkdnw_search.recipe.plugin_options import MISSING, Checked, Text, Whole, worded
+from vkdnw_search.recipe.registry import Kind, names
+from vkdnw_search.recipe.sections import (
+    Bands,
+    ExecutorSection,
+    FolderName,
+    Limits,
+    OptimizerSection,
+    ScoreSection,
+    Section,
+    SpaceSection,
+    Stop,
+    fits_a_folder,
+)
+from vkdnw_search.recipe.type_descriptions import shown
+from vkdnw_search.recipe.yaml_reader import MAX_BYTES, Plain, dotted, plain, read_yaml, write_yaml
+from vkdnw_search.recipe.yaml_reader import Path as Keys
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    from vkdnw_search.contracts import Architecture, Optimizer, Problem, Proxy, SearchSpace
+
+__all__ = ["Change", "Recipe", "SectionName", "load_recipe", "parse_recipe", "shipped_recipes"]
+
+SectionName = Literal["space", "score", "optimizer", "executor"]
+SECTIONS: dict[str, Kind] = {
+    "space": "spaces",
+    "score": "proxies",
+    "optimizer": "optimizers",
+    "executor": "executors",
+}
+"""The sections that choose a plug-in, with the kind of it."""
+
+DEFAULT_PLUGINS: dict[str, Plain] = {"score": "vkdnw_single", "optimizer": "evolution", "executor": "inline"}
+"""What is used when a recipe leaves a section out. There is no default space."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A value in which two recipes differ; ``str`` gives ``key: ours → theirs``."""
+
+    key: str
+    ours: Plain
+    theirs: Plain
+
+    def __str__(self) -> str:
+        ours, theirs = (write_yaml(value).removesuffix("...\n").strip() for value in (self.ours, self.theirs))
+        return f"{self.key}: {ours} → {theirs}"
+
+
+class Recipe(Checked):
+    """A run as data. Made by :func:`load_recipe`; a section is None when Python gives its object instead."""
+
+    name: Annotated[FolderName | None, "what the run folder is called; else after the file"] = None
+    description: Annotated[Text | None, "one line on what it is for"] = None
+    seed: Annotated[Whole, Interval(ge=0, le=LARGEST), "all randomness of the run comes from it"] = 0
+    space: Annotated[SpaceSection | None, "the networks to search among"]
+    limits: Annotated[Limits, "what a candidate may cost"] = Limits()
+    bands: Annotated[Bands, "most FLOPs of each band, ascending, at most 16: the best network of each is exported"] = (
+        Field(default_factory=list)
+    )
+    score: Annotated[ScoreSection | None, "how a candidate is judged"]
+    optimizer: Annotated[OptimizerSection | None, "what proposes candidates"]
+    stop: Annotated[Stop, "when to end, whichever comes first"] = Stop()
+    executor: Annotated[ExecutorSection | None, "where candidates are evaluated"]
+    finalists: Annotated[Whole, Interval(ge=0, le=1000), "best candidates, scored anew at the end; 0: none"] = 10
+
+    @field_validator("bands")
+    @classmethod
+    def _must_be_within_the_limits(cls, bands: list[int], info: ValidationInfo) -> list[int]:
+        flops = getattr(info.data.get("limits"), "flops", None)
+        low, high = (None, None) if flops is None else (flops.min, flops.max)
+        if bands and low is not None and bands[0] < low:
+            raise worded(f"must not be below limits.flops.min, but {compact(bands[0])} < {compact(low)}")
+        if bands and high is not None and bands[-1] > high:
+            raise worded(f"must not exceed limits.flops, but {compact(bands[-1])} > {compact(high)}")
+        return bands
+
+    def build_space(self) -> SearchSpace[Architecture]:
+        """The search space. Raises RecipeError if its options do not go together, or if it lacks a member."""
+        from vkdnw_search.contracts import SPACE_MEMBERS  # torch, which is imported only when there is work
+
+        space: SearchSpace[Architecture] = self._build("space")
+        if self.space and (missing := [member for member in SPACE_MEMBERS if not hasattr(space, member)]):
+            raise RecipeError(
+                f"space ({self.space.use}): must have {', '.join(missing)}: see vkdnw_search.contracts.SearchSpace. "
+                "vkdnw_search.testing.check_search_space finds what else may be wrong"
+            )
+        return space
+
+    def build_proxy(self) -> Proxy:
+        """The proxy. Raises RecipeError if its options do not go together."""
+        proxy: Proxy = self._build("score")
+        return proxy
+
+    def build_optimizer(self, problem: Problem) -> Optimizer:
+        """The optimizer of ``problem``. Raises RecipeError if its options do not go together."""
+        optimizer: Optimizer = self._build("optimizer", problem)
+        return optimizer
+
+    def build_executor(self) -> Executor:
+        """The executor, which the caller shuts down. Raises RecipeError if its options do not go together."""
+        executor: Executor = self._build("executor")
+        return executor
+
+    def _build(self, section: SectionName, *arguments: object) -> Any:
+        chosen: Section | None = getattr(self, section)
+        if chosen is None:
+            raise RecipeError(f"{section}: is not in the recipe, since its object was to be given from Python")
+        try:
+            return chosen.build(*arguments)
+        except (VkdnwSearchError, ValueError) as error:
+            raise RecipeError(f"{section} ({chosen.use}): {error}") from error
+
+    @property
+    def wants_front(self) -> bool:
+        """Whether the run is for the whole front of score against FLOPs."""
+        return self.optimizer is not None and self.optimizer.use == "nsga2"
+
+    def named_after(self, source: object) -> Recipe:
+        """The same, called after the file or shipped recipe it came from, unless it has a name."""
+        name = Path(source).stem if isinstance(source, str | Path) else ""
+        return self if self.name is not None or not fits_a_folder(name) else self.model_copy(update={"name": name})
+
+    def resolved(self) -> dict[str, Plain]:
+        """Every value, defaults and options of plug-ins included, as plain data."""
+        values: dict[str, Any] = self.model_dump()
+        for section in SECTIONS:
+            if values[section] is not None:
+                values[section] = {"use": values[section]["use"], **values[section]["options"]}
+        return {key: plain(value, source="recipe", path=(key,)) for key, value in values.items()}
+
+    def to_yaml(self) -> str:
+        """:meth:`resolved` as text, the same for equal recipes, which :func:`load_recipe` reads back as this recipe."""
+        return write_yaml(self.resolved())
+
+    def difference(self, other: Recipe) -> list[Change]:
+        """The values in which ``other`` is not this recipe, in the order of the keys."""
+        return list(_changes(self.resolved(), other.resolved(), ()))
+
+
+def load_recipe(
+    source: str | Path | Mapping[str, Any] | Recipe,
+    overrides: Sequence[str] = (),
+    *,
+    supplied: Collection[SectionName] = (),
+) -> Recipe:
+    """The recipe of a file, of a shipped name such as ``mbv2_600M`` or of a mapping, checked.
+
+    Args:
+        source: a path wins over a shipped name.
+        overrides: ``"stop.evaluations=200"``; a section or limit given as a whole (``"optimizer=random"``) replaces
+            the old one.
+        supplied: sections whose objects Python gives: they may be absent, and what the recipe says of them is dropped.
+
+    Raises:
+        RecipeError: it cannot be found, read or used; all faults at once, one per line.
+    """
+    if isinstance(source, str | Path):
+        return parse_recipe(_read(source), overrides, source=_label(source), supplied=supplied)
+    tree = source.resolved() if isinstance(source, Recipe) else plain(source, source="recipe")
+    return _checked(tree, {}, overrides, source="recipe", supplied=supplied)
+
+
+def parse_recipe(
+    text: str | bytes, overrides: Sequence[str] = (), *, source: str, supplied: Collection[SectionName] = ()
+) -> Recipe:
+    """The recipe that ``text`` is; ``source`` is how errors name it. Otherwise as :func:`load_recipe`."""
+    document = read_yaml(text, source=source)
+    return _checked(document.tree, document.lines, overrides, source=source, supplied=supplied)
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """Name → file of the recipes that come with this project."""
+    return {path.stem: path for path in sorted(_shipped_folder().glob("*.yaml"))}
+
+
+def _shipped_folder() -> Path:
+    installed = Path(str(resources.files("vkdnw_search"))) / "recipes"
+    return installed if installed.is_dir() else Path(__file__).parents[2] / "recipes"  # the latter in a checkout
+
+
+def _label(source: str | Path) -> str:
+    return str(source) if str(source).isprintable() else shown(str(source))
+
+
+def _read(source: str | Path) -> bytes:
+    shipped_files = shipped_recipes()
+    if str(source).endswith(".py"):
+        raise RecipeError(
+            f"{_label(source)}: must be a recipe, which is YAML, but is Python. Code joins by --plugin, and a "
+            "recipe uses what it declares by name, as in examples/my.yaml"
+        )
+    try:
+        path = Path(source)
+        if not path.is_file() and str(source) in shipped_files:
+            path = shipped_files[str(source)]
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        names = list(shipped_files)
+        raise RecipeError(
+            f"{_label(source)}: there is no such file, and no shipped recipe of that name: {', '.join(names)}."
+            f"{nearest(Path(source).stem, names)}"
+        ) from None
+    except IsADirectoryError:
+        raise RecipeError(
+            f"{_label(source)}: must be a recipe file, but is a folder. A run folder's recipe is in its recipe.yaml; "
+            f"shipped are {', '.join(shipped_files)}"
+        ) from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise RecipeError(f"{_label(source)}: cannot be read: {reason}") from error
+
+
+def _checked(
+    tree: Plain,
+    lines: Mapping[Keys, int],
+    texts: Sequence[str],
+    *,
+    source: str,
+    supplied: Collection[SectionName],
+) -> Recipe:
+    """The recipe that ``tree`` becomes by the overrides ``texts``, or one RecipeError with all faults."""
+    if not isinstance(tree, dict):
+        raise RecipeError(f"{source}: must be a mapping of keys such as `space: mobilenet`, but is {shown(tree)}")
+    tree, overrides, told = _overridden({**dict.fromkeys(SECTIONS), **DEFAULT_PLUGINS, **tree}, texts)
+    tree |= dict.fromkeys(supplied)
+    faults = list(_absences(tree, supplied))
+    try:
+        recipe = Recipe.model_validate(tree)
+    except ValidationError as error:
+        faults += _faults(tree, error)
+    for keys, message in faults:
+        override = next((override for override in reversed(overrides) if override.concerns(keys)), None)
+        line = None if override else next((lines[keys[:n]] for n in range(len(keys), 0, -1) if keys[:n] in lines), None)
+        where = ", ".join(filter(None, [override.label if override else source, dotted(keys)]))
+        told.append(f"{where}: {message}" + (f" (line {line})" if line else ""))
+    if told:
+        raise RecipeError("\n".join(told))
+    return recipe
+
+
+def _overridden(tree: dict[str, Plain], texts: Sequence[str]) -> tuple[dict[str, Plain], list[Override], list[str]]:
+    """``tree`` after the overrides, those that could be applied, and the faults of the others."""
+    applied, faults = [], []
+    for text in texts:
+        try:
+            override = parse_override(text)
+            tree = override.applied(tree)
+            applied.append(override)
+        except RecipeError as error:
+            faults.append(str(error))
+    return tree, applied, faults
+
+
+def _absences(tree: dict[str, Plain], supplied: Collection[SectionName]) -> Iterator[tuple[Keys, str]]:
+    """The sections that are neither in ``tree`` nor supplied by Python, each with a sentence."""
+    for section, kind in SECTIONS.items():
+        if tree[section] is None and section not in supplied:
+            yield (section,), f"{MISSING}: must name one of {', '.join(names(kind))}"
+
+
+def _faults(tree: dict[str, Plain], error: ValidationError) -> Iterator[tuple[Keys, str]]:
+    """What is wrong with ``tree``: the keys to the value as the user wrote it, and a sentence."""
+    for fault in error.errors(include_url=False):
+        keys, message = fault["loc"], str(fault["msg"])
+        if keys[0] in SECTIONS and keys[1:2] == ("options",):
+            keys = (keys[0], *keys[2:])
+        yield (keys if message.startswith(MISSING) else _as_written(tree, keys)), message
+
+
+def _as_written(tree: Plain, keys: Keys) -> Keys:
+    """``keys`` as far as they are in ``tree``: ``limits.flops`` for ``limits.flops.max`` where that is one number."""
+    for depth, key in enumerate(keys):
+        if not isinstance(tree, dict) or key not in tree:
+            return keys[:depth]
+        tree = tree[str(key)]
+    return keys
+
+
+def _changes(ours: Plain, theirs: Plain, keys: Keys) -> Iterator[Change]:
+    if isinstance(ours, dict) or isinstance(theirs, dict):
+        mine, other = (tree if isinstance(tree, dict) else {} for tree in (ours, theirs))
+        for key in {**mine, **other}:
+            yield from _changes(mine.get(key), other.get(key), (*keys, key))
+    elif ours != theirs:
+        yield Change(dotted(keys), ours, theirs)

@@ -1,0 +1,171 @@
+"""The sections of a recipe: what may stand in each, with meaning, bounds and defaults."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Annotated, Any, ClassVar, Self
+
+from annotated_types import Interval
+from pydantic import AfterValidator, BeforeValidator, PlainSerializer, ValidationInfo, field_validator, model_validator
+
+from vkdnw_search.errors import PluginError
+from vkdnw_search.quantities import compact, microseconds
+from vkdnw_search.recipe.plugin_options import Checked, Text, Whole, worded
+from vkdnw_search.recipe.registry import Kind, find, options_of
+from vkdnw_search.recipe.type_descriptions import shown
+
+
+def fits_a_folder(name: str) -> bool:
+    """Whether ``name`` can be that of a folder on any system."""
+    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name) is not None
+
+
+def _fit_for_a_folder(name: str) -> str:
+    if not fits_a_folder(name):
+        raise ValueError(
+            "must be at most 64 letters, digits, dots, dashes and underscores, the first of the former two"
+        )
+    return name
+
+
+FolderName = Annotated[Text, AfterValidator(_fit_for_a_folder)]
+Count = Annotated[Whole, Interval(ge=1, le=10**15)]
+Microseconds = Annotated[
+    int, BeforeValidator(microseconds), Interval(ge=1, le=10**12), PlainSerializer(lambda value: f"{value}us")
+]
+Steps = Annotated[Whole, Interval(ge=1, le=10**8)]
+MOST_BANDS = 16
+
+
+def _ascending(bands: list[int]) -> list[int]:
+    if len(bands) > MOST_BANDS or any(a >= b for a, b in pairwise(bands)):
+        raise worded(f"must be at most {MOST_BANDS} numbers, each greater than the one before, but is {shown(bands)}")
+    return bands
+
+
+Bands = Annotated[list[Count], AfterValidator(_ascending)]
+Depth = Annotated[Whole, Interval(ge=1, le=10_000)]
+
+
+class Section(Checked):
+    """The choice of a plug-in: ``{use: NAME, option: value, …}``, or the name alone.
+
+    Attributes:
+        use: the name it is installed under.
+        options: all of its options, defaults included.
+    """
+
+    kind: ClassVar[Kind]
+
+    use: Text
+    options: Mapping[str, Any]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _reshaped(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value = {"use": value}
+        if not isinstance(value, Mapping) or "use" not in value:
+            raise worded(f"must be the name of a plug-in or {{use: NAME, …}}, but is {shown(value)}")
+        return {"use": value["use"], "options": {key: item for key, item in value.items() if key != "use"}}
+
+    @field_validator("use")
+    @classmethod
+    def _must_be_installed(cls, name: str) -> str:
+        try:
+            options_of(cls.kind, name)
+        except PluginError as error:
+            raise worded(str(error)) from error
+        return name
+
+    @field_validator("options", mode="before")
+    @classmethod
+    def _must_fit(cls, options: Any, info: ValidationInfo) -> Any:
+        if "use" not in info.data:
+            return {}  # without the plug-in nothing can be said of its options
+        return options_of(cls.kind, info.data["use"]).model_validate(options).model_dump()
+
+    def build(self, *arguments: object) -> Any:
+        """What the plug-in makes of its options (an optimizer: and of its problem)."""
+        return find(self.kind, self.use)(*arguments, **self.options)
+
+
+class SpaceSection(Section):
+    """The search space."""
+
+    kind = "spaces"
+
+
+class ScoreSection(Section):
+    """The proxy that scores candidates."""
+
+    kind = "proxies"
+
+
+class OptimizerSection(Section):
+    """What proposes candidates."""
+
+    kind = "optimizers"
+
+
+class ExecutorSection(Section):
+    """Where candidates are evaluated."""
+
+    kind = "executors"
+
+
+class Bounds(Checked):
+    """An interval with both ends included; a number alone is ``max``."""
+
+    min: Annotated[Count | None, "at least this much"] = None
+    max: Annotated[Count | None, "at most this much"] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _reshaped(cls, value: Any) -> Any:
+        if isinstance(value, str) and ".." in value:
+            raise worded(f"must be a number, the most, or such as {{min: 300M, max: 600M}}, but is {shown(value)}")
+        return value if isinstance(value, Mapping) else {"max": value}
+
+    @model_validator(mode="after")
+    def _must_leave_room(self) -> Self:
+        if self.min is None and self.max is None:
+            raise worded("must have min, max or both")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise worded(f"min must not exceed max, but {compact(self.min)} > {compact(self.max)}")
+        return self
+
+
+class DepthBounds(Bounds):
+    """The same for a number of layers."""
+
+    min: Annotated[Depth | None, "at least this deep"] = None
+    max: Annotated[Depth | None, "at most this deep"] = None
+
+
+class LatencyBounds(Bounds):
+    """The same for a time."""
+
+    min: Annotated[Microseconds | None, "at least this long"] = None
+    max: Annotated[Microseconds | None, "at most this long"] = None
+
+
+class Limits(Checked):
+    """What a candidate may cost; a candidate outside is recorded but never scored."""
+
+    flops: Annotated[Bounds | None, "as fvcore counts them, a multiply-add being 1, at the input of the space"] = None
+    macs: Annotated[Bounds | None, "multiply-adds of convolutions and linear layers alone"] = None
+    parameters: Annotated[Bounds | None, "trainable scalars"] = None
+    layers: Annotated[DepthBounds | None, "depth, as the search space counts it"] = None
+    memory: Annotated[Bounds | None, "peak bytes of activations at inference of one input, such as 8M"] = None
+    latency: Annotated[LatencyBounds | None, "of one input on one thread of this machine, such as 20ms"] = None
+
+
+class Stop(Checked):
+    """When to stop: whichever limit is reached first."""
+
+    evaluations: Annotated[Steps, "candidates visited, scored or not"] = 1000
+    seconds: Annotated[Annotated[float, Interval(gt=0, le=10**8)] | None, "wall-clock time"] = None
+    generations: Annotated[Steps | None, "times the optimizer is asked"] = None

@@ -1,0 +1,94 @@
+"""How sure a search is of its choice: finalists and baselines on fresh initializations, as records."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from statistics import fmean, stdev
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Finalist:
+    """A candidate scored on fresh initializations.
+
+    Attributes:
+        role: ``"finalist"`` or which baseline it is.
+        number: of its evaluation.
+        key: its architecture.
+        values: a score for each fresh initialization; the i-th are from one and the same seed for all candidates.
+        verdict: how the winner compares, in words.
+    """
+
+    role: str
+    number: int
+    key: str
+    values: tuple[float, ...]
+    verdict: str = ""
+
+    @property
+    def mean(self) -> float:
+        """Of ``values``; NaN without any."""
+        return fmean(self.values) if self.values else math.nan
+
+    @property
+    def standard_error(self) -> float:
+        """Of the mean."""
+        return stdev(self.values) / math.sqrt(len(self.values)) if len(self.values) > 1 else math.nan
+
+
+@dataclass(frozen=True, slots=True)
+class BandWinner:
+    """The winner among the networks of one range of FLOPs, or None if there is none.
+
+    Attributes:
+        above, at_most: the range.
+        winner: with its values on fresh initializations.
+    """
+
+    above: int
+    at_most: int
+    winner: Finalist | None
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Who wins, and what to think of it.
+
+    Attributes:
+        winner: number of the first finalist that can be trained; None if nothing was scored.
+        finalists: the winner, then the others, best mean first; those that cannot be trained say so.
+        baselines: what one could have had without a search.
+        bands: one for each band the recipe asks for, ascending.
+        correlations: Spearman's ρ of the score with FLOPs, parameters, layers and tensors over scored candidates.
+        warnings: sentences a user should read.
+    """
+
+    winner: int | None
+    finalists: tuple[Finalist, ...]
+    baselines: tuple[Finalist, ...]
+    bands: tuple[BandWinner, ...]
+    correlations: dict[str, float]
+    warnings: tuple[str, ...]
+
+    def to_json(self) -> str:
+        """As text, to be kept with the run."""
+        return json.dumps(
+            {
+                "winner": self.winner,
+                "finalists": [_plain(f) for f in self.finalists],
+                "baselines": [_plain(f) for f in self.baselines],
+                "bands": [
+                    {"above": b.above, "at_most": b.at_most, "winner": None if b.winner is None else _plain(b.winner)}
+                    for b in self.bands
+                ],
+                "correlations": self.correlations,
+                "warnings": self.warnings,
+            }
+        )
+
+
+def _plain(finalist: Finalist) -> dict[str, Any]:
+    numbers = {"mean": finalist.mean, "standard_error": finalist.standard_error}
+    return asdict(finalist) | {name: None if math.isnan(value) else value for name, value in numbers.items()}

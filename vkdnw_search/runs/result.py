@@ -1,0 +1,191 @@
+"""What a search found."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from vkdnw_search.contracts import Architecture, Proxy, SearchSpace
+from vkdnw_search.quantities import compact
+from vkdnw_search.recipe.recipe import Recipe
+from vkdnw_search.records import Cost, Evaluation, Score
+from vkdnw_search.runs.fitness import fitness, front
+from vkdnw_search.runs.judgement import Judgement
+from vkdnw_search.runs.store import Store
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A candidate with the space it belongs to: all it takes to build or export it."""
+
+    space: SearchSpace[Architecture]
+    evaluation: Evaluation
+
+    @property
+    def architecture(self) -> Architecture:
+        """The decoded genome."""
+        return self.space.decode(self.evaluation.genome)
+
+    @property
+    def key(self) -> str:
+        """The architecture as text."""
+        return self.evaluation.key
+
+    @property
+    def cost(self) -> Cost:
+        """FLOPs, parameters and so on."""
+        return self.evaluation.cost
+
+    @property
+    def score(self) -> Score:
+        """Its score; NaN for a candidate without one."""
+        return self.evaluation.score or Score(math.nan)
+
+    def __repr__(self) -> str:
+        return (
+            f"<{self.space.name} network: score {self.score.value:.4f}, {self.cost.flops / 1e6:.1f}M FLOPs, "
+            f"{self.cost.parameters / 1e6:.2f}M parameters: {self.key}>"
+        )
+
+
+def build(found: Found) -> nn.Module:
+    """The network, freshly constructed: (N, *space.input_shape) → logits (N, space.num_classes)."""
+    return found.space.build(found.architecture)
+
+
+@dataclass(frozen=True)
+class Result:
+    """The end of a search.
+
+    Attributes:
+        recipe: what was asked.
+        space, proxy: of the run.
+        best: the finalist with the highest mean over fresh initializations, or without finalists the highest score;
+            None if nothing was scored.
+        judgement: finalists and trivial baselines, scored anew and compared; None if the search was interrupted.
+        ended: why the search ended, in words.
+        seconds: of running, over all sittings.
+        folder: the run folder, if there is one.
+    """
+
+    recipe: Recipe
+    space: SearchSpace[Architecture]
+    proxy: Proxy
+    best: Found | None
+    judgement: Judgement | None
+    ended: str
+    seconds: float
+    folder: Path | None
+    store: Store = field(repr=False)
+
+    @property
+    def bands(self) -> dict[int, Found | None]:
+        """Most FLOPs of each band of the recipe → its best network, None where there is none."""
+        bands = () if self.judgement is None else self.judgement.bands
+        return {band.at_most: None if band.winner is None else self._found(band.winner.number) for band in bands}
+
+    def _found(self, number: int) -> Found:
+        return Found(self.space, next(self.store.evaluations(first=number, count=1)))
+
+    def front(self) -> list[Found]:
+        """Scored networks of which no other has at most their FLOPs and a higher score; by rising FLOPs."""
+        evaluations = list(self.evaluations())
+        return [Found(self.space, e) for e in front(evaluations, fitness(evaluations, self.proxy))]
+
+    def networks(self, folder: Path) -> list[tuple[Found, Path]]:
+        """What a run leaves ready to train, with its place: the winner, that of each band, and the front of NSGA-II."""
+        places = {"best/model.py": self.best}
+        places |= {band_module(at_most): found for at_most, found in self.bands.items()}
+        if self.recipe.wants_front:
+            places |= {front_module(found.cost): found for found in self.front()}
+        return [(found, folder / place) for place, found in places.items() if found is not None]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Status → number of candidates."""
+        return self.store.counts()
+
+    @property
+    def visited(self) -> int:
+        """Number of candidates."""
+        return sum(self.counts.values())
+
+    def evaluations(self) -> Iterator[Evaluation]:
+        """All candidates, in the order of their numbers."""
+        return self.store.evaluations()
+
+    def least_infeasible(self) -> Found | None:
+        """Where no candidate is feasible: the one that misses the limits by least."""
+        nearest = self.store.least_infeasible()
+        return None if nearest is None else Found(self.space, nearest)
+
+    def to_frame(self) -> Any:
+        """Every candidate with its score, terms and costs: a pandas DataFrame, or a list of dicts without pandas."""
+        records = [record(e) for e in self.evaluations()]
+        try:
+            import pandas  # type: ignore[import-untyped]  # its stubs are not among the extras
+        except ImportError:
+            return records
+        return pandas.DataFrame.from_records(records).set_index("number")
+
+    def plot(self) -> Figure:
+        """Score against FLOPs, with the front and the winner, as a matplotlib figure; a notebook shows it."""
+        from matplotlib.figure import Figure  # takes a second, and only those who plot need it
+
+        figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+        axes = figure.subplots()
+        evaluations = list(self.evaluations())
+        values = fitness(evaluations, self.proxy)
+
+        def places(group: Iterable[Evaluation]) -> tuple[list[float], list[float]]:
+            chosen = list(group)
+            return [e.cost.flops / 1e6 for e in chosen], [values[e.number] for e in chosen]
+
+        axes.scatter(*places(e for e in evaluations if e.number in values), s=9, color="0.6", label="scored")
+        axes.plot(*places(front(evaluations, values)), color="0.6", label="front")
+        if self.best is not None:
+            axes.scatter(*places([self.best.evaluation]), s=120, marker="*", color="C0", label="winner")
+        axes.set(xlabel="FLOPs (millions)", ylabel="score")
+        axes.legend(frameon=False)
+        return figure
+
+    def __repr__(self) -> str:
+        name = self.recipe.name or "search"
+        counts = ", ".join(f"{number} {status}" for status, number in self.counts.items())
+        return f"<{name}: {self.visited} candidates ({counts}), {self.ended}; best: {self.best!r}>"
+
+
+def band_module(at_most: int) -> str:
+    """Where in a run folder the module of a band's winner is."""
+    return f"bands/{compact(at_most)}/model.py"
+
+
+def front_module(cost: Cost) -> str:
+    """The same of a network on the front."""
+    return f"front/{cost.flops}/model.py"
+
+
+def record(evaluation: Evaluation) -> dict[str, Any]:
+    """An evaluation as a flat record, its terms as ``score.TERM``."""
+    e, score = evaluation, evaluation.score
+    terms = {} if score is None else {f"score.{term}": value for term, value in score.terms.items()}
+    return {
+        "number": e.number,
+        "generation": e.generation,
+        "status": e.status,
+        "score": math.nan if score is None else score.value,
+        "standard_error": math.nan if score is None else score.standard_error,
+        **terms,
+        **asdict(e.cost),
+        "violation": e.violation,
+        "reason": e.reason,
+        "architecture": e.key,
+    }

@@ -1,0 +1,237 @@
+"""The memory of a run: one SQLite file, written by the coordinator alone, readable at any moment.
+
+Results are stored as they arrive, with what was asked. Asking and telling are deterministic, so this is all it takes
+to continue a run: the optimizer is asked again, and what is stored already is not evaluated again.
+Floats are stored as REAL (exact), NaN as NULL; there is no pickle anywhere.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from vkdnw_search.errors import RunFolderError
+from vkdnw_search.records import Cost, Evaluation, Genome, Score
+from vkdnw_search.runs.database import Form, open_database
+
+MOST_FLOPS = 2**62
+"""More than any network has."""
+
+VERDICTS = ("judgement", "neighbours")
+"""Notes that are about all candidates."""
+
+RUN = Form(
+    what="the database of a run",
+    application_id=0x766B646E,  # ASCII "vkdn"
+    version=3,
+    schema="""
+CREATE TABLE generation (number INTEGER PRIMARY KEY, first INTEGER NOT NULL, genomes TEXT NOT NULL) STRICT;
+CREATE TABLE evaluation (
+    number INTEGER PRIMARY KEY, generation INTEGER NOT NULL, genome TEXT NOT NULL, key TEXT NOT NULL,
+    flops INTEGER NOT NULL, macs INTEGER NOT NULL, parameters INTEGER NOT NULL, layers INTEGER NOT NULL,
+    tensors INTEGER NOT NULL, modules INTEGER NOT NULL, memory INTEGER, latency INTEGER,
+    violation REAL NOT NULL, status TEXT NOT NULL, reason TEXT NOT NULL,
+    value REAL, standard_error REAL, terms TEXT
+) STRICT;
+CREATE TABLE timing (number INTEGER PRIMARY KEY, finished REAL NOT NULL, seconds REAL NOT NULL) STRICT;
+CREATE TABLE snapshot (
+    place INTEGER PRIMARY KEY CHECK (place = 0),
+    generation INTEGER NOT NULL, number INTEGER NOT NULL, made_by TEXT NOT NULL, state TEXT NOT NULL
+) STRICT;
+CREATE TABLE note (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+""",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """An optimizer's state at the end of a generation.
+
+    Attributes:
+        generation: the next one.
+        number: of the next candidate: all before it were told.
+        made_by: the versions that made it; others may read it differently.
+        state: plain data, as :class:`vkdnw_search.contracts.HasState` has it.
+    """
+
+    generation: int
+    number: int
+    made_by: str
+    state: Mapping[str, Any]
+
+
+class Store:
+    """Evaluations of one run, in the order of their numbers.
+
+    Args:
+        path: the database file, made if it is not there; None keeps everything in memory.
+
+    Raises:
+        RunFolderError: the file is not a run of this version, or is damaged. It is left as it is.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path
+        self._db = open_database(path, RUN)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the database."""
+        self._db.close()
+
+    def known(self, number: int, genome: Genome) -> Evaluation | None:
+        """The stored evaluation of that number, if there is one.
+
+        Raises:
+            RunFolderError: the run in this folder asked something else there.
+        """
+        evaluation = next(self.evaluations(first=number, count=1), None)
+        if evaluation is not None and evaluation.genome != genome:
+            raise self._differs(f"candidate {number}")
+        return evaluation
+
+    def add_generation(self, number: int, *, first: int, genomes: Sequence[Genome]) -> None:
+        """Store what a whole generation asked; on a resumed run check that it is the same.
+
+        Raises:
+            RunFolderError: the run in this folder asked something else here.
+        """
+        text = json.dumps(genomes, separators=(",", ":"))
+        row = self._db.execute("SELECT first, genomes FROM generation WHERE number = ?", (number,)).fetchone()
+        if row is None:
+            self._db.execute("INSERT INTO generation VALUES (?, ?, ?)", (number, first, text))
+        elif row != (first, text):
+            raise self._differs(f"generation {number}")
+
+    def _differs(self, what: str) -> RunFolderError:
+        return RunFolderError(
+            f"{self.path}: {what} must be as it was when the run was started, but the search now proposes others: the "
+            "installed version differs. Continue with the version in environment.json"
+        )
+
+    def add(self, evaluations: Sequence[Evaluation], *, seconds: Mapping[int, float], now: float) -> None:
+        """Store results in one transaction. What was judged of the candidates before is no longer true, and goes.
+
+        Args:
+            evaluations: not stored before.
+            seconds: number → how long scoring took.
+            now: seconds since the run started.
+        """
+        rows = [_row(evaluation) for evaluation in evaluations]
+        with self._transaction():
+            self._db.executemany(f"INSERT INTO evaluation VALUES ({','.join('?' * 18)})", rows)
+            self._db.executemany(
+                "INSERT INTO timing VALUES (?, ?, ?)",
+                [(e.number, now, seconds.get(e.number, 0.0)) for e in evaluations],
+            )
+            self.forget(VERDICTS)
+
+    def set_snapshot(self, snapshot: Snapshot) -> None:
+        """Keep the optimizer's state, in place of the one before."""
+        row = (snapshot.generation, snapshot.number, snapshot.made_by, json.dumps(snapshot.state))
+        self._db.execute("INSERT OR REPLACE INTO snapshot VALUES (0, ?, ?, ?, ?)", row)
+
+    def snapshot(self) -> Snapshot | None:
+        """The optimizer's state as it was kept last.
+
+        Raises:
+            RunFolderError: it is not what this program writes.
+        """
+        row = self._db.execute("SELECT generation, number, made_by, state FROM snapshot").fetchone()
+        if row is None:
+            return None
+        try:
+            state = json.loads(row[3])
+        except (ValueError, RecursionError) as error:
+            raise RunFolderError(f"{self.path}: the optimizer's state kept there is damaged: {error}") from error
+        if not isinstance(state, dict):
+            raise RunFolderError(f"{self.path}: the optimizer's state kept there must be a mapping, but is not")
+        return Snapshot(row[0], row[1], row[2], state)
+
+    def _transaction(self) -> sqlite3.Connection:
+        self._db.execute("BEGIN")
+        return self._db  # commits on success and rolls back on an exception
+
+    def evaluations(self, *, first: int = 0, count: int | None = None) -> Iterator[Evaluation]:
+        """Stored evaluations from number ``first`` on, in order."""
+        last = 2**62 if count is None else first + count
+        query = "SELECT * FROM evaluation WHERE number >= ? AND number < ? ORDER BY number"
+        for row in self._db.execute(query, (first, last)):
+            yield _evaluation(row)
+
+    def terms(self) -> list[str]:
+        """Names of all terms of scores, in the order in which they came first."""
+        texts = self._db.execute("SELECT terms FROM evaluation WHERE terms IS NOT NULL ORDER BY number")
+        return list(dict.fromkeys(name for (text,) in texts for name in json.loads(text)))
+
+    def best(self, count: int, *, flops: tuple[int, int] = (-1, MOST_FLOPS)) -> list[Evaluation]:
+        """The ``count`` highest scores, of networks with FLOPs (above, at most); of equals the first found."""
+        within = "status = 'scored' AND flops > ? AND flops <= ?"
+        query = f"SELECT * FROM evaluation WHERE {within} ORDER BY value DESC, number LIMIT ?"
+        return [_evaluation(row) for row in self._db.execute(query, (*flops, count))]
+
+    def least_infeasible(self) -> Evaluation | None:
+        """The candidate that misses the limits by least, if no candidate is feasible."""
+        row = self._db.execute("SELECT * FROM evaluation ORDER BY violation, number LIMIT 1").fetchone()
+        return None if row is None or row[12] <= 0 else _evaluation(row)
+
+    def counts(self) -> dict[str, int]:
+        """Status → number of evaluations."""
+        return dict(self._db.execute("SELECT status, count(*) FROM evaluation GROUP BY status ORDER BY status"))
+
+    def timings(self) -> list[tuple[int, float, float]]:
+        """(number, finished, seconds) of each evaluation, in order of number."""
+        return list(self._db.execute("SELECT number, finished, seconds FROM timing ORDER BY number"))
+
+    def elapsed(self) -> float:
+        """Seconds of running until the last result, over all sessions."""
+        return float(self._db.execute("SELECT coalesce(max(finished), 0.0) FROM timing").fetchone()[0])
+
+    def note(self, name: str) -> str | None:
+        """A named text kept with the run."""
+        row = self._db.execute("SELECT value FROM note WHERE name = ?", (name,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def forget(self, names: Sequence[str]) -> None:
+        """Keep texts of these names no longer."""
+        self._db.executemany("DELETE FROM note WHERE name = ?", [(name,) for name in names])
+
+    def set_note(self, name: str, value: str) -> None:
+        """Keep a named text."""
+        self._db.execute("INSERT OR REPLACE INTO note VALUES (?, ?)", (name, value))
+
+
+def _row(evaluation: Evaluation) -> tuple[object, ...]:
+    cost, score = evaluation.cost, evaluation.score
+    judged = (
+        (None, None, None)
+        if score is None
+        else (score.value, _null(score.standard_error), json.dumps(dict(score.terms)))
+    )
+    return (
+        evaluation.number, evaluation.generation, json.dumps(evaluation.genome), evaluation.key,
+        cost.flops, cost.macs, cost.parameters, cost.layers, cost.tensors, cost.modules, cost.memory, cost.latency,
+        evaluation.violation, evaluation.status, evaluation.reason, *judged,
+    )  # fmt: skip
+
+
+def _evaluation(row: Sequence[object]) -> Evaluation:
+    number, generation, genome, key, *rest = row
+    cost, (violation, status, reason, value, error, terms) = Cost(*rest[:8]), rest[8:]  # type: ignore[arg-type]
+    score = None if value is None else Score(value, math.nan if error is None else error, json.loads(str(terms)))  # type: ignore[arg-type]
+    genome_ = tuple(json.loads(str(genome)))
+    return Evaluation(number, generation, genome_, key, cost, violation, status, reason, score)  # type: ignore[arg-type]
+
+
+def _null(value: float) -> float | None:
+    return None if math.isnan(value) else value
