@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from tests.support.quick import Failing, Quick, QuickWithBound, Recording, leave_out_the_end
 from vkdnw_search import Result, search
 from vkdnw_search.choices import Choice, space_of
-from vkdnw_search.engine.best_scores import Standing
+from vkdnw_search.engine.best_scores import BestScores
 from vkdnw_search.errors import ExecutionError, RunFolderError, SpaceError
-from vkdnw_search.optimizers.ask_tell import TakesTurns
+from vkdnw_search.optimizers.ask_tell import AskTellOptimizer
 from vkdnw_search.records import Evaluation, Genome
-from vkdnw_search.runs.reader import Visited
+from vkdnw_search.runs.reader import RunReader
 
 PARAMETRIZED: dict[str, Any] = {
     "score": {"use": "vkdnw_single", "parameters": 4, "images": 8},
@@ -132,14 +132,14 @@ def test_the_last_generation_is_clipped_to_the_evaluations_asked_for() -> None:
 
 def test_the_first_of_a_generation_are_scored_before_the_last_are_bred(monkeypatch: pytest.MonkeyPatch) -> None:
     events: list[str] = []
-    stream = TakesTurns.stream
+    stream = AskTellOptimizer.stream
 
-    def noted(self: TakesTurns) -> Iterator[Genome]:
+    def noted(self: AskTellOptimizer) -> Iterator[Genome]:
         for genome in stream(self):
             events.append("asked")
             yield genome
 
-    monkeypatch.setattr(TakesTurns, "stream", noted)
+    monkeypatch.setattr(AskTellOptimizer, "stream", noted)
     quick(listener=lambda evaluation: events.append(evaluation.status))
     assert events == ["asked", "scored"] * 60 + ["asked"]  # whether it was the last of its generation
 
@@ -220,7 +220,7 @@ def test_skipping_candidates_by_their_bound_changes_nothing_but_the_time(
 ) -> None:
     overrides = [f"optimizer={optimizer}", "stop.evaluations=400", "finalists=10"]
     bounded = quick(overrides, proxy=QuickWithBound())
-    monkeypatch.setattr(Standing, "least", lambda self, cost: -math.inf)  # so that all are scored
+    monkeypatch.setattr(BestScores, "least", lambda self, cost: -math.inf)  # so that all are scored
     plain = quick(overrides, proxy=QuickWithBound())
     assert "bounded" not in plain.counts
     assert bounded.counts.get("bounded", 0) > 0
@@ -271,7 +271,7 @@ def test_a_verdict_does_not_outlive_the_candidates_it_is_about(tmp_path: Path) -
     longer = ["finalists=2", "optimizer=random", "stop.evaluations=500"]
     second = quick(longer, out=tmp_path / "run", listener=seen.append, stopped=lambda: len(seen) >= 120)
     assert second.judgement is None and not (tmp_path / "run/finalists.csv").exists()
-    with Visited(tmp_path / "run", space=second.space, proxy=Quick()) as visited:
+    with RunReader(tmp_path / "run", space=second.space, proxy=Quick()) as visited:
         assert visited.ranked[0] == second.best.evaluation != first.best.evaluation  # type: ignore[union-attr]
 
 

@@ -21,6 +21,6 @@ from vkdnw_search.output.module import export
 from vkdnw_search.proxies.model_score import score
 from vkdnw_search.recipe.recipe import Recipe, load_recipe
 from vkdnw_search.run import search
-from vkdnw_search.runs.result import Found, Result, build
+from vkdnw_search.runs.result import FoundNetwork, Result, build
 
-__all__ = ["Found", "Recipe", "Result", "VkdnwSearchError", "build", "export", "load_recipe", "score", "search"]
+__all__ = ["FoundNetwork", "Recipe", "Result", "VkdnwSearchError", "build", "export", "load_recipe", "score", "search"]

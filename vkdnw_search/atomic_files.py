@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["DRAFT", "draft_of", "write_whole"]
+__all__ = ["DRAFT", "atomic_path", "write_whole"]
 
 DRAFT = ".part"
 """At the end of the name of a file that is being written."""
 
 
 @contextmanager
-def draft_of(target: Path) -> Iterator[Path]:
+def atomic_path(target: Path) -> Iterator[Path]:
     """Where to write what takes the place of ``target`` once it is complete; the folder is made if needed."""
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = target.with_name(target.name + DRAFT)
@@ -23,5 +23,5 @@ def draft_of(target: Path) -> Iterator[Path]:
 
 def write_whole(target: Path, text: str) -> None:
     """``text`` as the whole of ``target``, UTF-8."""
-    with draft_of(target) as draft:
+    with atomic_path(target) as draft:
         draft.write_text(text, encoding="utf-8", newline="")

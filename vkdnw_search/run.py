@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vkdnw_search.contracts import Optimizer, Proxy, SearchSpace
-from vkdnw_search.engine.best_scores import Standing
+from vkdnw_search.engine.best_scores import BestScores
 from vkdnw_search.engine.evaluator import Evaluator, limits_of
 from vkdnw_search.engine.finalists import FRESH, judge, winner
 from vkdnw_search.engine.neighbours import score_neighbours
@@ -18,7 +18,7 @@ from vkdnw_search.engine.session import Listener, Session
 from vkdnw_search.output.module import export_all, must_have_source
 from vkdnw_search.recipe.recipe import Recipe, SectionName, load_recipe
 from vkdnw_search.runs.folder import RunFolder
-from vkdnw_search.runs.result import Found, Result
+from vkdnw_search.runs.result import FoundNetwork, Result
 
 LOGGER = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ def search(
                 folder.store,
                 executor,
                 stop=chosen.stop,
-                standing=Standing(chosen.finalists, chosen.bands),
+                standing=BestScores(chosen.finalists, chosen.bands),
                 listener=listener,
                 stopped=stopped,
             )
@@ -80,7 +80,7 @@ def search(
             if best is not None and chosen.finalists and not stopped():
                 LOGGER.info("scoring the networks one step from the winner")
                 folder.write_neighbours(score_neighbours(best, evaluator, executor))
-        found = None if best is None else Found(space, best)
+        found = None if best is None else FoundNetwork(space, best)
         result = Result(chosen, space, proxy, found, judgement, ended, session.seconds(), folder.path, folder.store)
         folder.write_results(result.evaluations())
         folder.write_judgement(judgement)

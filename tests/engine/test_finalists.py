@@ -122,10 +122,10 @@ def test_a_score_relative_to_the_population_can_be_judged_too() -> None:
 
 
 def test_a_folder_that_is_read_again_ranks_the_finalists_as_they_were_judged(tmp_path: Path) -> None:
-    from vkdnw_search.runs.reader import Visited
+    from vkdnw_search.runs.reader import RunReader
 
     result = search(RECIPE, ["finalists=3", "score=flops"], out=tmp_path / "run")
-    visited = Visited(tmp_path / "run")
+    visited = RunReader(tmp_path / "run")
     assert result.judgement is not None
     numbers = [f.number for f in result.judgement.finalists]
     assert [f["number"] for f in visited.judgement["finalists"]] == numbers

@@ -14,7 +14,7 @@ from pymoo.core.population import Population
 
 from tests.support.toy_space import sorted_text, text, toy
 from vkdnw_search.optimizers.pymoo_operators import Tournament
-from vkdnw_search.optimizers.sampling import PATIENCE, Unseen
+from vkdnw_search.optimizers.sampling import PATIENCE, UnvisitedSampler
 from vkdnw_search.optimizers.variation import mutate, random_genome, repair
 from vkdnw_search.records import Gene
 
@@ -134,7 +134,7 @@ def test_repair_reaches_a_feasible_choice_of_one_unordered_gene_among_many():
 
 def draw_all(space, *, seed=0, repair_tries=200, step=7):
     """Keys in the order drawn, asked ``step`` at a time until nothing is left."""
-    unseen = Unseen(space.problem(seed), repair_tries=repair_tries)
+    unseen = UnvisitedSampler(space.problem(seed), repair_tries=repair_tries)
     keys = []
     while genomes := unseen.draw(step):
         unseen.mark(map(space.key, genomes))
@@ -164,7 +164,7 @@ def test_feasible_networks_are_drawn_before_infeasible_ones():
 def test_a_random_candidate_is_uniform_among_the_feasible_ones():
     space = toy(2, 5, at_most=1.0)
     feasible = [text(genome) for genome in itertools.product(range(5), repeat=2) if space.violation(genome) == 0]
-    firsts = Counter(text(Unseen(space.problem(seed), repair_tries=50).draw(1)[0]) for seed in range(2000))
+    firsts = Counter(text(UnvisitedSampler(space.problem(seed), repair_tries=50).draw(1)[0]) for seed in range(2000))
     expected = 2000 / len(feasible)
     assert set(firsts) == set(feasible)
     chi_square = sum((firsts[key] - expected) ** 2 / expected for key in feasible)
@@ -173,7 +173,7 @@ def test_a_random_candidate_is_uniform_among_the_feasible_ones():
 
 def test_a_large_space_is_drawn_without_repetition():
     space = toy(30, 3)
-    keys = [text(genome) for genome in Unseen(space.problem(), repair_tries=0).draw(3000)]
+    keys = [text(genome) for genome in UnvisitedSampler(space.problem(), repair_tries=0).draw(3000)]
     assert len(set(keys)) == 3000
 
 
@@ -181,14 +181,14 @@ def test_a_large_space_of_few_networks_ends():
     space = replace(toy(25, 2), key=lambda genome: str(genome[0] + genome[1]))
     counted = []
     problem = replace(space.problem(), key=lambda genome: counted.append(genome) or space.key(genome))
-    assert sorted(map(space.key, Unseen(problem, repair_tries=0).draw(10))) == ["0", "1", "2"]
+    assert sorted(map(space.key, UnvisitedSampler(problem, repair_tries=0).draw(10))) == ["0", "1", "2"]
     assert len(counted) <= 3 + 3 * PATIENCE
 
 
 def test_a_drawn_genome_is_none_of_those_it_has_to_differ_from():
     space = toy(2, 3)
     besides = [(0, 0), (1, 1), (2, 2)]
-    drawn = Unseen(space.problem(), repair_tries=0).draw(9, besides=besides)
+    drawn = UnvisitedSampler(space.problem(), repair_tries=0).draw(9, besides=besides)
     assert sorted(drawn) == sorted(set(itertools.product(range(3), repeat=2)) - set(besides))
 
 

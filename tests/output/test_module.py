@@ -12,7 +12,7 @@ from torch import nn
 from search_spaces.mobilenet import MobileNet
 from search_spaces.nasbench201 import NasBench201
 from tests.support.generated_source import load
-from vkdnw_search import Found, build, export, load_recipe, search
+from vkdnw_search import FoundNetwork, build, export, load_recipe, search
 from vkdnw_search.cost.counter import CostCounter
 from vkdnw_search.errors import ExportError
 from vkdnw_search.records import Evaluation, Genome, Score
@@ -21,10 +21,10 @@ from vkdnw_search.source_rules import defined_by
 CELL = (3, 2, 3, 1, 4, 0)
 
 
-def found(space: Any, genome: Genome) -> Found:
+def found(space: Any, genome: Genome) -> FoundNetwork:
     architecture = space.decode(genome)
     cost = CostCounter(space).cost(architecture)
-    return Found(
+    return FoundNetwork(
         space, Evaluation(7, 0, genome, architecture.key, cost, 0.0, "scored", "", Score(1.5, 0.1, {"layers": 1.0}))
     )
 

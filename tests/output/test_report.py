@@ -20,7 +20,7 @@ from vkdnw_search.output import diagram
 from vkdnw_search.output import report_facts as facts
 from vkdnw_search.output.report import report
 from vkdnw_search.runs.fitness import front
-from vkdnw_search.runs.reader import Visited
+from vkdnw_search.runs.reader import RunReader
 
 RECIPE: dict[str, Any] = {
     "space": {"use": "nasbench201", "cells": 1, "channels": 4, "resolution": 16},
@@ -81,7 +81,7 @@ def test_the_page_is_well_formed_and_fetches_nothing(folder: Path) -> None:
 
 def test_the_page_shows_the_winner_and_the_limit_that_binds(folder: Path) -> None:
     text = report(folder).read_text()
-    with Visited(folder) as visited:
+    with RunReader(folder) as visited:
         best = max(visited.evaluations, key=lambda e: (e.score.value if e.score else -1, -e.number))
         assert visited.ranked[0] == best and best.key in text
         (bound,) = facts.bounds(visited, best)
@@ -115,7 +115,7 @@ def test_no_text_of_a_run_becomes_markup(tmp_path: Path) -> None:
 
 
 def test_one_step_of_one_gene_is_counted_as_the_whole_network_it_leads_to(folder: Path) -> None:
-    with Visited(folder) as visited:
+    with RunReader(folder) as visited:
         winner = visited.ranked[0]
         rows = facts.mutations(visited, winner)
         space, counter = visited.space, CostCounter(visited.space)
@@ -131,7 +131,7 @@ def test_one_step_of_one_gene_is_counted_as_the_whole_network_it_leads_to(folder
 
 
 def test_no_network_on_the_front_is_beaten_by_a_cheaper_one(folder: Path) -> None:
-    with Visited(folder) as visited:
+    with RunReader(folder) as visited:
         best, fitness = front(visited.evaluations, visited.fitness), visited.fitness
         scored = [e for e in visited.evaluations if e.number in fitness]
     for e in scored:
@@ -152,7 +152,7 @@ def test_a_folder_that_is_no_run_is_refused_and_left_alone(tmp_path: Path) -> No
 
 
 def test_the_surroundings_are_summed_up_in_words(folder: Path) -> None:
-    with Visited(folder) as visited:
+    with RunReader(folder) as visited:
         winner = visited.ranked[0]
     step = facts.Mutation("gene", 1, 2, 0, 0, 0, feasible=True, score=None)
     assert facts.surroundings([step], winner) == ""
@@ -162,7 +162,7 @@ def test_the_surroundings_are_summed_up_in_words(folder: Path) -> None:
 
 
 def test_a_step_beyond_the_last_band_is_outside_the_limits(tmp_path: Path) -> None:
-    with Visited(run(tmp_path / "run", {"limits": {}, "bands": ["200k", "300k"]})) as visited:
+    with RunReader(run(tmp_path / "run", {"limits": {}, "bands": ["200k", "300k"]})) as visited:
         winner = visited.ranked[0]
         flops = [(winner.cost.flops + row.flops, row.feasible) for row in facts.mutations(visited, winner)]
     assert any(total > 300_000 for total, _ in flops)

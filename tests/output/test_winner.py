@@ -17,7 +17,7 @@ from tests.support.quick import Quick, leave_out_the_end
 from vkdnw_search import build, search
 from vkdnw_search.commands.progress import closing_table
 from vkdnw_search.engine.neighbours import one_step
-from vkdnw_search.runs.reader import Visited
+from vkdnw_search.runs.reader import RunReader
 
 SMALL = {"use": "nasbench201", "cells": 1, "channels": 8, "resolution": 16}
 RECIPE: dict[str, Any] = {
@@ -117,7 +117,7 @@ def test_the_surroundings_of_the_winner_are_scored_and_reported(
     leave_out_the_end(monkeypatch)
     result = search({**RECIPE, "limits": {"flops": "1M"}}, out=tmp_path / "run")
     assert result.best is not None
-    with Visited(tmp_path / "run") as visited:
+    with RunReader(tmp_path / "run") as visited:
         neighbours = visited.neighbours
     costs = {e.key: e for e in result.evaluations()}
     keys = {result.space.decode(step.genome).key for step in one_step(result.space, result.best.evaluation.genome)}

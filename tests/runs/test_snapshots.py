@@ -19,7 +19,7 @@ from vkdnw_search import Result, search
 from vkdnw_search.contracts import HasRefit, HasState, Optimizer
 from vkdnw_search.errors import RunFolderError
 from vkdnw_search.optimizers.algorithms import AgingEvolution, Evolution, Nsga2, RandomSearch
-from vkdnw_search.optimizers.ask_tell import TakesTurns
+from vkdnw_search.optimizers.ask_tell import AskTellOptimizer
 from vkdnw_search.proxies.aggregate import RankSum
 from vkdnw_search.records import Evaluation, Genome
 
@@ -36,7 +36,7 @@ def as_read(state: Mapping[str, Any]) -> Any:
 
 @pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize("optimizer", [Evolution, AgingEvolution, RandomSearch, Nsga2])
-def test_an_optimizer_that_was_restored_asks_what_the_other_asks(optimizer: type[TakesTurns], space: str) -> None:
+def test_an_optimizer_that_was_restored_asks_what_the_other_asks(optimizer: type[AskTellOptimizer], space: str) -> None:
     chosen = SPACES[space]
     whole = optimizer(chosen.problem())
     done, states = [], []
@@ -102,14 +102,14 @@ FILES = ("results.csv", "finalists.csv", "best/model.py", "best/architecture.jso
 def asks(monkeypatch: pytest.MonkeyPatch) -> list[Genome]:
     """Genomes asked, by runs without report and checks at their end."""
     asked: list[Genome] = []
-    stream = TakesTurns.stream
+    stream = AskTellOptimizer.stream
 
-    def counted(self: TakesTurns) -> Iterator[Genome]:
+    def counted(self: AskTellOptimizer) -> Iterator[Genome]:
         for genome in stream(self):
             asked.append(genome)
             yield genome
 
-    monkeypatch.setattr(TakesTurns, "stream", counted)
+    monkeypatch.setattr(AskTellOptimizer, "stream", counted)
     leave_out_the_end(monkeypatch)
     return asked
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from vkdnw_search.contracts import Optimizer, Problem
-from vkdnw_search.engine.best_scores import Standing
+from vkdnw_search.engine.best_scores import BestScores
 from vkdnw_search.records import Cost, Evaluation, Gene, Genome, Score
 
 
@@ -95,7 +95,7 @@ def run(
 ) -> list[Evaluation]:
     """Ask and tell until so many are evaluated or nothing is left; what lies below the threshold is not scored."""
     done: list[Evaluation] = []
-    standing = Standing(10, bands)
+    standing = BestScores(10, bands)
 
     def threshold(genome: Genome) -> float:
         cost = toy.cost(genome)

@@ -18,8 +18,8 @@ from vkdnw_search.output.module import description_of, export
 from vkdnw_search.quantities import whole
 from vkdnw_search.recipe.registry import add_plugin_option, load_plugins
 from vkdnw_search.records import Evaluation
-from vkdnw_search.runs.reader import Visited
-from vkdnw_search.runs.result import Found
+from vkdnw_search.runs.reader import RunReader
+from vkdnw_search.runs.result import FoundNetwork
 
 SUFFIXES = {"python": "model.py", "torch-export": "model.pt2", "onnx": "model.onnx", "structure": "structure.txt"}
 
@@ -37,7 +37,7 @@ def run_export(words: Sequence[str]) -> str:
     if options.text is not None:
         found, place = _written(options.folder.name, options.text), Path()
     else:
-        with Visited(options.folder) as visited:
+        with RunReader(options.folder) as visited:
             found, recipe = visited.found(_chosen(visited, options)), visited.recipe
         place = options.folder / "exports" / f"{found.evaluation.number}"
     found = _with_classes(found, options.num_classes)
@@ -100,7 +100,7 @@ def _must_be_new(files: Sequence[Path]) -> None:
             )
 
 
-def _written(name: str, text: str) -> Found:
+def _written(name: str, text: str) -> FoundNetwork:
     """The architecture ``text`` of the search space ``name``, which no run need have visited."""
     space: SearchSpace[Any] = build_plugin("spaces", name, {})
     if not isinstance(space, HasText):
@@ -111,10 +111,10 @@ def _written(name: str, text: str) -> Found:
     except SpaceError:
         genome = ()  # not one the genes can express, but a network all the same
     cost = CostCounter(space).cost(architecture)
-    return Found(space, Evaluation(0, 0, genome, architecture.key, cost, 0.0, "failed", "not scored"))
+    return FoundNetwork(space, Evaluation(0, 0, genome, architecture.key, cost, 0.0, "failed", "not scored"))
 
 
-def _chosen(visited: Visited, options: argparse.Namespace) -> Evaluation:
+def _chosen(visited: RunReader, options: argparse.Namespace) -> Evaluation:
     """The evaluation that the options point at."""
     if options.number is not None:
         for evaluation in visited.evaluations:
@@ -137,7 +137,7 @@ def _chosen(visited: Visited, options: argparse.Namespace) -> Evaluation:
     return ranked[place]
 
 
-def _with_classes(found: Found, num_classes: int | None) -> Found:
+def _with_classes(found: FoundNetwork, num_classes: int | None) -> FoundNetwork:
     """The same architecture in a space of that many classes, counted anew."""
     if num_classes is None or num_classes == found.space.num_classes:
         return found
@@ -146,14 +146,14 @@ def _with_classes(found: Found, num_classes: int | None) -> Found:
         raise ExportError(f"--num-classes: the space {found.space.name} has no option num_classes")
     changed: SearchSpace[Architecture] = _replaced(space, num_classes)
     cost = CostCounter(changed).cost(found.architecture)
-    return Found(changed, dataclasses.replace(found.evaluation, cost=cost))
+    return FoundNetwork(changed, dataclasses.replace(found.evaluation, cost=cost))
 
 
 def _replaced(space: Any, num_classes: int) -> Any:
     return dataclasses.replace(space, num_classes=num_classes)
 
 
-def _write_network(found: Found, path: Path, options: argparse.Namespace) -> None:
+def _write_network(found: FoundNetwork, path: Path, options: argparse.Namespace) -> None:
     """The forms that hold weights."""
     arguments = dict(options.network)
     channels, *size = found.space.input_shape

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from vkdnw_search.cost.limits import Limits
 from vkdnw_search.records import Evaluation
-from vkdnw_search.runs.result import Found, Result
+from vkdnw_search.runs.result import FoundNetwork, Result
 
 STEPS = "vkdnw_search.run"
 """The logger that tells the steps of a search."""
@@ -107,7 +107,7 @@ def closing_table(result: Result) -> str:
     return "\n".join(f"{name:{width}}  {text}" for name, text in rows)
 
 
-def _band(found: Found | None) -> str:
+def _band(found: FoundNetwork | None) -> str:
     if found is None:
         return "no network has a score"
     return f"{found.score.value:.4f} with {found.cost.flops:,} FLOPs: {found.key}"
@@ -129,7 +129,7 @@ def _judgement(result: Result) -> list[tuple[str, str]]:
     return rows + [("warning", warning) for warning in result.judgement.warnings]
 
 
-def _winner(best: Found) -> list[tuple[str, str]]:
+def _winner(best: FoundNetwork) -> list[tuple[str, str]]:
     score, cost = best.score, best.cost
     error = "" if math.isnan(score.standard_error) else f" ± {score.standard_error:.2g}"
     terms = ", ".join(f"{name} {value:.4g}" for name, value in score.terms.items() if not name.startswith("decile"))

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from vkdnw_search.records import Cost, Evaluation
 
 
-class Standing:
+class BestScores:
     """The ``count`` highest scores, of all candidates or of each FLOPs band.
 
     Args:

@@ -11,7 +11,7 @@ from concurrent.futures import Executor
 from importlib.metadata import version
 
 from vkdnw_search.contracts import HasRefit, HasRelativeFitness, HasState, HasStream, HasThreshold, Optimizer
-from vkdnw_search.engine.best_scores import Standing
+from vkdnw_search.engine.best_scores import BestScores
 from vkdnw_search.engine.evaluator import Evaluator
 from vkdnw_search.engine.tasks import Task, run_tasks
 from vkdnw_search.errors import RunFolderError
@@ -47,7 +47,7 @@ class Session:
         executor: Executor,
         *,
         stop: Stop,
-        standing: Standing,
+        standing: BestScores,
         listener: Listener,
         stopped: Callable[[], bool],
     ) -> None:

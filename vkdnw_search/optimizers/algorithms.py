@@ -23,16 +23,16 @@ from pymoo.util.optimum import filter_optimum
 
 from vkdnw_search.contracts import Problem
 from vkdnw_search.optimizers.ask_tell import (
+    AskTellOptimizer,
     Children,
     CrossoverShare,
     Moves,
     Proposals,
     RepairTries,
     Survivors,
-    TakesTurns,
 )
 from vkdnw_search.optimizers.pymoo_operators import Niches, Tournament
-from vkdnw_search.optimizers.pymoo_optimizer import Evolves
+from vkdnw_search.optimizers.pymoo_optimizer import PymooOptimizer
 from vkdnw_search.records import Cost, Evaluation, Genome
 
 __all__ = ["AgingEvolution", "Evolution", "Nsga2", "RandomSearch"]
@@ -42,7 +42,7 @@ PROPOSALS = 4
 """Children bred for each that is asked, where bands share the candidates."""
 
 
-class RandomSearch(TakesTurns):
+class RandomSearch(AskTellOptimizer):
     """Random candidates without replacement: the baseline any search has to beat."""
 
     def __init__(self, problem: Problem, *, children: Children = 32, repair_tries: RepairTries = 200) -> None:
@@ -60,7 +60,7 @@ class RandomSearch(TakesTurns):
         pass
 
 
-class Evolution(Evolves):
+class Evolution(PymooOptimizer):
     """Evolution in which the best of parents and children survive: pymoo's GA with μ + λ survival.
 
     Parents win a tournament of two, are mixed gene by gene or copied, and every child is mutated; one whose upper bound
@@ -123,7 +123,7 @@ class _KeepNewest(GeneticAlgorithm):
         self.opt = filter_optimum(Population.merge(self.opt, self.off), least_infeasible=True)
 
 
-class AgingEvolution(Evolves):
+class AgingEvolution(PymooOptimizer):
     """Regularized evolution: the oldest die, whatever their score (Real et al. 2019, arXiv 1802.01548, algorithm 1).
 
     A parent is the best of ``sample`` members drawn with replacement, a child its mutation. Here ``children`` are
@@ -152,7 +152,7 @@ class AgingEvolution(Evolves):
         )
 
 
-class Nsga2(Evolves):
+class Nsga2(PymooOptimizer):
     """Score against FLOPs: NSGA-II (Deb et al. 2002, doi 10.1109/4235.996017), for the whole front at once.
 
     ``Result.front`` is that of all candidates ever scored.

@@ -13,7 +13,7 @@ from annotated_types import Interval
 
 from vkdnw_search.contracts import Problem
 from vkdnw_search.errors import OptimizerError
-from vkdnw_search.optimizers.sampling import Unseen
+from vkdnw_search.optimizers.sampling import UnvisitedSampler
 from vkdnw_search.records import Evaluation, Genome
 
 Survivors = Annotated[int, Interval(ge=2, le=100_000), "candidates that survive a generation"]
@@ -28,11 +28,11 @@ Proposals = Annotated[
 RepairTries = Annotated[int, Interval(ge=0, le=100_000), "changes tried to bring a genome within the limits; 0: none"]
 
 
-class TakesTurns(ABC):
+class AskTellOptimizer(ABC):
     """ask, tell, ask, tell, …, the same key never twice."""
 
     def __init__(self, problem: Problem, *, repair_tries: int) -> None:
-        self._unseen = Unseen(problem, repair_tries=repair_tries)
+        self._unseen = UnvisitedSampler(problem, repair_tries=repair_tries)
         self._asked: list[Genome] = []
         self._whole = True  # whether all of the last generation was asked
         self._ended = False

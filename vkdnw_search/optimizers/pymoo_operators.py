@@ -21,7 +21,7 @@ from pymoo.core.selection import Selection
 from pymoo.core.survival import Survival
 
 from vkdnw_search.contracts import HasMutation, Problem
-from vkdnw_search.optimizers.sampling import Unseen
+from vkdnw_search.optimizers.sampling import UnvisitedSampler
 from vkdnw_search.optimizers.variation import mutate, repair
 from vkdnw_search.records import Genome
 
@@ -32,9 +32,9 @@ MATINGS = 25
 
 
 class RandomSampling(Sampling):
-    """pymoo's door to :meth:`Unseen.draw`."""
+    """pymoo's door to :meth:`UnvisitedSampler.draw`."""
 
-    def __init__(self, unseen: Unseen) -> None:
+    def __init__(self, unseen: UnvisitedSampler) -> None:
         super().__init__()
         self._unseen = unseen
 
@@ -113,7 +113,7 @@ class Breeding(Mating):
     def __init__(
         self,
         problem: Problem,
-        unseen: Unseen,
+        unseen: UnvisitedSampler,
         *,
         hopeful: Callable[[Genome], bool],
         selection: Selection,
@@ -172,7 +172,7 @@ class _Repair(Repair):
 
 
 class _NewAndHopeful(DuplicateElimination):
-    def __init__(self, unseen: Unseen, hopeful: Callable[[Genome], bool]) -> None:
+    def __init__(self, unseen: UnvisitedSampler, hopeful: Callable[[Genome], bool]) -> None:
         super().__init__()
         self._unseen, self._hopeful = unseen, hopeful
 

@@ -23,12 +23,12 @@ from pymoo.core.termination import NoTermination
 
 from vkdnw_search.contracts import Problem
 from vkdnw_search.determinism import seed_from
-from vkdnw_search.optimizers.ask_tell import TakesTurns
+from vkdnw_search.optimizers.ask_tell import AskTellOptimizer
 from vkdnw_search.optimizers.preselection import Preselection
 from vkdnw_search.optimizers.pymoo_operators import Breeding, RandomSampling, genomes_of
 from vkdnw_search.records import Cost, Evaluation, Genome
 
-__all__ = ["Evolves"]
+__all__ = ["PymooOptimizer"]
 
 BROOD = 2
 """Children bred at a time, so that the first of a generation are scored while the others are bred."""
@@ -37,7 +37,7 @@ FAILED = 1.0
 """Violation of a candidate within the limits but without a usable score: as bad as a limit exceeded twofold."""
 
 
-class Evolves(TakesTurns):
+class PymooOptimizer(AskTellOptimizer):
     """A pymoo algorithm behind ask and tell."""
 
     _objectives = 1
@@ -78,7 +78,7 @@ class Evolves(TakesTurns):
             n_offsprings=self._brood,
             sampling=RandomSampling(self._unseen),
             mating=breeding,
-            eliminate_duplicates=False,  # Unseen and Breeding do it, against the whole history
+            eliminate_duplicates=False,  # UnvisitedSampler and Breeding do it, against the whole history
             **options,
         )
         genes = problem.space.genes

@@ -15,7 +15,7 @@ from vkdnw_search.determinism import seed_from
 from vkdnw_search.optimizers.variation import random_genome, repair
 from vkdnw_search.records import Genome
 
-__all__ = ["Unseen"]
+__all__ = ["UnvisitedSampler"]
 
 WALK_LIMIT = 2**20
 """Up to so many genomes a space is walked through in random order; a larger one is sampled."""
@@ -28,7 +28,7 @@ REFUSALS = 16
 among the feasible ones unless these are rare, and rare ones are found in tens of counts, not tens of thousands."""
 
 
-class Unseen:
+class UnvisitedSampler:
     """Random candidates without replacement, and the keys of all that were ever asked.
 
     Up to WALK_LIMIT genomes the space is walked through in a random order, so every network comes exactly once and

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from vkdnw_search.errors import ExportError
-from vkdnw_search.runs.result import Found
+from vkdnw_search.runs.result import FoundNetwork
 from vkdnw_search.source_rules import defined_by, must_import_torch_alone
 
 OPSET = 18
@@ -24,7 +24,7 @@ BATCHES = (2, 5)
 """Sizes at which a program is compared with the network; neither is special to the exporter."""
 
 
-def network(found: Found, *, seed: int, arguments: Mapping[str, Any]) -> nn.Module:
+def network(found: FoundNetwork, *, seed: int, arguments: Mapping[str, Any]) -> nn.Module:
     """``Network(**arguments)`` of the source that ``export`` writes, in evaluation mode, its weights from ``seed``.
 
     Raises:

@@ -22,7 +22,7 @@ from vkdnw_search.errors import ExportError
 from vkdnw_search.optimizers.variation import random_genome
 from vkdnw_search.proxies.initialization import initialize
 from vkdnw_search.recipe.recipe import Recipe
-from vkdnw_search.runs.result import Found, build
+from vkdnw_search.runs.result import FoundNetwork, build
 from vkdnw_search.source_rules import defined_by, must_import_torch_alone
 
 TRAINER = Path(__file__).with_name("templates") / "train.py"
@@ -31,7 +31,7 @@ CHECK_BATCH = 2
 CHECK_SEED = 0
 
 
-def export(found: Found, path: str | Path, *, recipe: Recipe | None = None) -> Path:
+def export(found: FoundNetwork, path: str | Path, *, recipe: Recipe | None = None) -> Path:
     """Write ``found`` as a Python module and its description beside it; beside ``model.py`` also ``train.py``.
 
     A ``train.py`` that is there already is left as it is: users change it.
@@ -78,7 +78,7 @@ def description_of(module: Path) -> Path:
     return module.with_name("architecture.json") if module.name == "model.py" else module.with_suffix(".json")
 
 
-def export_all(networks: Sequence[tuple[Found, Path]], *, recipe: Recipe | None = None) -> list[Path]:
+def export_all(networks: Sequence[tuple[FoundNetwork, Path]], *, recipe: Recipe | None = None) -> list[Path]:
     """:func:`export` for several networks, (network, path), which one other interpreter checks."""
     sources = [f"{_header(found, recipe)}\n{found.space.source(found.architecture)}" for found, _ in networks]
     for source, (found, _) in zip(sources, networks, strict=True):
@@ -94,7 +94,7 @@ def export_all(networks: Sequence[tuple[Found, Path]], *, recipe: Recipe | None 
     return [path for _, path in networks]
 
 
-def _header(found: Found, recipe: Recipe | None) -> str:
+def _header(found: FoundNetwork, recipe: Recipe | None) -> str:
     """Comment lines; text that comes from outside stands in JSON form, so that it cannot leave its line."""
     shape = "×".join(map(str, found.space.input_shape))
     score = found.score
@@ -112,7 +112,7 @@ def _header(found: Found, recipe: Recipe | None) -> str:
     return "".join(f"# {line}\n" for line in lines)
 
 
-def _description(found: Found, recipe: Recipe | None) -> str:
+def _description(found: FoundNetwork, recipe: Recipe | None) -> str:
     # a network given as text may have no genome
     genes = {g.name: g.choices[i] for g, i in zip(found.space.genes, found.evaluation.genome, strict=False)}
     cost, score = found.cost, found.score
@@ -139,7 +139,7 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and value != value else value
 
 
-def _must_equal(modules: Sequence[tuple[str, Found]]) -> None:
+def _must_equal(modules: Sequence[tuple[str, FoundNetwork]]) -> None:
     """Compare each module, in an interpreter of its own, with what was searched."""
     with one_thread(), torch.random.fork_rng(devices=[]), tempfile.TemporaryDirectory() as folder:
         for number, (source, found) in enumerate(modules):
@@ -160,7 +160,7 @@ def _must_equal(modules: Sequence[tuple[str, Found]]) -> None:
         )
 
 
-def _expected(found: Found) -> dict[str, Any]:
+def _expected(found: FoundNetwork) -> dict[str, Any]:
     """What the module must have and compute."""
     torch.manual_seed(CHECK_SEED)
     model = build(found).eval()

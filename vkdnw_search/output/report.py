@@ -18,7 +18,7 @@ from vkdnw_search.output.report_figures import draw
 from vkdnw_search.quantities import compact
 from vkdnw_search.records import Evaluation
 from vkdnw_search.runs.fitness import front
-from vkdnw_search.runs.reader import Visited
+from vkdnw_search.runs.reader import RunReader
 from vkdnw_search.runs.result import band_module, front_module
 
 
@@ -42,14 +42,14 @@ def report(folder: str | Path, *, space: SearchSpace[Architecture] | None = None
         loader=PackageLoader("vkdnw_search.output"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters |= {"si": _si, "signed": _signed}
-    with Visited(folder, space=space, proxy=proxy) as visited:
+    with RunReader(folder, space=space, proxy=proxy) as visited:
         page = environment.get_template("report.html").render(_content(visited))
     target = folder / "report.html"
     write_whole(target, page)
     return target
 
 
-def _content(visited: Visited) -> dict[str, Any]:
+def _content(visited: RunReader) -> dict[str, Any]:
     """All that the template shows."""
     counts = visited.store.counts()
     file = visited.path / "environment.json"
@@ -88,7 +88,7 @@ def _content(visited: Visited) -> dict[str, Any]:
     }
 
 
-def _family(visited: Visited) -> dict[str, list[tuple[str, str, Evaluation | None]]]:
+def _family(visited: RunReader) -> dict[str, list[tuple[str, str, Evaluation | None]]]:
     """Title → rows of (label, module, network) of the networks that a run leaves beside its winner."""
     kept = front(visited.evaluations, visited.fitness) if visited.recipe.wants_front else []
     return {

@@ -12,7 +12,7 @@ from vkdnw_search.cost.counter import CostCounter
 from vkdnw_search.engine.evaluator import limits_of
 from vkdnw_search.engine.neighbours import one_step
 from vkdnw_search.records import Evaluation
-from vkdnw_search.runs.reader import Visited
+from vkdnw_search.runs.reader import RunReader
 
 GOOD = 0.1
 """Share of the scored networks that count as the good ones."""
@@ -63,7 +63,7 @@ class Bound:
         return min(sides)
 
 
-def mutations(visited: Visited, winner: Evaluation) -> list[Mutation]:
+def mutations(visited: RunReader, winner: Evaluation) -> list[Mutation]:
     """Every other network that is one step of one gene away: an ordered gene moves to the choices beside it."""
     limits, found, old = limits_of(visited.recipe), [], winner.cost
     counter = CostCounter(visited.space, limits, visited.latencies)
@@ -101,7 +101,7 @@ def surroundings(mutations: Sequence[Mutation], winner: Evaluation) -> str:
     return f"None of the {len(scores)} that were scored exceeds the winner by more than two standard errors."
 
 
-def shared(visited: Visited) -> list[Shared]:
+def shared(visited: RunReader) -> list[Shared]:
     """For each gene what the best tenth have in common, the most telling first."""
     scored = [e for e in visited.evaluations if e.number in visited.fitness]
     good = visited.ranked[: max(math.ceil(GOOD * len(scored)), 1)]
@@ -114,7 +114,7 @@ def shared(visited: Visited) -> list[Shared]:
     return sorted(rows, key=lambda row: row.all - row.good)
 
 
-def bounds(visited: Visited, winner: Evaluation) -> list[Bound]:
+def bounds(visited: RunReader, winner: Evaluation) -> list[Bound]:
     """The limits of the recipe, the one with the least room first: that one binds."""
     rows = []
     for name in type(visited.recipe.limits).model_fields:
@@ -128,7 +128,7 @@ def bounds(visited: Visited, winner: Evaluation) -> list[Bound]:
     return sorted(rows, key=lambda bound: bound.room)
 
 
-def bands(visited: Visited) -> list[tuple[int, Evaluation | None]]:
+def bands(visited: RunReader) -> list[tuple[int, Evaluation | None]]:
     """Most FLOPs of each band of the recipe, with its winner: as judged, or while the run lasts the highest score."""
     judged = {b["winner"]["number"] for b in visited.judgement.get("bands", ()) if b["winner"]}
     rows: list[tuple[int, Evaluation | None]] = []
@@ -138,7 +138,7 @@ def bands(visited: Visited) -> list[tuple[int, Evaluation | None]]:
     return rows
 
 
-def best_so_far(visited: Visited) -> list[tuple[int, float]]:
+def best_so_far(visited: RunReader) -> list[tuple[int, float]]:
     """(candidates visited, best fitness until then), at each improvement and at the end."""
     points: list[tuple[int, float]] = []
     for e in visited.evaluations:
@@ -154,7 +154,7 @@ def deciles(evaluation: Evaluation) -> list[float]:
     return [terms[f"decile_{k}"] for k in range(1, 10) if f"decile_{k}" in terms]
 
 
-def random_network(visited: Visited, winner: Evaluation) -> Evaluation | None:
+def random_network(visited: RunReader, winner: Evaluation) -> Evaluation | None:
     """The first scored network, drawn before the search had learnt anything."""
     others: Sequence[Evaluation] = [e for e in visited.evaluations if e.number in visited.fitness]
     return next((e for e in others if e.number != winner.number), None)

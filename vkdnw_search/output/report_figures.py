@@ -19,7 +19,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from vkdnw_search.output import report_facts as facts
 from vkdnw_search.records import Evaluation
 from vkdnw_search.runs.fitness import front
-from vkdnw_search.runs.reader import Visited
+from vkdnw_search.runs.reader import RunReader
 
 INK, ACCENT, MUTED, SECOND = "#010203", "#2a78d6", "#8a8f98", "#d9730d"
 """Text and axes, which the page replaces by its own text colour; the winner; others; the second kind of marks."""
@@ -33,7 +33,7 @@ SQUEEZED = 20
 """So many times the typical distance from the best is the largest before an axis is no longer linear."""
 
 
-def draw(visited: Visited, winner: Evaluation, folder: Path) -> dict[str, str]:
+def draw(visited: RunReader, winner: Evaluation, folder: Path) -> dict[str, str]:
     """Write every figure as PNG and SVG to ``folder``. Returns name → SVG to stand in a page."""
     painters: dict[str, Callable[[Axes], None]] = {
         "progress": lambda axes: _progress(axes, visited),
@@ -73,7 +73,7 @@ def _inline(svg: str) -> str:
     return element.replace(INK, "currentColor")
 
 
-def _progress(axes: Axes, visited: Visited) -> None:
+def _progress(axes: Axes, visited: RunReader) -> None:
     numbers, values = [number + 1 for number in visited.fitness], list(visited.fitness.values())
     axes.scatter(numbers, values, s=9, color=MUTED, alpha=0.5, linewidths=0, label="scored")
     axes.step(
@@ -84,7 +84,7 @@ def _progress(axes: Axes, visited: Visited) -> None:
     axes.legend(frameon=False, loc="lower right")
 
 
-def _score_flops(axes: Axes, visited: Visited, winner: Evaluation) -> None:
+def _score_flops(axes: Axes, visited: RunReader, winner: Evaluation) -> None:
     def places(evaluations: Iterable[Evaluation]) -> tuple[list[float], list[float]]:
         chosen = list(evaluations)
         return [e.cost.flops / 1e6 for e in chosen], [visited.fitness[e.number] for e in chosen]
@@ -123,7 +123,7 @@ def _open_towards_the_best(axes: Axes, values: Sequence[float]) -> None:
     axes.set_ylabel("score (scale finer near the best)")
 
 
-def _spectrum(axes: Axes, visited: Visited, winner: Evaluation) -> None:
+def _spectrum(axes: Axes, visited: RunReader, winner: Evaluation) -> None:
     levels = [k / 10 for k in range(1, 10)]
     other = facts.random_network(visited, winner)
     for e, colour, label in ((other, MUTED, "a random network"), (winner, ACCENT, "the winner")):

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from vkdnw_search.atomic_files import draft_of, write_whole
+from vkdnw_search.atomic_files import atomic_path, write_whole
 from vkdnw_search.ranking.comparison import table_csv
 from vkdnw_search.ranking.evaluation import Study
 from vkdnw_search.ranking.figures import bars, scatter
@@ -71,5 +71,5 @@ def _text(value: float) -> str:
 
 
 def _write_rows(path: Path, rows: Iterable[list[object]]) -> None:
-    with draft_of(path) as draft, draft.open("w", encoding="utf-8", newline="") as file:
+    with atomic_path(path) as draft, draft.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows(rows)

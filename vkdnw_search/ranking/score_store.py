@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Self
 
 from vkdnw_search.errors import RunFolderError
-from vkdnw_search.runs.database import Form, open_database
+from vkdnw_search.runs.database import DatabaseSchema, open_database
 
 __all__ = ["PartScore", "ScoreStore"]
 
-STUDY = Form(
+STUDY = DatabaseSchema(
     what="the database of a ranking study",
     application_id=0x766B726B,  # ASCII "vkrk"
     version=1,

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from vkdnw_search.errors import RunFolderError
 
-__all__ = ["Form", "open_database"]
+__all__ = ["DatabaseSchema", "open_database"]
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class DatabaseSchema:
     """What tells our databases of one kind from all others.
 
     Attributes:
@@ -28,7 +28,7 @@ class Form:
     schema: str
 
 
-def open_database(path: Path | None, form: Form, *, alone: bool = False) -> sqlite3.Connection:
+def open_database(path: Path | None, form: DatabaseSchema, *, alone: bool = False) -> sqlite3.Connection:
     """A connection to the file, in autocommit mode and with a write-ahead log.
 
     Until it is certain that the file is ours it is only read, and nothing in it is trusted: neither functions that its
@@ -70,14 +70,14 @@ def open_database(path: Path | None, form: Form, *, alone: bool = False) -> sqli
     return database
 
 
-def _create(database: sqlite3.Connection, form: Form) -> None:
+def _create(database: sqlite3.Connection, form: DatabaseSchema) -> None:
     database.executescript(
         f"BEGIN; {form.schema} PRAGMA application_id = {form.application_id}; PRAGMA user_version = {form.version}; "
         "COMMIT;"
     )
 
 
-def _check(database: sqlite3.Connection, form: Form, path: Path | None) -> None:
+def _check(database: sqlite3.Connection, form: DatabaseSchema, path: Path | None) -> None:
     if _value(database, "application_id") != form.application_id:
         raise RunFolderError(f"{path}: must be {form.what}, but is some other database")
     version = _value(database, "user_version")
@@ -101,7 +101,7 @@ def _schema(database: sqlite3.Connection) -> list[tuple[str, str]]:
     return list(database.execute("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name"))
 
 
-def _expected(form: Form) -> list[tuple[str, str]]:
+def _expected(form: DatabaseSchema) -> list[tuple[str, str]]:
     database = sqlite3.connect(":memory:")
     try:
         database.executescript(form.schema)

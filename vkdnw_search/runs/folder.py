@@ -27,7 +27,7 @@ from typing import IO, Self, get_args
 
 import torch
 
-from vkdnw_search.atomic_files import DRAFT, draft_of, write_whole
+from vkdnw_search.atomic_files import DRAFT, atomic_path, write_whole
 from vkdnw_search.determinism import cores
 from vkdnw_search.errors import RunFolderError
 from vkdnw_search.recipe.recipe import Change, Recipe, SectionName, load_recipe
@@ -103,7 +103,7 @@ class RunFolder:
         """results.csv: a row for each candidate; the same evaluations give the same bytes. Holds one at a time."""
         if self.path is not None:
             target = self.path / "results.csv"
-            with draft_of(target) as draft, draft.open("w", encoding="utf-8", newline="") as file:
+            with atomic_path(target) as draft, draft.open("w", encoding="utf-8", newline="") as file:
                 write_table(file, evaluations, self.store.terms())
 
     def write_judgement(self, judgement: Judgement | None) -> None:

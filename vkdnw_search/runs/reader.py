@@ -15,11 +15,11 @@ from vkdnw_search.recipe.recipe import Recipe, SectionName, load_recipe
 from vkdnw_search.recipe.yaml_reader import read_yaml
 from vkdnw_search.records import Evaluation
 from vkdnw_search.runs.fitness import fitness
-from vkdnw_search.runs.result import Found
+from vkdnw_search.runs.result import FoundNetwork
 from vkdnw_search.runs.store import Store
 
 
-class Visited:
+class RunReader:
     """What a run has visited so far.
 
     Args:
@@ -84,9 +84,9 @@ class Visited:
         scored = [e for e in self.evaluations if e.number in self.fitness]
         return sorted(scored, key=lambda e: (place.get(e.number, len(place)), -self.fitness[e.number], e.number))
 
-    def found(self, evaluation: Evaluation) -> Found:
+    def found(self, evaluation: Evaluation) -> FoundNetwork:
         """One candidate, ready to build or export."""
-        return Found(self.space, evaluation)
+        return FoundNetwork(self.space, evaluation)
 
 
 def _absent(recipe: Path, sections: tuple[SectionName, ...]) -> list[SectionName]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundNetwork:
     """A candidate with the space it belongs to: all it takes to build or export it."""
 
     space: SearchSpace[Architecture]
@@ -56,7 +56,7 @@ class Found:
         )
 
 
-def build(found: Found) -> nn.Module:
+def build(found: FoundNetwork) -> nn.Module:
     """The network, freshly constructed: (N, *space.input_shape) → logits (N, space.num_classes)."""
     return found.space.build(found.architecture)
 
@@ -79,7 +79,7 @@ class Result:
     recipe: Recipe
     space: SearchSpace[Architecture]
     proxy: Proxy
-    best: Found | None
+    best: FoundNetwork | None
     judgement: Judgement | None
     ended: str
     seconds: float
@@ -87,20 +87,20 @@ class Result:
     store: Store = field(repr=False)
 
     @property
-    def bands(self) -> dict[int, Found | None]:
+    def bands(self) -> dict[int, FoundNetwork | None]:
         """Most FLOPs of each band of the recipe → its best network, None where there is none."""
         bands = () if self.judgement is None else self.judgement.bands
         return {band.at_most: None if band.winner is None else self._found(band.winner.number) for band in bands}
 
-    def _found(self, number: int) -> Found:
-        return Found(self.space, next(self.store.evaluations(first=number, count=1)))
+    def _found(self, number: int) -> FoundNetwork:
+        return FoundNetwork(self.space, next(self.store.evaluations(first=number, count=1)))
 
-    def front(self) -> list[Found]:
+    def front(self) -> list[FoundNetwork]:
         """Scored networks of which no other has at most their FLOPs and a higher score; by rising FLOPs."""
         evaluations = list(self.evaluations())
-        return [Found(self.space, e) for e in front(evaluations, fitness(evaluations, self.proxy))]
+        return [FoundNetwork(self.space, e) for e in front(evaluations, fitness(evaluations, self.proxy))]
 
-    def networks(self, folder: Path) -> list[tuple[Found, Path]]:
+    def networks(self, folder: Path) -> list[tuple[FoundNetwork, Path]]:
         """What a run leaves ready to train, with its place: the winner, that of each band, and the front of NSGA-II."""
         places = {"best/model.py": self.best}
         places |= {band_module(at_most): found for at_most, found in self.bands.items()}
@@ -122,10 +122,10 @@ class Result:
         """All candidates, in the order of their numbers."""
         return self.store.evaluations()
 
-    def least_infeasible(self) -> Found | None:
+    def least_infeasible(self) -> FoundNetwork | None:
         """Where no candidate is feasible: the one that misses the limits by least."""
         nearest = self.store.least_infeasible()
-        return None if nearest is None else Found(self.space, nearest)
+        return None if nearest is None else FoundNetwork(self.space, nearest)
 
     def to_frame(self) -> Any:
         """Every candidate with its score, terms and costs: a pandas DataFrame, or a list of dicts without pandas."""

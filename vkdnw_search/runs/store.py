@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from vkdnw_search.errors import RunFolderError
 from vkdnw_search.records import Cost, Evaluation, Genome, Score
-from vkdnw_search.runs.database import Form, open_database
+from vkdnw_search.runs.database import DatabaseSchema, open_database
 
 MOST_FLOPS = 2**62
 """More than any network has."""
@@ -25,7 +25,7 @@ MOST_FLOPS = 2**62
 VERDICTS = ("judgement", "neighbours")
 """Notes that are about all candidates."""
 
-RUN = Form(
+RUN = DatabaseSchema(
     what="the database of a run",
     application_id=0x766B646E,  # ASCII "vkdn"
     version=3,

@@ -84,7 +84,7 @@ def _run(optimizer: Any, findings: Findings, *, one_by_one: bool = False) -> lis
         "early",
         f"ask: must be empty only when nothing is left, but ended after {len(asked)} of {len(everything)} keys, "
         f"without {min(missing, default='')!r}, for instance. Where your moves find nothing new, draw at random "
-        "what was never asked (vkdnw_search.optimizers.sampling.Unseen does)",
+        "what was never asked (vkdnw_search.optimizers.sampling.UnvisitedSampler does)",
     )
     return generations
 
