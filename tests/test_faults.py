@@ -37,7 +37,7 @@ SAME = "continued; candidates, table, winner and module are those of an undistur
 
 
 def test_thirty_kills_of_the_whole_process_group_change_no_byte(tmp_path: Path, long: Path, injected: Injected) -> None:
-    """Two of three kills come after progress, so that they spread over the run; the others while a sitting starts."""
+    """Two of three kills come after progress, so that they spread over the run; the others while a session starts."""
     out, chance, kills, starting = tmp_path / "run", random.Random(0), 0, 0.0
     for number in range(KILLS):
         began = time.monotonic()

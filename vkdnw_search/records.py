@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from enum import StrEnum
 
 from torch import nn
 
@@ -94,7 +94,32 @@ class Score:
     terms: Mapping[str, float] = field(default_factory=dict)
 
 
-Status = Literal["scored", "infeasible", "bounded", "failed"]
+class Status(StrEnum):
+    """What became of a candidate. The values are what is stored."""
+
+    SCORED = "scored"
+    """It has a score."""
+    INFEASIBLE = "infeasible"
+    """It is outside the limits, and was never scored."""
+    BOUNDED = "bounded"
+    """Its upper bound cannot enter the surviving population, so it was not scored; the bound stands as its score."""
+    FAILED = "failed"
+    """It is within the limits, but has no usable score."""
+
+    @property
+    def has_score(self) -> bool:
+        """Whether the candidate was scored."""
+        return self is Status.SCORED
+
+    @property
+    def is_feasible(self) -> bool:
+        """Whether the candidate is within the limits."""
+        return self is not Status.INFEASIBLE
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether the candidate is within the limits and nothing is known against it."""
+        return self in (Status.SCORED, Status.BOUNDED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +130,7 @@ class Evaluation:
         number: position in the order of asking, from 0.
         generation: the ask it came from, from 0.
         violation: sum over limits of the share by which each is exceeded; 0 when feasible.
-        status: ``scored``; ``infeasible`` (a limit is violated, never scored); ``bounded`` (its upper bound
-            cannot enter the surviving population, ``score.value`` is that bound); ``failed`` (no usable score).
+        status: what became of it. Of a bounded one ``score.value`` is the upper bound.
         reason: why it is not ``scored``, in words; empty otherwise.
     """
 
@@ -121,7 +145,7 @@ class Evaluation:
     score: Score | None = None
 
     def __post_init__(self) -> None:
-        if self.status == "scored" and (self.score is None or not math.isfinite(self.score.value)):
+        if self.status.has_score and (self.score is None or not math.isfinite(self.score.value)):
             raise ValueError(f"evaluation {self.number} ({self.key}): a scored candidate needs a finite score")
-        if (self.violation > 0) != (self.status == "infeasible"):
+        if (self.violation > 0) == self.status.is_feasible:
             raise ValueError(f"evaluation {self.number} ({self.key}): violation {self.violation} with {self.status}")

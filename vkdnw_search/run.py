@@ -1,23 +1,29 @@
-"""The search: ask → evaluate → tell, until there is a reason to stop; then the winner is exported."""
+"""The search: ask → evaluate → tell, until there is a reason to stop; then finalists are compared and files written."""
 
 from __future__ import annotations
 
 import gc
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vkdnw_search.contracts import Optimizer, Proxy, SearchSpace
+from vkdnw_search.contracts import HasThreshold, Optimizer, Proxy, SearchSpace
 from vkdnw_search.engine.best_scores import BestScores
+from vkdnw_search.engine.clock import Clock, Interrupted
 from vkdnw_search.engine.evaluator import Evaluator, limits_of
-from vkdnw_search.engine.finalists import FRESH, judge, winner
+from vkdnw_search.engine.finalists import FRESH, Gate, judge, scores_needed, winner
 from vkdnw_search.engine.neighbours import score_neighbours
+from vkdnw_search.engine.rescoring import Rescorer
 from vkdnw_search.engine.session import Listener, Session
 from vkdnw_search.output.module import export_all, must_have_source
 from vkdnw_search.recipe.recipe import Recipe, SectionName, load_recipe
 from vkdnw_search.runs.folder import RunFolder
+from vkdnw_search.runs.judgement import Judgement
 from vkdnw_search.runs.result import FoundNetwork, Result
 
 LOGGER = logging.getLogger(__name__)
@@ -42,7 +48,8 @@ def search(
         space: a search space in place of the one the recipe names.
         proxy: a proxy in place of the one the recipe names.
         listener: called with every evaluation as it is done.
-        stopped: asked between candidates; once it is True, those under way are finished and the search ends.
+        stopped: asked between candidates and between files; once it is True, what is under way is finished and the
+            search ends. The same call goes on from there.
 
     Raises:
         RecipeError: the recipe is not valid.
@@ -60,51 +67,85 @@ def search(
     optimizer = chosen.build_optimizer(evaluator.problem(chosen.bands))
     with RunFolder(None if out is None else Path(out), chosen) as folder:
         evaluator.survey(folder.store.note("latencies"), partial(folder.store.set_note, "latencies"))
+        clock = Clock(chosen.stop.seconds, before=folder.store.elapsed(), stopped=stopped)
         with chosen.build_executor() as executor:
+            LOGGER.info(folder.opening())
             session = Session(
                 evaluator,
                 folder.store,
                 executor,
                 stop=chosen.stop,
-                standing=BestScores(chosen.finalists, chosen.bands),
+                clock=clock,
+                reserve=scores_needed(chosen),
+                best=BestScores(chosen.finalists, chosen.bands),
                 listener=listener,
-                stopped=stopped,
             )
-            LOGGER.info(folder.opening())
             ended = explore(optimizer, session)
             LOGGER.info("ended after %d candidates: %s", session.number, ended)
-            if chosen.finalists and not stopped():
-                LOGGER.info("scoring the best and the baselines anew on %d initializations", FRESH)
-            judgement = None if stopped() else judge(evaluator, folder.store, executor, chosen)
-            best = winner(folder.store, proxy, judgement)
-            if best is not None and chosen.finalists and not stopped():
-                LOGGER.info("scoring the networks one step from the winner")
-                folder.write_neighbours(score_neighbours(best, evaluator, executor))
+            judgement, unfinished = _compare(evaluator, folder, executor, clock, chosen)
+        best = winner(folder.store, proxy, judgement)
         found = None if best is None else FoundNetwork(space, best)
-        result = Result(chosen, space, proxy, found, judgement, ended, session.seconds(), folder.path, folder.store)
-        folder.write_results(result.evaluations())
-        folder.write_judgement(judgement)
-        if folder.path is not None:
-            export_all(result.networks(folder.path), recipe=chosen)
-            LOGGER.info("writing the report")
-            from vkdnw_search.output.report import report  # draws: a second, which workers need not spend
-
-            report(folder.path, space=space, proxy=proxy)
-    return result
+        result = Result(
+            chosen, space, proxy, found, judgement, ended, unfinished, clock.seconds(), folder.path, folder.store
+        )
+        return _write(result, folder, clock)
 
 
 def explore(optimizer: Optimizer, session: Session) -> str:
-    """Take turns until the session is over or the optimizer has nothing left. Returns why it ended."""
+    """Ask, evaluate and tell until there is a reason to stop, or nothing left to ask for. Returns the reason."""
     session.resume(optimizer)
+    threshold = optimizer.threshold if isinstance(optimizer, HasThreshold) else lambda cost: -math.inf
     gc.freeze()  # what is there stays: looking through it for garbage takes .15 s each time, for which workers wait
     try:
-        while not (ended := session.over()):
-            evaluations = session.evaluate(optimizer)
-            if session.exhausted:
+        while (reason := session.stop_reason()) is None:
+            genomes = session.ask(optimizer)
+            generation = session.evaluate(genomes, threshold=threshold)
+            if generation.nothing_left:
                 return f"the space is exhausted: all of its {session.number} architectures were visited"
-            session.refit(optimizer, evaluations)
-            optimizer.tell(evaluations)
-            session.keep(optimizer)
+            session.tell(optimizer, generation)
     finally:
         gc.unfreeze()
-    return ended
+    return reason
+
+
+def _compare(
+    evaluator: Evaluator, folder: RunFolder, executor: Executor, clock: Clock, recipe: Recipe
+) -> tuple[Judgement | None, str]:
+    """Compare the finalists and score the neighbours of the winner. Returns also what could not be done, and why."""
+    judgement = None
+    rescorer = Rescorer(evaluator, folder.store, executor, clock)
+    try:
+        clock.check()
+        if recipe.finalists:
+            LOGGER.info("scoring the best and the baselines anew on %d initializations", FRESH)
+        judgement = judge(evaluator, folder.store, rescorer, Gate(evaluator, executor, clock), recipe)
+        best = winner(folder.store, evaluator.proxy, judgement)
+        if best is not None and recipe.finalists:
+            LOGGER.info("scoring the networks one step from the winner")
+            folder.write_neighbours(score_neighbours(best, evaluator, rescorer))
+    except Interrupted as interruption:
+        left = "the finalists were compared" if judgement is None else "the neighbours of the winner were scored"
+        return judgement, f"{interruption} before {left}"
+    return judgement, ""
+
+
+def _write(result: Result, folder: RunFolder, clock: Clock) -> Result:
+    """Write what the run leaves. A stop that was asked for before lets the winner and the report be written."""
+    folder.write_results(result.evaluations())
+    folder.write_judgement(result.judgement)
+    if folder.path is None:
+        return result
+    from vkdnw_search.output.report import write_report  # draws: a second, which workers need not spend
+
+    networks = result.networks(folder.path)
+    if clock.is_interrupted():
+        networks, check = networks[:1], lambda: None
+    else:
+        check = clock.check_interruption
+    try:
+        export_all(networks, recipe=result.recipe, check=check)
+        LOGGER.info("writing the report")
+        write_report(folder.path, space=result.space, proxy=result.proxy, check=check)
+    except Interrupted as interruption:
+        return replace(result, unfinished=f"{interruption} before all files were written")
+    return result

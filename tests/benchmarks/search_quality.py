@@ -31,7 +31,7 @@ from vkdnw_search.engine.evaluator import Evaluator
 from vkdnw_search.execution.executors import processes
 from vkdnw_search.optimizers.algorithms import AgingEvolution, Evolution, RandomSearch
 from vkdnw_search.proxies.vkdnw import VkdnwSingle
-from vkdnw_search.records import Evaluation, Score
+from vkdnw_search.records import Evaluation, Score, Status
 
 OPTIMIZERS: dict[str, Any] = {"evolution": Evolution, "aging": AgingEvolution, "random": RandomSearch}
 CELL_SEEDS, MOBILE_SEEDS = 20, 5
@@ -70,11 +70,11 @@ class Trial:
     def _looked_up(self, evaluator: Evaluator, genome: tuple[int, ...], number: int) -> Evaluation:
         task, violation = evaluator.task(genome), evaluator.violation(genome)
         if violation > 0:
-            return Evaluation(number, 0, genome, task.key, task.cost, violation, "infeasible")
+            return Evaluation(number, 0, genome, task.key, task.cost, violation, Status.INFEASIBLE)
         if task.key not in self.scores:  # the network whose edges are all none
-            return Evaluation(number, 0, genome, task.key, task.cost, violation, "failed", "no score")
+            return Evaluation(number, 0, genome, task.key, task.cost, violation, Status.FAILED, "no score")
         score = Score(self.scores[task.key])
-        return Evaluation(number, 0, genome, task.key, task.cost, violation, "scored", score=score)
+        return Evaluation(number, 0, genome, task.key, task.cost, violation, Status.SCORED, score=score)
 
 
 def all_scores(file: Path | None) -> dict[str, float]:

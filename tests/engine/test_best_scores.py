@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vkdnw_search.engine.best_scores import BestScores
-from vkdnw_search.records import Cost, Evaluation, Score
+from vkdnw_search.records import Cost, Evaluation, Score, Status
 
 
 def scored(value: float, flops: int = 1) -> Evaluation:
     cost = Cost(flops, flops, 1, 1, 1, 1)
-    return Evaluation(0, 0, (0,), "network", cost, 0.0, "scored", "", Score(value))
+    return Evaluation(0, 0, (0,), "network", cost, 0.0, Status.SCORED, "", Score(value))
 
 
 @given(st.lists(st.floats(-10, 10), max_size=40), st.integers(1, 8))
@@ -37,6 +37,6 @@ def test_each_band_has_a_standing_of_its_own_its_upper_edge_included() -> None:
 
 def test_only_scores_count() -> None:
     standing = BestScores(1)
-    bounded = replace(scored(7.0), status="bounded")
+    bounded = replace(scored(7.0), status=Status.BOUNDED)
     standing.add([bounded])
     assert standing.least(bounded.cost) == -math.inf

@@ -23,7 +23,7 @@ from vkdnw_search.contracts import Band, HasRefit, HasThreshold, Problem
 from vkdnw_search.errors import OptimizerError
 from vkdnw_search.optimizers.algorithms import AgingEvolution, Evolution, Nsga2, RandomSearch
 from vkdnw_search.optimizers.pymoo_optimizer import BROOD
-from vkdnw_search.records import Cost, Evaluation, Genome, Score
+from vkdnw_search.records import Cost, Evaluation, Genome, Score, Status
 
 ALL = (Evolution, AgingEvolution, RandomSearch, Nsga2)
 EVOLVING = (Evolution, AgingEvolution, Nsga2)
@@ -200,16 +200,16 @@ def test_what_each_optimizer_offers():
 
 def outcome(space: Toy, genome: Genome, kind: str) -> Evaluation:
     plain = space.evaluate(genome)
-    unscored = replace(plain, status="failed", score=None)
+    unscored = replace(plain, status=Status.FAILED, score=None)
     return {
         "scored": plain,
         "failed": unscored,
         "failed all the same": replace(unscored, score=Score(1000.0)),
         "not finite": replace(unscored, score=Score(math.nan)),
-        "bounded": replace(plain, status="bounded", score=Score(-1000 + space.score(genome))),
-        "bound not finite": replace(plain, status="bounded", score=Score(-math.inf)),
-        "infeasible": replace(unscored, status="infeasible", violation=0.01),
-        "far": replace(unscored, status="infeasible", violation=math.inf),
+        "bounded": replace(plain, status=Status.BOUNDED, score=Score(-1000 + space.score(genome))),
+        "bound not finite": replace(plain, status=Status.BOUNDED, score=Score(-math.inf)),
+        "infeasible": replace(unscored, status=Status.INFEASIBLE, violation=0.01),
+        "far": replace(unscored, status=Status.INFEASIBLE, violation=math.inf),
     }[kind]
 
 

@@ -15,7 +15,7 @@ from tests.support.generated_source import load
 from vkdnw_search import FoundNetwork, build, export, load_recipe, search
 from vkdnw_search.cost.counter import CostCounter
 from vkdnw_search.errors import ExportError
-from vkdnw_search.records import Evaluation, Genome, Score
+from vkdnw_search.records import Evaluation, Genome, Score, Status
 from vkdnw_search.source_rules import defined_by
 
 CELL = (3, 2, 3, 1, 4, 0)
@@ -25,7 +25,8 @@ def found(space: Any, genome: Genome) -> FoundNetwork:
     architecture = space.decode(genome)
     cost = CostCounter(space).cost(architecture)
     return FoundNetwork(
-        space, Evaluation(7, 0, genome, architecture.key, cost, 0.0, "scored", "", Score(1.5, 0.1, {"layers": 1.0}))
+        space,
+        Evaluation(7, 0, genome, architecture.key, cost, 0.0, Status.SCORED, "", Score(1.5, 0.1, {"layers": 1.0})),
     )
 
 

@@ -18,7 +18,7 @@ from vkdnw_search.cost.counter import CostCounter
 from vkdnw_search.errors import RunFolderError
 from vkdnw_search.output import diagram
 from vkdnw_search.output import report_facts as facts
-from vkdnw_search.output.report import report
+from vkdnw_search.output.report import write_report
 from vkdnw_search.runs.fitness import front
 from vkdnw_search.runs.reader import RunReader
 
@@ -80,7 +80,7 @@ def test_the_page_is_well_formed_and_fetches_nothing(folder: Path) -> None:
 
 
 def test_the_page_shows_the_winner_and_the_limit_that_binds(folder: Path) -> None:
-    text = report(folder).read_text()
+    text = write_report(folder).read_text()
     with RunReader(folder) as visited:
         best = max(visited.evaluations, key=lambda e: (e.score.value if e.score else -1, -e.number))
         assert visited.ranked[0] == best and best.key in text
@@ -110,7 +110,7 @@ def test_what_a_stranger_calls_edges_is_not_drawn(edges: object) -> None:
 
 def test_no_text_of_a_run_becomes_markup(tmp_path: Path) -> None:
     hostile = "<script>alert(1)</script>"
-    text = report(run(tmp_path / "run", {"description": hostile})).read_text()
+    text = write_report(run(tmp_path / "run", {"description": hostile})).read_text()
     assert hostile not in text and "&lt;script&gt;" in text
 
 
@@ -141,13 +141,13 @@ def test_no_network_on_the_front_is_beaten_by_a_cheaper_one(folder: Path) -> Non
 
 
 def test_a_run_without_a_score_has_a_page_that_says_so(tmp_path: Path) -> None:
-    text = report(run(tmp_path / "run", {"limits": {"flops": 1}, "stop": {"evaluations": 5}})).read_text()
+    text = write_report(run(tmp_path / "run", {"limits": {"flops": 1}, "stop": {"evaluations": 5}})).read_text()
     assert "No candidate has a score yet" in text and Page(text).open == []
 
 
 def test_a_folder_that_is_no_run_is_refused_and_left_alone(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="must be the folder of a run"):
-        report(tmp_path)
+        write_report(tmp_path)
     assert not list(tmp_path.iterdir())
 
 

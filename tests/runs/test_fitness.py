@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from vkdnw_search.proxies.aggregate import LogRankSum
 from vkdnw_search.proxies.size import Flops
-from vkdnw_search.records import Cost, Evaluation, Score
+from vkdnw_search.records import Cost, Evaluation, Score, Status
 from vkdnw_search.runs.fitness import fitness, front
 
 points = st.lists(st.tuples(st.integers(0, 9), st.integers(1, 9)), max_size=30)
@@ -13,7 +13,9 @@ points = st.lists(st.tuples(st.integers(0, 9), st.integers(1, 9)), max_size=30)
 
 def evaluations(values: list[tuple[int, int]]) -> list[Evaluation]:
     return [
-        Evaluation(n, 0, (n,), str(n), Cost(flops, 0, 0, 0, 0, 0), 0.0, "scored", "", Score(value, terms={"a": value}))
+        Evaluation(
+            n, 0, (n,), str(n), Cost(flops, 0, 0, 0, 0, 0), 0.0, Status.SCORED, "", Score(value, terms={"a": value})
+        )
         for n, (value, flops) in enumerate(values)
     ]
 
@@ -32,7 +34,10 @@ def test_the_front_is_what_nothing_beats_and_of_equals_the_first(values: list[tu
 
 
 def test_relative_fitness_is_taken_over_all_and_what_has_no_score_has_none() -> None:
-    found = [*evaluations([(3, 1), (1, 1), (2, 1)]), Evaluation(3, 0, (3,), "3", Cost(1, 0, 0, 0, 0, 0), 0.0, "failed")]
+    found = [
+        *evaluations([(3, 1), (1, 1), (2, 1)]),
+        Evaluation(3, 0, (3,), "3", Cost(1, 0, 0, 0, 0, 0), 0.0, Status.FAILED),
+    ]
     values = fitness(found, LogRankSum(proxies={"a": Flops()}))
     assert sorted(values, key=values.__getitem__) == [1, 2, 0]
     assert fitness([], LogRankSum(proxies={"a": Flops()})) == {}

@@ -11,14 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vkdnw_search.errors import RunFolderError
-from vkdnw_search.records import Cost, Evaluation, Score
+from vkdnw_search.records import Cost, Evaluation, Score, Status
 from vkdnw_search.runs.store import Snapshot, Store
 
 COST = Cost(flops=2**40, macs=2**39, parameters=7, layers=3, tensors=9, modules=4)
 
 
 def scored(number: int, value: float = 1.0) -> Evaluation:
-    return Evaluation(number, 0, (0, number), f"key {number}", COST, 0.0, "scored", "", Score(value, 0.5, {"a": value}))
+    return Evaluation(
+        number, 0, (0, number), f"key {number}", COST, 0.0, Status.SCORED, "", Score(value, 0.5, {"a": value})
+    )
 
 
 @pytest.fixture
@@ -43,8 +45,8 @@ def refused(path: Path, match: str) -> None:
 def test_what_is_stored_comes_back_to_the_bit(value: float, reason: str) -> None:
     cost = Cost(flops=2**62, macs=0, parameters=1, layers=0, tensors=0, modules=0)
     evaluations = [
-        Evaluation(0, 3, (1, 2), "k", cost, 0.0, "scored", reason, Score(value, abs(value), {"x": value})),
-        Evaluation(1, 3, (2, 2), "l", cost, 5e-324, "infeasible", reason),
+        Evaluation(0, 3, (1, 2), "k", cost, 0.0, Status.SCORED, reason, Score(value, abs(value), {"x": value})),
+        Evaluation(1, 3, (2, 2), "l", cost, 5e-324, Status.INFEASIBLE, reason),
     ]
     with Store() as store:
         store.add(evaluations, seconds={0: 0.25}, now=2.0)
@@ -127,7 +129,7 @@ def test_terms_are_named_in_the_order_in_which_they_came() -> None:
         return replace(scored(number), score=Score(1.0, 0.5, dict.fromkeys(names, 0.0)))
 
     with Store() as store:
-        store.add([of(0, "b", "a"), of(1, "c", "a"), replace(of(2), status="bounded")], seconds={}, now=1.0)
+        store.add([of(0, "b", "a"), of(1, "c", "a"), replace(of(2), status=Status.BOUNDED)], seconds={}, now=1.0)
         assert store.terms() == ["b", "a", "c"]
 
 

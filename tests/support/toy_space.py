@@ -10,7 +10,7 @@ import numpy as np
 
 from vkdnw_search.contracts import Optimizer, Problem
 from vkdnw_search.engine.best_scores import BestScores
-from vkdnw_search.records import Cost, Evaluation, Gene, Genome, Score
+from vkdnw_search.records import Cost, Evaluation, Gene, Genome, Score, Status
 
 
 def text(genome: Genome) -> str:
@@ -67,11 +67,11 @@ class Toy:
         """What the search would record, with a ``threshold``."""
         violation, bound = self.violation(genome), self.upper_bound(genome)
         if violation > 0:
-            status, score = "infeasible", None
+            status, score = Status.INFEASIBLE, None
         elif bound < threshold:
-            status, score = "bounded", Score(bound)
+            status, score = Status.BOUNDED, Score(bound)
         else:
-            status, score = "scored", Score(self.score(genome))
+            status, score = Status.SCORED, Score(self.score(genome))
         return Evaluation(number, 0, genome, self.key(genome), self.cost(genome), violation, status, score=score)
 
 

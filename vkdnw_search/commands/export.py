@@ -17,7 +17,7 @@ from vkdnw_search.output.formats import network, write_onnx, write_safetensors, 
 from vkdnw_search.output.module import description_of, export
 from vkdnw_search.quantities import whole
 from vkdnw_search.recipe.registry import add_plugin_option, load_plugins
-from vkdnw_search.records import Evaluation
+from vkdnw_search.records import Evaluation, Status
 from vkdnw_search.runs.reader import RunReader
 from vkdnw_search.runs.result import FoundNetwork
 
@@ -111,7 +111,7 @@ def _written(name: str, text: str) -> FoundNetwork:
     except SpaceError:
         genome = ()  # not one the genes can express, but a network all the same
     cost = CostCounter(space).cost(architecture)
-    return FoundNetwork(space, Evaluation(0, 0, genome, architecture.key, cost, 0.0, "failed", "not scored"))
+    return FoundNetwork(space, Evaluation(0, 0, genome, architecture.key, cost, 0.0, Status.FAILED, "not scored"))
 
 
 def _chosen(visited: RunReader, options: argparse.Namespace) -> Evaluation:

@@ -119,7 +119,7 @@ def _must_be_a_recipe(word: str) -> None:
 
 
 class _Signals:
-    """The first Ctrl-C or SIGTERM asks for a clean end; a second Ctrl-C ends at once."""
+    """The first Ctrl-C or SIGTERM asks for a clean end; a second one ends at once."""
 
     def __init__(self) -> None:
         self.number = 0
@@ -138,10 +138,10 @@ class _Signals:
             signal.signal(number, handler)  # type: ignore[arg-type]  # what signal.signal returned
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.number and number == signal.SIGINT:
+        if self.number:
             raise KeyboardInterrupt
         self.number = number
-        sys.stderr.write("\nfinishing the candidates under way; Ctrl-C again stops at once\n")
+        sys.stderr.write("\nfinishing what is under way; Ctrl-C again stops at once\n")
 
 
 def _list(words: list[str]) -> int:

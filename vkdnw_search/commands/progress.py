@@ -41,8 +41,8 @@ class Progress:
     def update(self, evaluation: Evaluation) -> None:
         """Take one more candidate into account."""
         self._visited += 1
-        self._feasible += evaluation.status != "infeasible"
-        if evaluation.status == "scored" and _value(evaluation) > _value(self._best):
+        self._feasible += evaluation.status.is_feasible
+        if evaluation.status.has_score and _value(evaluation) > _value(self._best):
             self._best = evaluation
         self._bar.set_postfix_str(self._summary(), refresh=False)
         self._bar.update()
@@ -101,6 +101,7 @@ def closing_table(result: Result) -> str:
         if result.best is not None:
             rows += [("module", str(path)) for _, path in result.networks(result.folder)]
         rows.append(("report", str(result.folder / "report.html")))
+    rows += [("unfinished", f"{result.unfinished}; the same command goes on from there")] if result.unfinished else []
     rows += _judgement(result)
     rows += [(f"at {quantity(at_most)}FLOPs", _band(found)) for at_most, found in result.bands.items()]
     width = max(len(name) for name, _ in rows)

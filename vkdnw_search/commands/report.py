@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from vkdnw_search.output.report import report
+from vkdnw_search.output.report import write_report
 from vkdnw_search.recipe.registry import add_plugin_option, load_plugins
 
 
@@ -19,4 +19,4 @@ def run_report(words: Sequence[str]) -> str:
     add_plugin_option(parser)
     options = parser.parse_args(words)
     load_plugins(options.plugin)
-    return str(report(options.folder))
+    return str(write_report(options.folder))

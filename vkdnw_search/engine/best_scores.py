@@ -26,7 +26,7 @@ class BestScores:
     def add(self, evaluations: Sequence[Evaluation]) -> None:
         """Take in those of ``evaluations`` that are scored."""
         for evaluation in evaluations:
-            if evaluation.status == "scored" and evaluation.score is not None:
+            if evaluation.status.has_score and evaluation.score is not None:
                 heap = self._heap(evaluation.cost)
                 heapq.heappush(heap, evaluation.score.value)
                 if len(heap) > self._count:

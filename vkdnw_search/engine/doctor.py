@@ -21,7 +21,7 @@ from vkdnw_search.contracts import HasMutation, SearchSpace
 from vkdnw_search.cost.limits import Limits
 from vkdnw_search.determinism import cores, seed_from
 from vkdnw_search.engine.evaluator import Evaluator, limits_of
-from vkdnw_search.engine.finalists import BASELINES, FRESH
+from vkdnw_search.engine.finalists import scores_needed
 from vkdnw_search.engine.neighbours import one_step
 from vkdnw_search.engine.tasks import Outcome, Task, score_candidate
 from vkdnw_search.optimizers.variation import mutate, random_genome, repair
@@ -122,7 +122,7 @@ def _afterwards(recipe: Recipe, space: SearchSpace[Any], usable: Sequence[Genome
     """Scores after the search, at most: finalists and baselines on fresh initializations, the winner's neighbours."""
     if not recipe.finalists or not usable:
         return 0
-    return FRESH * (recipe.finalists + len(BASELINES)) + sum(1 for _ in one_step(space, usable[0]))
+    return scores_needed(recipe) + sum(1 for _ in one_step(space, usable[0]))
 
 
 def _twice(task: Task) -> tuple[Outcome, Outcome]:

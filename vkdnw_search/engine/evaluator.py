@@ -25,7 +25,7 @@ from vkdnw_search.determinism import seed_from
 from vkdnw_search.engine.tasks import Outcome, Task
 from vkdnw_search.optimizers.variation import random_genome
 from vkdnw_search.recipe.recipe import Recipe
-from vkdnw_search.records import Cost, Evaluation, Genome, Score
+from vkdnw_search.records import Cost, Evaluation, Genome, Score, Status
 
 MEMO = 2**16
 """Genomes whose cost is remembered between proposing and evaluating them."""
@@ -54,7 +54,7 @@ class Evaluator:
         """Where a limit asks for latencies, measure what random candidates need, before workers load the machine.
 
         Args:
-            text: latencies of an earlier sitting, which are not measured again.
+            text: latencies of an earlier session, which are not measured again.
             keep: called with all latencies whenever some were measured, now or later.
         """
         if self._counter.latencies is None:
@@ -101,12 +101,12 @@ class Evaluator:
         key, cost, violation = self._seen(genome)
         if violation > 0:
             reason = self.limits.reason(cost)
-            return Evaluation(number, generation, genome, key, cost, violation, "infeasible", reason)
+            return Evaluation(number, generation, genome, key, cost, violation, Status.INFEASIBLE, reason)
         bound, least = self._upper_bound(cost), threshold(cost)
         if bound >= least:
             return None
         reason = f"scores at most {bound:.4f}, below the {least:.4f} it takes to matter"
-        return Evaluation(number, generation, genome, key, cost, 0.0, "bounded", reason, Score(bound))
+        return Evaluation(number, generation, genome, key, cost, 0.0, Status.BOUNDED, reason, Score(bound))
 
     def _upper_bound(self, cost: Cost) -> float:
         if isinstance(self.proxy, HasUpperBound) and not isinstance(self.proxy, HasRelativeFitness):
@@ -121,8 +121,8 @@ class Evaluator:
     def conclude(self, outcome: Outcome, genome: Genome, *, number: int, generation: int) -> Evaluation:
         """The evaluation of a candidate that was scored."""
         key, cost, _ = self._seen(genome)
-        plain = Evaluation(number, generation, genome, key, cost, 0.0, "failed", outcome.reason)
-        return plain if outcome.score is None else replace(plain, status="scored", score=outcome.score)
+        plain = Evaluation(number, generation, genome, key, cost, 0.0, Status.FAILED, outcome.reason)
+        return plain if outcome.score is None else replace(plain, status=Status.SCORED, score=outcome.score)
 
     def _see(self, genome: Genome) -> tuple[str, Cost, float]:
         architecture = self.space.decode(genome)

@@ -8,21 +8,22 @@ Nothing is declared a winner that cannot be trained (trainability.py): the next 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from heapq import nlargest
 from itertools import chain, pairwise
 
 import numpy as np
-import torch
 from scipy import stats
 
 from vkdnw_search.contracts import HasRelativeFitness, Proxy
-from vkdnw_search.determinism import one_thread, seed_from
+from vkdnw_search.determinism import seed_from
+from vkdnw_search.engine.clock import Clock
 from vkdnw_search.engine.evaluator import Evaluator
+from vkdnw_search.engine.rescoring import Rescorer
 from vkdnw_search.engine.tasks import run_tasks
-from vkdnw_search.engine.trainability import check
+from vkdnw_search.engine.trainability import Trial, lost_trial, too_large, try_training
 from vkdnw_search.recipe.recipe import Recipe
 from vkdnw_search.records import Evaluation, Score
 from vkdnw_search.runs.fitness import fitness
@@ -49,10 +50,18 @@ BASELINES: dict[str, Callable[[Evaluation], float]] = {
 """What one could have chosen among the visited networks within the limits without a score; of equals the first."""
 
 
-def judge(evaluator: Evaluator, store: Store, executor: Executor, recipe: Recipe) -> Judgement:
+def scores_needed(recipe: Recipe) -> int:
+    """Scores that comparing the finalists and the baselines takes, at most."""
+    return FRESH * (recipe.finalists + len(BASELINES)) if recipe.finalists else 0
+
+
+def judge(evaluator: Evaluator, store: Store, rescorer: Rescorer, gate: Gate, recipe: Recipe) -> Judgement:
     """Score the best candidates, those of each band and the baselines anew, and compare them.
 
     With ``recipe.finalists`` = 0 nothing is scored anew, and the highest score that can be trained wins.
+
+    Raises:
+        Interrupted: the run must end. The scores so far are kept in the store.
     """
     finalists, ranges = recipe.finalists, list(pairwise((-1, *recipe.bands)))
     leaders, *of_bands = (
@@ -60,14 +69,13 @@ def judge(evaluator: Evaluator, store: Store, executor: Executor, recipe: Recipe
     )
     trivial = _baselines(store.evaluations()) if finalists else {}
     everyone = {e.number: e for e in chain(leaders, *of_bands, trivial.values())}
-    values = _fresh(list(everyone.values()), evaluator, store, executor) if finalists else {}
-    gate = Gate(evaluator, everyone.values())
-    best = gate.placed(_sorted(leaders, values, finalists))
+    values = _fresh(list(everyone.values()), evaluator, store, rescorer) if finalists else {}
+    best = gate.placed(_sorted(leaders, values, finalists), everyone)
     baselines = [Finalist(role, e.number, e.key, values[e.number]) for role, e in trivial.items() if e.number in values]
     if best and finalists:
         best = [f if f.verdict else replace(f, verdict=compare(best[0], f)) for f in best]
         baselines = [replace(f, verdict=compare(best[0], f)) for f in baselines]
-    winners = [next(iter(gate.placed(_sorted(group, values, finalists))), None) for group in of_bands]
+    winners = [next(iter(gate.placed(_sorted(group, values, finalists), everyone)), None) for group in of_bands]
     correlations = _correlations(store, evaluator)
     return Judgement(
         best[0].number if best else None,
@@ -92,35 +100,47 @@ class Gate:
 
     Args:
         evaluator: of the run.
-        candidates: those that may have to be built.
+        executor: where networks are tried; its limits hold for that, too.
+        clock: when the run must end before it is done.
     """
 
-    def __init__(self, evaluator: Evaluator, candidates: Iterable[Evaluation]) -> None:
+    def __init__(self, evaluator: Evaluator, executor: Executor, clock: Clock) -> None:
         self._space, self._seed = evaluator.space, seed_from(evaluator.seed, "trainability")
-        self._genomes = {e.number: e.genome for e in candidates}
+        self._executor, self._clock = executor, clock
         self._faults: dict[int, str] = {}
         self.warnings: list[str] = []
 
-    def placed(self, ranked: Sequence[Finalist]) -> list[Finalist]:
-        """``ranked`` with the first that can be trained in front; the order stays if none can."""
+    def placed(self, ranked: Sequence[Finalist], candidates: Mapping[int, Evaluation]) -> list[Finalist]:
+        """``ranked`` with the first that can be trained in front; the order stays if none can.
+
+        Args:
+            ranked: the best first.
+            candidates: number → evaluation, of all that are ranked.
+
+        Raises:
+            Interrupted: the run must end.
+        """
         for place, finalist in enumerate(ranked):
-            if not self.faults(finalist):
-                refused = [replace(f, verdict=f"cannot be trained: {self.faults(f)}") for f in ranked[:place]]
+            if not self._fault(candidates[finalist.number]):
+                refused = [replace(f, verdict=f"cannot be trained: {self._faults[f.number]}") for f in ranked[:place]]
                 self.warnings += [f"network {f.number} would have won, but {f.verdict}" for f in refused]
                 return [finalist, *refused, *ranked[place + 1 :]]
         if ranked:
-            self.warnings.append(f"none of the best {len(ranked)} can be trained: {self.faults(ranked[0])}")
+            first = self._faults[ranked[0].number]
+            self.warnings.append(f"none of the best {len(ranked)} can be trained: {first}")
         return list(ranked)
 
-    def faults(self, finalist: Finalist) -> str:
-        """Why it cannot be trained; empty if it can."""
-        if finalist.number not in self._faults:
-            with one_thread(), torch.random.fork_rng(devices=[]):
-                torch.manual_seed(self._seed)
-                model = self._space.build(self._space.decode(self._genomes[finalist.number]))
-                found = check(model, self._space.input_shape, self._space.num_classes, self._seed)
-            self._faults[finalist.number] = "; ".join(found)
-        return self._faults[finalist.number]
+    def _fault(self, candidate: Evaluation) -> str:
+        """Why a candidate cannot be trained; empty if it can."""
+        if candidate.number not in self._faults:
+            self._clock.check()
+            trial = Trial(self._space, candidate.genome, candidate.key, self._seed)
+            self._faults[candidate.number] = too_large(candidate.cost) or self._tried(trial)
+        return self._faults[candidate.number]
+
+    def _tried(self, trial: Trial) -> str:
+        outcomes = run_tasks([(0, trial)], self._executor, call=try_training, lost=lost_trial, stopped=lambda: False)
+        return next(fault for _, fault in outcomes)
 
 
 def winner(store: Store, proxy: Proxy, judgement: Judgement | None) -> Evaluation | None:
@@ -161,7 +181,7 @@ def _baselines(evaluations: Iterable[Evaluation]) -> dict[str, Evaluation]:
     """Each baseline's choice among the feasible candidates; equals go to the first visited."""
     best: dict[str, Evaluation] = {}
     for e in evaluations:
-        if e.status in ("scored", "bounded"):
+        if e.status.is_usable:
             for name, size in BASELINES.items():
                 if name not in best or size(e) > size(best[name]):
                     best[name] = e
@@ -169,17 +189,13 @@ def _baselines(evaluations: Iterable[Evaluation]) -> dict[str, Evaluation]:
 
 
 def _fresh(
-    candidates: Sequence[Evaluation], evaluator: Evaluator, store: Store, executor: Executor
+    candidates: Sequence[Evaluation], evaluator: Evaluator, store: Store, rescorer: Rescorer
 ) -> dict[int, tuple[float, ...]]:
     """Number → FRESH values; without those candidates that fail in any of them."""
     seeds = [seed_from(evaluator.seed, "fresh", i) for i in range(FRESH)]
-    tasks = [
-        (c * FRESH + i, replace(evaluator.task(candidate.genome), seed=seed))
-        for i, seed in enumerate(seeds)  # the outer loop: a worker keeps the numbers of one seed
-        for c, candidate in enumerate(candidates)
-    ]
-    outcomes = dict(run_tasks(tasks, executor, stopped=lambda: False))
-    rows = {c.number: [outcomes[place * FRESH + i].score for i in range(FRESH)] for place, c in enumerate(candidates)}
+    order = [(c.genome, seed) for seed in seeds for c in candidates]  # seed by seed: a worker keeps the numbers of one
+    scores = rescorer.scores(order)
+    rows = {c.number: scores[place :: len(candidates)] for place, c in enumerate(candidates)}
     whole = {number: [s for s in scores if s is not None] for number, scores in rows.items() if None not in scores}
     columns = [[scores[i] for scores in whole.values()] for i in range(FRESH)]
     fresh = _fitness(columns, evaluator.proxy, store)
@@ -190,7 +206,7 @@ def _fitness(columns: Sequence[list[Score]], proxy: Proxy, store: Store) -> list
     """The scores' values; where fitness is relative, that of each column among all that the search has seen."""
     if not isinstance(proxy, HasRelativeFitness):
         return [[s.value for s in column] for column in columns]
-    seen = [e.score for e in store.evaluations() if e.status == "scored" and e.score is not None]
+    seen = [e.score for e in store.evaluations() if e.status.has_score and e.score is not None]
     return [[float(value) for value in proxy.fitness([*seen, *column])[len(seen) :]] for column in columns]
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from vkdnw_search.contracts import Architecture, HasRelativeFitness, SearchSpace
 from vkdnw_search.engine.evaluator import Evaluator
-from vkdnw_search.engine.tasks import run_tasks
+from vkdnw_search.engine.rescoring import Rescorer
 from vkdnw_search.records import Evaluation, Gene, Genome
 
 
@@ -36,15 +35,17 @@ def one_step(space: SearchSpace[Architecture], genome: Genome) -> Iterator[Step]
                     yield Step(gene, index, other, changed)
 
 
-def score_neighbours(winner: Evaluation, evaluator: Evaluator, executor: Executor) -> dict[str, float]:
+def score_neighbours(winner: Evaluation, evaluator: Evaluator, rescorer: Rescorer) -> dict[str, float]:
     """Key → score of the feasible networks one step from ``winner`` that have one.
 
     Empty where fitness is relative: it would take all candidates to compare.
+
+    Raises:
+        Interrupted: the run must end. The scores so far are kept in the store.
     """
     if isinstance(evaluator.proxy, HasRelativeFitness):
         return {}
     genomes = [step.genome for step in one_step(evaluator.space, winner.genome)]
-    tasks = [(n, evaluator.task(genome)) for n, genome in enumerate(genomes) if evaluator.violation(genome) == 0]
-    outcomes = dict(run_tasks(tasks, executor, stopped=lambda: False))
-    scores = {evaluator.key(genomes[number]): outcomes[number].score for number, _ in tasks}
-    return {key: score.value for key, score in scores.items() if score is not None}
+    feasible = [genome for genome in genomes if evaluator.violation(genome) == 0]
+    scores = rescorer.scores([(genome, None) for genome in feasible])
+    return {evaluator.key(genome): s.value for genome, s in zip(feasible, scores, strict=True) if s is not None}

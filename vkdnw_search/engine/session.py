@@ -1,22 +1,23 @@
-"""One sitting of a run: evaluates generation after generation, records everything, and knows when to stop."""
+"""One session of a run: evaluates generation after generation, records everything, and knows when to stop."""
 
 from __future__ import annotations
 
 import logging
-import math
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import takewhile
 
-from vkdnw_search.contracts import HasRefit, HasRelativeFitness, HasState, HasStream, HasThreshold, Optimizer
+from vkdnw_search.contracts import HasRefit, HasRelativeFitness, HasState, HasStream, Optimizer
 from vkdnw_search.engine.best_scores import BestScores
+from vkdnw_search.engine.clock import Clock
 from vkdnw_search.engine.evaluator import Evaluator
-from vkdnw_search.engine.tasks import Task, run_tasks
+from vkdnw_search.engine.tasks import Task, lost_candidate, run_tasks, score_candidate
 from vkdnw_search.errors import RunFolderError
 from vkdnw_search.recipe.sections import Stop
-from vkdnw_search.records import Cost, Evaluation, Genome, Score
+from vkdnw_search.records import Cost, Evaluation, Genome, Score, Status
 from vkdnw_search.runs.store import Snapshot, Store
 
 LOGGER = logging.getLogger(__name__)
@@ -27,17 +28,42 @@ SPACING = 100
 Listener = Callable[[Evaluation], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """What one ask of the optimizer came to.
+
+    Attributes:
+        number: of the generation, from 0.
+        first: number of its first candidate.
+        asked: number of candidates asked for.
+        evaluations: what came of them, in order; fewer where the run had to end.
+        complete: whether all that the optimizer had to propose was asked for and evaluated.
+    """
+
+    number: int
+    first: int
+    asked: int
+    evaluations: tuple[Evaluation, ...]
+    complete: bool
+
+    @property
+    def nothing_left(self) -> bool:
+        """Whether the optimizer had nothing to propose."""
+        return self.complete and not self.asked
+
+
 class Session:
-    """Evaluates what an optimizer asks, each candidate once in the life of the run folder.
+    """Evaluates what an optimizer proposes, each candidate once in the life of the run folder.
 
     Args:
         evaluator: of the run.
-        store: what earlier sittings found is taken from here; everything new goes there.
+        store: what earlier sessions found is taken from here; everything new goes there.
         executor: where candidates are scored.
         stop: the limits.
-        standing: what the end of the run asks for; a candidate that cannot get there nor survive is not scored.
+        clock: when the run must end before it is done.
+        reserve: scores that the end of the run will need, for which time is kept.
+        best: what the end of the run asks for; a candidate that cannot get there nor survive is not scored.
         listener: called with every evaluation as it is done.
-        stopped: True once the user wants the run to end.
     """
 
     def __init__(
@@ -47,33 +73,26 @@ class Session:
         executor: Executor,
         *,
         stop: Stop,
-        standing: BestScores,
+        clock: Clock,
+        reserve: int,
+        best: BestScores,
         listener: Listener,
-        stopped: Callable[[], bool],
     ) -> None:
         self._evaluator, self._store, self._executor = evaluator, store, executor
-        self._stop, self._standing, self._listener, self._stopped = stop, standing, listener, stopped
-        self._started = time.monotonic() - store.elapsed()
+        self._stop, self._clock, self._reserve, self._best, self._listener = stop, clock, reserve, best, listener
         self._scores: dict[str, Score] = {}
+        self._scored = store.counts().get(Status.SCORED, 0)
         self.number = self.generation = self._kept = 0
-        self._whole = False  # whether all of the last generation was asked, and then evaluated
-        self.exhausted = False  # whether nothing was left to ask
 
-    def seconds(self) -> float:
-        """Of running so far, earlier sittings included."""
-        return time.monotonic() - self._started
-
-    def over(self) -> str:
-        """Why the run must end now, in words; empty while it may go on."""
-        if self._stopped():
-            return "interrupted"
+    def stop_reason(self) -> str | None:
+        """Why the search must end now, in words; None while it may go on."""
+        if reason := self._clock.stop_reason(reserve=self._seconds_kept()):
+            return reason
         if self.number >= self._stop.evaluations:
             return f"the {self._stop.evaluations} evaluations asked for are done"
         if self._stop.generations is not None and self.generation >= self._stop.generations:
             return f"the {self._stop.generations} generations asked for are done"
-        if self._late():
-            return f"the {self._stop.seconds:g} seconds asked for are over"
-        return ""
+        return None
 
     def resume(self, optimizer: Optimizer) -> None:
         """Go on from the last snapshot of the optimizer, or from the start: what is known is not evaluated again.
@@ -97,105 +116,129 @@ class Session:
                 f"not: {type(error).__name__}: {error}. Nothing was changed; choose another folder with --out"
             ) from error
         self.number, self.generation, self._kept = snapshot.number, snapshot.generation, snapshot.number
-        self.refit(optimizer, ())
+        self._refit(optimizer)
         LOGGER.info("went on after %d candidates", self.number)
 
     def _told(self, count: int) -> Iterator[Evaluation]:
         """The first ``count`` evaluations as they were told, while this session takes them into account."""
-        relative = isinstance(self._evaluator.proxy, HasRelativeFitness)
         for number, evaluation in zip(range(count), self._store.evaluations(count=count), strict=True):
             if evaluation.number != number:
                 raise LookupError(f"candidate {number} is missing")
-            self._standing.add((evaluation,))
-            if relative:
-                self._remember((evaluation,))
+            self._count((evaluation,))
             self._listener(evaluation)
             yield evaluation
 
-    def keep(self, optimizer: Optimizer) -> None:
-        """Take a snapshot, if the last was taken long ago and a whole generation was told."""
-        if isinstance(optimizer, HasState) and self._whole and self.number - self._kept >= SPACING:
-            state = optimizer.state()
-            self._store.set_snapshot(Snapshot(self.generation, self.number, _maker(optimizer), state))
-            self._kept = self.number
+    def ask(self, optimizer: Optimizer) -> Iterator[Genome]:
+        """The next generation. One with a stream is bred while workers score the first of it."""
+        return optimizer.stream() if isinstance(optimizer, HasStream) else iter(optimizer.ask())
 
-    def evaluate(self, optimizer: Optimizer) -> list[Evaluation]:
-        """Ask for one generation; its outcomes, in order, fewer than asked where a limit ends the run.
+    def evaluate(self, genomes: Iterator[Genome], *, threshold: Callable[[Cost], float]) -> Generation:
+        """Evaluate one generation: a genome is taken whenever there is room for a candidate.
 
-        An optimizer with a stream breeds while workers score: it is asked whenever there is room for a candidate.
+        Args:
+            genomes: in order.
+            threshold: a candidate of a cost whose upper bound is below need not be scored (see HasThreshold).
         """
-        asked: list[Genome] = []
-        known: dict[int, Evaluation] = {}
-        self._whole = False
-        tasks = self._tasks(optimizer, asked, known)
-        for number, outcome in run_tasks(tasks, self._executor, stopped=lambda: self._stopped() or self._late()):
-            genome = asked[number - self.number]
+        batch = _Batch(genomes, first=self.number, last=self._stop.evaluations)
+        tasks = self._to_score(batch, lambda cost: min(threshold(cost), self._best.least(cost)))
+        for number, outcome in run_tasks(
+            tasks, self._executor, call=score_candidate, lost=lost_candidate, stopped=self._must_pause
+        ):
+            genome = batch.genome(number)
             evaluation = self._evaluator.conclude(outcome, genome, number=number, generation=self.generation)
-            self._record(known, evaluation, outcome.seconds)
-        if not asked:
-            self.exhausted = self._whole
-            return []
-        done = self._ended(known, len(asked))
-        self._whole = self._whole and len(done) == len(asked)
-        return done
+            self._record(batch, evaluation, outcome.seconds)
+        done = batch.in_order()
+        complete = batch.at_end and len(done) == len(batch.asked)
+        generation = Generation(self.generation, self.number, len(batch.asked), tuple(done), complete)
+        self._count(done)
+        self.number += len(done)
+        self.generation += bool(batch.asked) and len(done) == len(batch.asked)
+        LOGGER.info("generation %d: %d candidates so far", self.generation, self.number)
+        return generation
 
-    def _tasks(
-        self, optimizer: Optimizer, asked: list[Genome], known: dict[int, Evaluation]
-    ) -> Iterator[tuple[int, Task]]:
-        """Those of one generation that must be scored; ``asked`` and ``known`` take in what is asked and is known."""
-        survives = optimizer.threshold if isinstance(optimizer, HasThreshold) else lambda cost: -math.inf
-
-        def threshold(cost: Cost) -> float:
-            return min(survives(cost), self._standing.least(cost))
-
-        genomes = optimizer.stream() if isinstance(optimizer, HasStream) else iter(optimizer.ask())
-        for number in range(self.number, self._stop.evaluations):
-            if (genome := next(genomes, None)) is None:
-                break
-            asked.append(genome)
+    def _to_score(self, batch: _Batch, threshold: Callable[[Cost], float]) -> Iterator[tuple[int, Task]]:
+        """Tasks for those of ``batch`` that must be scored; the others are recorded."""
+        for number, genome in batch:
             if (stored := self._store.known(number, genome)) is not None:
-                known[number] = stored
+                batch.done[number] = stored
                 self._listener(stored)
                 continue
             evaluation = self._evaluator.prepare(genome, number=number, generation=self.generation, threshold=threshold)
             if evaluation is None:
                 yield number, self._evaluator.task(genome)
             else:
-                self._record(known, evaluation, 0.0)
-        if next(genomes, None) is None:
-            self._whole = True
-            if asked:
-                self._store.add_generation(self.generation, first=self.number, genomes=asked)
+                self._record(batch, evaluation, 0.0)
+        if batch.at_end and batch.asked:
+            self._store.add_generation(self.generation, first=batch.first, genomes=batch.asked)
 
-    def refit(self, optimizer: Optimizer, evaluations: Sequence[Evaluation]) -> None:
-        """Where fitness is relative, tell the optimizer what that of every candidate is now."""
+    def tell(self, optimizer: Optimizer, generation: Generation) -> None:
+        """Tell the optimizer what came of its generation; where fitness is relative, what that of all is now."""
+        self._refit(optimizer)
+        optimizer.tell(generation.evaluations)
+        if isinstance(optimizer, HasState) and generation.complete and self.number - self._kept >= SPACING:
+            self._store.set_snapshot(Snapshot(self.generation, self.number, _maker(optimizer), optimizer.state()))
+            self._kept = self.number
+
+    def _refit(self, optimizer: Optimizer) -> None:
         proxy = self._evaluator.proxy
         if isinstance(proxy, HasRelativeFitness) and isinstance(optimizer, HasRefit):
-            self._remember(evaluations)
             fitness = proxy.fitness(list(self._scores.values())) if self._scores else ()
             optimizer.refit(dict(zip(self._scores, map(float, fitness), strict=True)))
 
-    def _remember(self, evaluations: Sequence[Evaluation]) -> None:
-        self._scores |= {e.key: e.score for e in evaluations if e.status == "scored" and e.score is not None}
+    def _count(self, evaluations: Sequence[Evaluation]) -> None:
+        """Take evaluations into account, in their order."""
+        self._best.add(evaluations)
+        if isinstance(self._evaluator.proxy, HasRelativeFitness):
+            scored = (e for e in evaluations if e.status.has_score)
+            self._scores |= {e.key: e.score for e in scored if e.score is not None}
 
-    def _ended(self, known: dict[int, Evaluation], asked: int) -> list[Evaluation]:
-        """Evaluations in order up to the first that is missing; count the generation if none is."""
-        done: list[Evaluation] = []
-        while self.number + len(done) in known and len(done) < asked:
-            done.append(known[self.number + len(done)])
-        self._standing.add(done)
-        self.number += len(done)
-        self.generation += len(done) == asked
-        LOGGER.info("generation %d: %d candidates so far", self.generation, self.number)
-        return done
-
-    def _record(self, known: dict[int, Evaluation], evaluation: Evaluation, seconds: float) -> None:
-        self._store.add([evaluation], seconds={evaluation.number: seconds}, now=self.seconds())
-        known[evaluation.number] = evaluation
+    def _record(self, batch: _Batch, evaluation: Evaluation, seconds: float) -> None:
+        self._store.add([evaluation], seconds={evaluation.number: seconds}, now=self._clock.seconds())
+        self._scored += evaluation.status.has_score
+        batch.done[evaluation.number] = evaluation
         self._listener(evaluation)
 
-    def _late(self) -> bool:
-        return self._stop.seconds is not None and self.seconds() >= self._stop.seconds
+    def _must_pause(self) -> bool:
+        return self._clock.stop_reason(reserve=self._seconds_kept()) is not None
+
+    def _seconds_kept(self) -> float:
+        """Seconds that the end of the run will take, as long as a score takes as it did so far."""
+        return self._reserve * self._clock.seconds() / self._scored if self._scored else 0.0
+
+
+class _Batch:
+    """The genomes of one generation as they are taken, and what is known of them.
+
+    Attributes:
+        first: number of its first candidate.
+        asked: the genomes taken so far.
+        at_end: whether there is no other genome.
+        done: number → evaluation.
+    """
+
+    def __init__(self, genomes: Iterator[Genome], *, first: int, last: int) -> None:
+        self.first, self._last, self._genomes = first, last, genomes
+        self.asked: list[Genome] = []
+        self.at_end = False
+        self.done: dict[int, Evaluation] = {}
+
+    def __iter__(self) -> Iterator[tuple[int, Genome]]:
+        """Take a genome, with its number, up to the last number that there may be."""
+        for number in range(self.first, self._last):
+            if (genome := next(self._genomes, None)) is None:
+                break
+            self.asked.append(genome)
+            yield number, genome
+        self.at_end = next(self._genomes, None) is None
+
+    def genome(self, number: int) -> Genome:
+        """The genome of a candidate."""
+        return self.asked[number - self.first]
+
+    def in_order(self) -> list[Evaluation]:
+        """Evaluations up to the first that is missing."""
+        numbers = takewhile(self.done.__contains__, range(self.first, self.first + len(self.asked)))
+        return [self.done[number] for number in numbers]
 
 
 STORED_MODULES = {"vkdnw_search.optimizers.algorithms": "vkdnw_search.optimizers"}

@@ -1,4 +1,7 @@
-"""A task is one network to be scored: what a worker needs, and how many tasks run on an executor."""
+"""A task is one network to be scored by one proxy: what a worker needs, and how tasks run on an executor.
+
+The search, its finalists and ``vkdnw-search rank`` all score through :func:`score_candidate` and :func:`run_tasks`.
+"""
 
 from __future__ import annotations
 
@@ -8,31 +11,58 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
+from torch import nn
 
-from vkdnw_search.contracts import Architecture, DrawsWeights, HasCostScore, Probe, Proxy, SearchSpace
+from vkdnw_search.contracts import Architecture, DrawsWeights, HasCostScore, HasText, Probe, Proxy, SearchSpace
 from vkdnw_search.determinism import device_of, one_thread, seed_from
-from vkdnw_search.errors import CandidateLost, DegenerateNetwork, ExecutionError, VkdnwSearchError
+from vkdnw_search.errors import CandidateLost, DegenerateNetwork, ExecutionError, SpaceError, VkdnwSearchError
 from vkdnw_search.proxies.initialization import draws_all, without_weights
 from vkdnw_search.records import Cost, Genome, Score
+
+K = TypeVar("K")
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+UNKNOWN_CAPACITY = 1024
+"""Tasks that an executor which does not say how many it wants is given at a time: more than any has workers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """All that a worker needs to score one candidate: the score is a function of this record alone."""
+    """All that a worker needs to score one network: the outcome is a function of this record alone.
+
+    Attributes:
+        space: of the network.
+        proxy: what scores it.
+        genome: of the network; None for one that ``space`` is to read from ``key``.
+        key: the architecture as text.
+        cost: what the network costs.
+        seed: all randomness of construction and score comes from it.
+    """
 
     space: SearchSpace[Architecture]
     proxy: Proxy
-    genome: Genome
+    genome: Genome | None
     key: str
     cost: Cost
     seed: int
 
+    def architecture(self) -> Architecture:
+        """The architecture to build."""
+        if self.genome is not None:
+            return self.space.decode(self.genome)
+        if not isinstance(self.space, HasText):
+            raise SpaceError(f"{self.space.name}: must have a method parse(text) to build {self.key}")
+        return self.space.parse(self.key)
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a task: a score, or why there is none."""
+    """What came of a task: a score, or why there is none, and the seconds it took."""
 
     score: Score | None
     reason: str
@@ -43,7 +73,7 @@ def score_candidate(task: Task) -> Outcome:
     """Build the network of ``task`` and score it, on one thread. Runs in a worker.
 
     Raises:
-        ExecutionError: anything but a degenerate network; the message names the architecture.
+        ExecutionError: anything but a degenerate network or a lack of memory; the message names the architecture.
     """
     started = time.perf_counter()
     score: Score | None = None
@@ -52,71 +82,89 @@ def score_candidate(task: Task) -> Outcome:
         if not math.isfinite(score.value):
             reason, score = f"the score is {score.value}", None
     except DegenerateNetwork as error:
-        score, reason = None, str(error)
+        reason = str(error)
     except VkdnwSearchError:
         raise
     except Exception as error:
-        if not _is_lack_of_memory(error):
-            raise ExecutionError(_told(task, error)) from error
-        score, reason = None, "takes more memory than there is"
+        if not is_lack_of_memory(error):
+            raise ExecutionError(
+                f"scoring {task.key} with {type(task.proxy).__name__}: {type(error).__name__}: {error}"
+            ) from error
+        reason = "takes more memory than there is"
     return Outcome(score, reason, time.perf_counter() - started)
 
 
-def _told(task: Task, error: Exception) -> str:
-    return f"scoring {task.key} with {type(task.proxy).__name__}: {type(error).__name__}: {error}"
+def lost_candidate(task: Task, reason: str) -> Outcome:
+    """The outcome of a task that its executor gave up, for ``reason``."""
+    return Outcome(None, reason, 0.0)
 
 
-def _is_lack_of_memory(error: Exception) -> bool:
-    """PyTorch has an exception of its own for accelerators only; on the CPU its allocator's name tells."""
+def is_lack_of_memory(error: Exception) -> bool:
+    """Whether ``error`` says that memory ran out. For the CPU, PyTorch has no exception: its allocator's name tells."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def _score(task: Task) -> Score:
-    space = task.space
     if isinstance(task.proxy, HasCostScore):
         return task.proxy.score_cost(task.cost)
-    probe = Probe(space.input_shape, space.num_classes, task.seed, device_of(task.proxy), task.cost)
+    probe = Probe(task.space.input_shape, task.space.num_classes, task.seed, device_of(task.proxy), task.cost)
     with one_thread(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_from(task.seed, "construction"))
-        redrawn = isinstance(task.proxy, DrawsWeights) and task.proxy.draws_weights
-        with without_weights() if redrawn else nullcontext():
-            model = space.build(space.decode(task.genome))
-        if redrawn and not draws_all(model):
-            model = space.build(space.decode(task.genome))
+        model = _built(task)
+        torch.manual_seed(seed_from(task.seed, "proxy"))  # however many numbers the construction drew
         return task.proxy(model, probe)
 
 
+def _built(task: Task) -> nn.Module:
+    """The network of ``task``; without weights where its proxy draws them all anew. Seeds PyTorch's generator."""
+    torch.manual_seed(seed_from(task.seed, "construction"))
+    redrawn = isinstance(task.proxy, DrawsWeights) and task.proxy.draws_weights
+    with without_weights() if redrawn else nullcontext():
+        model = task.space.build(task.architecture())
+    return task.space.build(task.architecture()) if redrawn and not draws_all(model) else model
+
+
 def run_tasks(
-    tasks: Iterable[tuple[int, Task]], executor: Executor, *, stopped: Callable[[], bool]
-) -> Iterator[tuple[int, Outcome]]:
-    """Score ``tasks``, (number, task), and yield each (number, outcome) as it comes.
+    tasks: Iterable[tuple[K, T]],
+    executor: Executor,
+    *,
+    call: Callable[[T], R],
+    lost: Callable[[T, str], R],
+    stopped: Callable[[], bool],
+) -> Iterator[tuple[K, R]]:
+    """Call a function for each of ``tasks``, (name, task), in a worker, and yield (name, outcome) as they come.
 
     A task is taken when the executor has room for it. Once ``stopped()`` no further one is, and those under way are
     waited for.
-    """
-    waiting, running = iter(tasks), dict[Future[Outcome], int]()
-    capacity: float = getattr(executor, "capacity", math.inf)
-    while True:
-        while len(running) < capacity and not stopped() and (taken := next(waiting, None)) is not None:
-            number, task = taken
-            running[executor.submit(score_candidate, task)] = number
-        if not running:
-            return
-        done, _ = wait(running, return_when=FIRST_COMPLETED)
-        for future in done:
-            yield running.pop(future), _outcome(future)
 
-
-def _outcome(future: Future[Outcome]) -> Outcome:
-    """What came of a task that is done.
+    Args:
+        tasks: in the order in which they are begun.
+        executor: where they run.
+        call: what a worker does with a task.
+        lost: the outcome of a task that exceeded a limit or ended its workers, given the reason.
+        stopped: asked before a task is taken.
 
     Raises:
         ExecutionError: the executor is at an end. What was recorded stays; the run can be continued.
     """
+    waiting, running = iter(tasks), dict[Future[R], tuple[K, T]]()
+    capacity: int = getattr(executor, "capacity", UNKNOWN_CAPACITY)
+    while True:
+        while len(running) < capacity and not stopped() and (taken := next(waiting, None)) is not None:
+            running[executor.submit(call, taken[1])] = taken
+        if not running:
+            return
+        done, _ = wait(running, return_when=FIRST_COMPLETED)
+        for future in done:
+            name, task = running.pop(future)
+            yield name, _outcome(future, task, lost)
+
+
+def _outcome(future: Future[R], task: T, lost: Callable[[T, str], R]) -> R:
+    """What came of a task that is done."""
     try:
         return future.result()
     except CandidateLost as error:
-        return Outcome(None, str(error), 0.0)
+        return lost(task, str(error))
     except (BrokenExecutor, CancelledError) as error:
         raise ExecutionError(
             f"the executor came to an end before the candidates under way had: {type(error).__name__}: {error}. What "

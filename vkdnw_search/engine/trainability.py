@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+
+from vkdnw_search.contracts import Architecture, SearchSpace
+from vkdnw_search.determinism import one_thread
+from vkdnw_search.engine.tasks import is_lack_of_memory
+from vkdnw_search.errors import ExecutionError, VkdnwSearchError
+from vkdnw_search.records import Cost, Genome
 
 STEPS = 20
 """At most: enough for any network that learns to lower the loss of the one batch it sees again and again."""
@@ -15,6 +23,64 @@ LEARNING_RATE = 1e-3
 OPENING = 3
 """Steps within which a gradient must reach every tensor: one behind a gate that starts at zero gets its first in the
 second step."""
+
+
+COPIES = 5
+"""Numbers that a trial holds for each parameter: those of the network and a copy, a gradient, two moments of Adam."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """All that a worker needs to try whether a network can be trained."""
+
+    space: SearchSpace[Architecture]
+    genome: Genome
+    key: str
+    seed: int
+
+
+def try_training(trial: Trial) -> str:
+    """Why the network of ``trial`` cannot be trained, in words; empty if it can. Runs in a worker, on one thread.
+
+    Raises:
+        ExecutionError: building or training it raised an unexpected exception; the message names the architecture.
+    """
+    space = trial.space
+    try:
+        with one_thread(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(trial.seed)
+            model = space.build(space.decode(trial.genome))
+            return "; ".join(check(model, space.input_shape, space.num_classes, trial.seed))
+    except VkdnwSearchError:
+        raise
+    except Exception as error:
+        if is_lack_of_memory(error):
+            return lost_trial(trial, "it takes more memory than there is")
+        raise ExecutionError(f"training {trial.key} for a few steps: {type(error).__name__}: {error}") from error
+
+
+def lost_trial(trial: Trial, reason: str) -> str:
+    """The fault of a network whose trial was given up, for ``reason``."""
+    return f"a few steps of training could not be tried: {reason}"
+
+
+def too_large(cost: Cost) -> str:
+    """Why a network of this cost is too large to be tried on this machine, in words; empty if it is not."""
+    needed, there = 4 * COPIES * cost.parameters, _memory_of_the_machine() // 2
+    if not there or needed <= there:
+        return ""
+    return (
+        f"its {cost.parameters:,} parameters take some {needed / 2**30:.0f} GiB for a few steps of training, more than "
+        f"half of this machine's memory ({there / 2**30:.0f} GiB), so that it was not tried"
+    )
+
+
+def _memory_of_the_machine() -> int:
+    """Bytes; 0 where the platform does not say."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError):
+        return 0
 
 
 def check(model: nn.Module, input_shape: Sequence[int], num_classes: int, seed: int) -> list[str]:

@@ -104,7 +104,7 @@ class Evolution(PymooOptimizer):
         missing: nothing below survives. −inf once fitness was changed by ``refit``.
         """
         members = self._niches.members(self._members(), cost.flops)
-        full = len(members) == self._survivors and all(member.data["status"] == "scored" for member in members)
+        full = len(members) == self._survivors and all(member.data["status"].has_score for member in members)
         if not full or self._fitness:
             return -math.inf
         return min(float(member.data["value"]) for member in members)

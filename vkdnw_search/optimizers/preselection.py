@@ -41,7 +41,7 @@ class Preselection:
 
     def learn(self, evaluations: Sequence[Evaluation]) -> None:
         """Take note of scores."""
-        self._known.extend(evaluation for evaluation in evaluations if evaluation.status == "scored")
+        self._known.extend(evaluation for evaluation in evaluations if evaluation.status.has_score)
 
     def best(self, genomes: Sequence[Genome], count: int, fitness: Mapping[str, float]) -> list[int]:
         """Positions of ``count`` genomes, ascending; of all if there are no more, of the first if nothing is known.

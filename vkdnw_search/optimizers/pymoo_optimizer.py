@@ -163,7 +163,7 @@ class PymooOptimizer(AskTellOptimizer):
     def _judge(self, member: Any, evaluation: Evaluation) -> None:
         """Tell a pymoo individual what came of it."""
         score = evaluation.score.value if evaluation.score is not None else math.nan
-        usable = evaluation.status in ("scored", "bounded")
+        usable = evaluation.status.is_usable
         number, key, flops = evaluation.number, evaluation.key, evaluation.cost.flops
         member.data.update(number=number, key=key, flops=flops, status=evaluation.status)
         self._fit(member, self._fitness.get(key, score) if usable else math.nan, evaluation.violation)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ TRAINER = Path(__file__).with_name("templates") / "train.py"
 """Written beside every model.py as it is."""
 CHECK_BATCH = 2
 CHECK_SEED = 0
+LOOK = 0.1
+"""Seconds from one look whether the check shall go on to the next."""
 
 
 def export(found: FoundNetwork, path: str | Path, *, recipe: Recipe | None = None) -> Path:
@@ -78,18 +81,30 @@ def description_of(module: Path) -> Path:
     return module.with_name("architecture.json") if module.name == "model.py" else module.with_suffix(".json")
 
 
-def export_all(networks: Sequence[tuple[FoundNetwork, Path]], *, recipe: Recipe | None = None) -> list[Path]:
-    """:func:`export` for several networks, (network, path), which one other interpreter checks."""
+def export_all(
+    networks: Sequence[tuple[FoundNetwork, Path]],
+    *,
+    recipe: Recipe | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> list[Path]:
+    """Write several networks, (network, path), as :func:`export` does; one other interpreter checks all of them.
+
+    Args:
+        networks: each with the path of its module.
+        recipe: named in the headers.
+        check: called again and again on the way; what it raises ends the writing, between two files.
+    """
     sources = [f"{_header(found, recipe)}\n{found.space.source(found.architecture)}" for found, _ in networks]
     for source, (found, _) in zip(sources, networks, strict=True):
         must_import_torch_alone(source, found.space.name, found.key)
-    _must_equal([(source, found) for source, (found, _) in zip(sources, networks, strict=True)])
+    _must_equal([(source, found) for source, (found, _) in zip(sources, networks, strict=True)], check)
     for source, (found, path) in zip(sources, networks, strict=True):
         files = [(path, source), (description_of(path), _description(found, recipe))]
         trainer = path.with_name("train.py")
         if path.name == "model.py" and not trainer.exists():  # it imports model.py
             files.append((trainer, TRAINER.read_text(encoding="utf-8")))
         for target, text in files:
+            check()
             write_whole(target, text)
     return [path for _, path in networks]
 
@@ -139,25 +154,42 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and value != value else value
 
 
-def _must_equal(modules: Sequence[tuple[str, FoundNetwork]]) -> None:
+def _must_equal(modules: Sequence[tuple[str, FoundNetwork]], check: Callable[[], None]) -> None:
     """Compare each module, in an interpreter of its own, with what was searched."""
     with one_thread(), torch.random.fork_rng(devices=[]), tempfile.TemporaryDirectory() as folder:
         for number, (source, found) in enumerate(modules):
             (Path(folder) / f"{number}.py").write_text(source, encoding="utf-8")
+            check()
             torch.save(_expected(found), Path(folder) / f"{number}.pt")
-        check = subprocess.run(
-            [sys.executable, "-P", "-m", "vkdnw_search.output.verify", folder],  # -P: nothing of the user's folder
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    if check.returncode != 0:
-        which, _, why = check.stdout.partition(" ")
+        code, said, errors = _verified(folder, check)
+    if code != 0:
+        which, _, why = said.partition(" ")
         found = modules[int(which) if which.isdecimal() else 0][1]
         raise ExportError(
             f"the module made of {found.key} ({found.space.name}) is not the network searched: "
-            f"{why.strip() or check.stderr.strip()}"
+            f"{why.strip() or errors.strip()}"
         )
+
+
+def _verified(folder: str, check: Callable[[], None]) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of the interpreter that compares the modules in ``folder``."""
+    command = [sys.executable, "-P", "-m", "vkdnw_search.output.verify", folder]  # -P: nothing of the user's folder
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # a Ctrl-C is this process's own to react to
+    ) as process:
+        try:
+            while True:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    said, errors = process.communicate(timeout=LOOK)
+                    return process.returncode, said, errors
+                check()
+        except BaseException:
+            process.kill()
+            raise
 
 
 def _expected(found: FoundNetwork) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,13 @@ from vkdnw_search.runs.reader import RunReader
 from vkdnw_search.runs.result import band_module, front_module
 
 
-def report(folder: str | Path, *, space: SearchSpace[Architecture] | None = None, proxy: Proxy | None = None) -> Path:
+def write_report(
+    folder: str | Path,
+    *,
+    space: SearchSpace[Architecture] | None = None,
+    proxy: Proxy | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> Path:
     """Write ``report.html`` and ``figures/`` into a run folder, whether its run has ended or not.
 
     Nothing in the folder is executed, and all text from it is escaped.
@@ -30,6 +37,7 @@ def report(folder: str | Path, *, space: SearchSpace[Architecture] | None = None
     Args:
         folder: of the run.
         space, proxy: of a run that was given them from Python.
+        check: called again and again on the way; what it raises ends the writing, between two files.
 
     Returns:
         The page.
@@ -43,13 +51,14 @@ def report(folder: str | Path, *, space: SearchSpace[Architecture] | None = None
     )
     environment.filters |= {"si": _si, "signed": _signed}
     with RunReader(folder, space=space, proxy=proxy) as visited:
-        page = environment.get_template("report.html").render(_content(visited))
+        page = environment.get_template("report.html").render(_content(visited, check))
+    check()
     target = folder / "report.html"
     write_whole(target, page)
     return target
 
 
-def _content(visited: RunReader) -> dict[str, Any]:
+def _content(visited: RunReader, check: Callable[[], None]) -> dict[str, Any]:
     """All that the template shows."""
     counts = visited.store.counts()
     file = visited.path / "environment.json"
@@ -68,12 +77,13 @@ def _content(visited: RunReader) -> dict[str, Any]:
         return content
     winner = visited.ranked[0]
     architecture = visited.space.decode(winner.genome)
+    check()
     nodes, arcs = diagram.cell(architecture)
     genes = zip(visited.space.genes, winner.genome, strict=True)
     return content | {
         "winner": winner,
         "fitness": visited.fitness[winner.number],
-        "figures": {name: Markup(svg) for name, svg in draw(visited, winner, visited.path / "figures").items()},
+        "figures": {name: Markup(svg) for name, svg in draw(visited, winner, visited.path / "figures", check).items()},
         "nodes": nodes,
         "arcs": arcs,
         "bars": diagram.chain(architecture),

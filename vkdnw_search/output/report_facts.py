@@ -121,7 +121,7 @@ def bounds(visited: RunReader, winner: Evaluation) -> list[Bound]:
         limit = getattr(visited.recipe.limits, name)
         if limit is not None:
             broken = sum(
-                e.status == "infeasible" and not (limit.min or 0) <= getattr(e.cost, name) <= (limit.max or math.inf)
+                not e.status.is_feasible and not (limit.min or 0) <= getattr(e.cost, name) <= (limit.max or math.inf)
                 for e in visited.evaluations
             )
             rows.append(Bound(name, limit.min, limit.max, getattr(winner.cost, name), broken))

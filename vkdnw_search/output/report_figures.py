@@ -33,8 +33,12 @@ SQUEEZED = 20
 """So many times the typical distance from the best is the largest before an axis is no longer linear."""
 
 
-def draw(visited: RunReader, winner: Evaluation, folder: Path) -> dict[str, str]:
-    """Write every figure as PNG and SVG to ``folder``. Returns name → SVG to stand in a page."""
+def draw(visited: RunReader, winner: Evaluation, folder: Path, check: Callable[[], None]) -> dict[str, str]:
+    """Write every figure as PNG and SVG to ``folder``, and call ``check`` before each.
+
+    Returns:
+        Name → SVG to stand in a page.
+    """
     painters: dict[str, Callable[[Axes], None]] = {
         "progress": lambda axes: _progress(axes, visited),
         "score_flops": lambda axes: _score_flops(axes, visited, winner),
@@ -42,7 +46,11 @@ def draw(visited: RunReader, winner: Evaluation, folder: Path) -> dict[str, str]
     if facts.deciles(winner):
         painters["spectrum"] = lambda axes: _spectrum(axes, visited, winner)
     folder.mkdir(parents=True, exist_ok=True)
-    return {name: _figure(name, painter, folder) for name, painter in painters.items()}
+    figures = {}
+    for name, painter in painters.items():
+        check()
+        figures[name] = _figure(name, painter, folder)
+    return figures
 
 
 def _figure(name: str, paint: Callable[[Axes], None], folder: Path) -> str:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from statistics import median
 
 import torch
-from torch import nn
 
-from vkdnw_search.contracts import Architecture, HasCostScore, HasText, Probe, Proxy, SearchSpace
+from vkdnw_search.contracts import Architecture, HasCostScore, HasText, Proxy, SearchSpace
 from vkdnw_search.cost.counter import CostCounter
 from vkdnw_search.determinism import device_of, one_thread, seed_from
-from vkdnw_search.errors import CandidateLost, DegenerateNetwork, ExecutionError, RankingError, VkdnwSearchError
+from vkdnw_search.engine.tasks import Outcome, Task, run_tasks, score_candidate
+from vkdnw_search.errors import RankingError
 from vkdnw_search.ranking.plan import VALUE
 from vkdnw_search.ranking.score_store import PartScore, ScoreStore
-from vkdnw_search.records import Cost, Score
+from vkdnw_search.records import Cost
 
 CLOCK_TICK = 1e-6
 """Seconds; no forward pass counts for less, whatever the resolution of the clock."""
@@ -33,7 +33,7 @@ Listener = Callable[[int, int], None]
 class Job:
     """All that a worker needs to score one network with some proxies, identity → proxy.
 
-    ``seed`` numbers the repetition. The probe's own seed follows from it and the key, so that the error of a score is
+    ``seed`` numbers the repetition. The seed of the scores follows from it and the key, so that the error of a score is
     that network's own, as in the published evaluation; a search draws one set of numbers for all its candidates.
     """
 
@@ -43,47 +43,36 @@ class Job:
     cost: Cost
     parts: Mapping[str, Proxy]
 
+    def task(self, identity: str) -> Task:
+        """The order to score the network with one of the proxies."""
+        seed = seed_from(self.seed, self.key)
+        return Task(self.space, self.parts[identity], None, self.key, self.cost, seed)
+
 
 def score_network(job: Job) -> list[PartScore]:
     """What each proxy of ``job`` says, on one thread. A degenerate network is a recorded failure. Runs in a worker.
 
+    Each proxy, which may change the network, has it built anew: that takes less time than copying.
+
     Raises:
         ExecutionError: any other failure; the message names proxy and architecture.
     """
-    seed = seed_from(job.seed, job.key)
-    with one_thread(), torch.random.fork_rng(devices=[]):
-        return [_part_score(identity, proxy, job, seed) for identity, proxy in job.parts.items()]
+    return [_part_score(identity, score_candidate(job.task(identity))) for identity in job.parts]
 
 
-def _built(job: Job, seed: int) -> nn.Module:
-    torch.manual_seed(seed_from(seed, "construction"))
-    return job.space.build(readable(job.space).parse(job.key))
-
-
-def _part_score(identity: str, proxy: Proxy, job: Job, seed: int) -> PartScore:
-    try:
-        score = _score(proxy, job, seed)
-    except DegenerateNetwork as error:
-        return PartScore(identity, reason=str(error))
-    except VkdnwSearchError:
-        raise
-    except Exception as error:
-        raise ExecutionError(
-            f"scoring {job.key} with {type(proxy).__name__}: {type(error).__name__}: {error}"
-        ) from error
-    bad = next((value for value in (score.value, *score.terms.values()) if not math.isfinite(value)), None)
+def _part_score(identity: str, outcome: Outcome) -> PartScore:
+    score = outcome.score
+    if score is None:
+        return PartScore(identity, reason=outcome.reason)
+    bad = next((value for value in score.terms.values() if not math.isfinite(value)), None)
     if bad is not None:
         return PartScore(identity, reason=f"the score is {bad}")
     return PartScore(identity, {VALUE: score.value, **score.terms})
 
 
-def _score(proxy: Proxy, job: Job, seed: int) -> Score:
-    if isinstance(proxy, HasCostScore):
-        return proxy.score_cost(job.cost)
-    model = _built(job, seed)  # anew for each proxy, which may change it: building takes less time than copying
-    torch.manual_seed(seed_from(seed, "proxy"))  # so that no proxy depends on those before it
-    probe = Probe(job.space.input_shape, job.space.num_classes, seed, device_of(proxy), job.cost)
-    return proxy(model, probe)
+def _lost(job: Job, reason: str) -> list[PartScore]:
+    """What is recorded of a network whose time or memory ran out: a failure of this network, not of the study."""
+    return [PartScore(part, reason=reason) for part in job.parts]
 
 
 def readable(space: SearchSpace[Architecture]) -> HasText:
@@ -125,40 +114,12 @@ def score_all(
         for seed, key, names in missing
     )
     finished = total - len(missing)
-    for job, scores in _outcomes(jobs, executor, stopped):
+    named = ((job, job) for job in jobs)
+    for job, scores in run_tasks(named, executor, call=score_network, lost=_lost, stopped=stopped):
         store.add(job.key, job.seed, scores)
         finished += 1
         listener(finished, total)
     return finished == total
-
-
-def _outcomes(
-    jobs: Iterable[Job], executor: Executor, stopped: Callable[[], bool]
-) -> Iterator[tuple[Job, list[PartScore]]]:
-    """Each job with its scores, as they come; only as many jobs are made as the executor has room for."""
-    capacity = int(getattr(executor, "capacity", 64))
-    waiting, running = iter(jobs), dict[Future[list[PartScore]], Job]()
-    exhausted = False
-    while True:
-        while not exhausted and len(running) < capacity and not stopped():
-            job = next(waiting, None)
-            if job is None:
-                exhausted = True
-            else:
-                running[executor.submit(score_network, job)] = job
-        if not running:
-            return
-        done, _ = wait(running, return_when=FIRST_COMPLETED)
-        for future in done:
-            job = running.pop(future)
-            yield job, _result(future, job)
-
-
-def _result(future: Future[list[PartScore]], job: Job) -> list[PartScore]:
-    try:
-        return future.result()
-    except CandidateLost as error:  # its time or memory ran out: a failure of this network, not of the study
-        return [PartScore(part, reason=str(error)) for part in job.parts]
 
 
 def measure_costs(
@@ -186,24 +147,25 @@ def _forwards(space: SearchSpace[Architecture], costs: Mapping[str, Cost], ident
     clock = time.process_time if device_of(proxy).type == "cpu" else time.perf_counter
     ratios = []
     for number, key in enumerate([*list(costs)[:1], *costs]):
-        job = Job(space, key, 0, costs[key], {identity: proxy})
+        task = Task(space, proxy, None, key, costs[key], 0)
         with one_thread(), torch.random.fork_rng(devices=[]):
-            once = _forward_seconds(_built(job, 0), proxy, job, clock)
+            once = _forward_seconds(task, clock)
             started = clock()
-            score = _part_score(identity, proxy, job, 0)
-            if number > 0 and not score.reason:  # the first call of a proxy takes longer, and is not counted
+            outcome = score_candidate(task)
+            if number > 0 and outcome.score is not None:  # the first call takes longer, and is not counted
                 ratios.append((clock() - started) / once)
     return median(ratios) if ratios else math.nan
 
 
 @torch.no_grad()
-def _forward_seconds(model: nn.Module, proxy: Proxy, job: Job, clock: Callable[[], float]) -> float:
+def _forward_seconds(task: Task, clock: Callable[[], float]) -> float:
     """Least of three, after one that is not counted."""
-    channels, *size = job.space.input_shape
-    side = getattr(proxy, "resolution", None)
-    device = device_of(proxy)
-    images = torch.zeros(getattr(proxy, "images", 64), channels, *([side] * len(size) if side else size), device=device)
-    model.to(device).eval()
+    channels, *size = task.space.input_shape
+    side, device = getattr(task.proxy, "resolution", None), device_of(task.proxy)
+    shape = (channels, *([side] * len(size) if side else size))
+    images = torch.zeros(getattr(task.proxy, "images", 64), *shape, device=device)
+    torch.manual_seed(seed_from(task.seed, "construction"))
+    model = task.space.build(task.architecture()).to(device).eval()
     seconds = []
     for _ in range(4):
         started = clock()

@@ -14,7 +14,7 @@ def fitness(evaluations: Iterable[Evaluation], proxy: object) -> dict[int, float
     Args:
         proxy: of the run; None where it is not known, which takes the scores.
     """
-    scored = ((e.number, e.score) for e in evaluations if e.status == "scored" and e.score is not None)
+    scored = ((e.number, e.score) for e in evaluations if e.status.has_score and e.score is not None)
     if not isinstance(proxy, HasRelativeFitness):
         return {number: score.value for number, score in scored}
     among: dict[int, Score] = dict(scored)

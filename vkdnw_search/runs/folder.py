@@ -109,7 +109,7 @@ class RunFolder:
     def write_judgement(self, judgement: Judgement | None) -> None:
         """finalists.csv: finalists and baselines, with their scores on fresh initializations.
 
-        None, of a run that was interrupted: that of an earlier sitting goes, for it may name another winner.
+        None, of a run that was interrupted: that of an earlier session goes, for it may name another winner.
         """
         if judgement is not None:
             self.store.set_note("judgement", judgement.to_json())

@@ -72,7 +72,9 @@ class Result:
             None if nothing was scored.
         judgement: finalists and trivial baselines, scored anew and compared; None if the search was interrupted.
         ended: why the search ended, in words.
-        seconds: of running, over all sittings.
+        unfinished: what was left to do when the run had to end, and why; empty if nothing. The same recipe on the same
+            folder goes on from there.
+        seconds: of running, over all sessions.
         folder: the run folder, if there is one.
     """
 
@@ -82,6 +84,7 @@ class Result:
     best: FoundNetwork | None
     judgement: Judgement | None
     ended: str
+    unfinished: str
     seconds: float
     folder: Path | None
     store: Store = field(repr=False)

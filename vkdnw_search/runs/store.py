@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from vkdnw_search.errors import RunFolderError
-from vkdnw_search.records import Cost, Evaluation, Genome, Score
+from vkdnw_search.records import Cost, Evaluation, Genome, Score, Status
 from vkdnw_search.runs.database import DatabaseSchema, open_database
 
 MOST_FLOPS = 2**62
@@ -202,6 +202,24 @@ class Store:
         row = self._db.execute("SELECT value FROM note WHERE name = ?", (name,)).fetchone()
         return None if row is None else str(row[0])
 
+    def extra_score(self, key: str, seed: int) -> tuple[Score | None] | None:
+        """The score of a network beside those of the candidates, in a tuple of one; None if there is none yet.
+
+        Args:
+            key: of the network.
+            seed: of the score.
+
+        Returns:
+            None in the tuple for a network that has no usable score.
+        """
+        text = self.note(_extra(key, seed))
+        return None if text is None else (_read_score(text),)
+
+    def add_extra_score(self, key: str, seed: int, score: Score | None) -> None:
+        """Keep a score beside those of the candidates; None: the network has no usable one."""
+        plain = None if score is None else [score.value, _null(score.standard_error), dict(score.terms)]
+        self.set_note(_extra(key, seed), json.dumps(plain))
+
     def forget(self, names: Sequence[str]) -> None:
         """Keep texts of these names no longer."""
         self._db.executemany("DELETE FROM note WHERE name = ?", [(name,) for name in names])
@@ -221,7 +239,7 @@ def _row(evaluation: Evaluation) -> tuple[object, ...]:
     return (
         evaluation.number, evaluation.generation, json.dumps(evaluation.genome), evaluation.key,
         cost.flops, cost.macs, cost.parameters, cost.layers, cost.tensors, cost.modules, cost.memory, cost.latency,
-        evaluation.violation, evaluation.status, evaluation.reason, *judged,
+        evaluation.violation, str(evaluation.status), evaluation.reason, *judged,
     )  # fmt: skip
 
 
@@ -230,7 +248,20 @@ def _evaluation(row: Sequence[object]) -> Evaluation:
     cost, (violation, status, reason, value, error, terms) = Cost(*rest[:8]), rest[8:]  # type: ignore[arg-type]
     score = None if value is None else Score(value, math.nan if error is None else error, json.loads(str(terms)))  # type: ignore[arg-type]
     genome_ = tuple(json.loads(str(genome)))
-    return Evaluation(number, generation, genome_, key, cost, violation, status, reason, score)  # type: ignore[arg-type]
+    return Evaluation(number, generation, genome_, key, cost, violation, Status(status), reason, score)  # type: ignore[arg-type]
+
+
+def _extra(key: str, seed: int) -> str:
+    """The name of the note that keeps an extra score."""
+    return f"score with seed {seed} of {key}"
+
+
+def _read_score(text: str) -> Score | None:
+    plain = json.loads(text)
+    if plain is None:
+        return None
+    value, error, terms = plain
+    return Score(float(value), math.nan if error is None else float(error), terms)
 
 
 def _null(value: float) -> float | None:

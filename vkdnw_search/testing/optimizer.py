@@ -10,7 +10,7 @@ from typing import Any
 
 from vkdnw_search.contracts import HasStream, HasThreshold, Problem
 from vkdnw_search.determinism import seed_from
-from vkdnw_search.records import Cost, Evaluation, Gene, Genome, Score
+from vkdnw_search.records import Cost, Evaluation, Gene, Genome, Score, Status
 from vkdnw_search.testing.findings import Findings, global_random_state, said
 
 
@@ -141,11 +141,13 @@ class _Space:
         key, size, violation = self.key(genome), 1000 * (1 + sum(genome)), self.violation(genome)
         cost = Cost(size, size, size, 1, 1, 1)
         if violation > 0:
-            return Evaluation(number, generation, genome, key, cost, violation, "infeasible", "too large")
+            return Evaluation(number, generation, genome, key, cost, violation, Status.INFEASIBLE, "too large")
         chance = seed_from(key) % 1000 / 1000
         if chance < 0.1:
-            return Evaluation(number, generation, genome, key, cost, 0.0, "failed", "no usable score")
-        return Evaluation(number, generation, genome, key, cost, 0.0, "scored", "", Score(sum(genome) + chance, 0.1))
+            return Evaluation(number, generation, genome, key, cost, 0.0, Status.FAILED, "no usable score")
+        return Evaluation(
+            number, generation, genome, key, cost, 0.0, Status.SCORED, "", Score(sum(genome) + chance, 0.1)
+        )
 
 
 def _problem(seed: int) -> Problem:

@@ -1,0 +1,52 @@
+"""Scores beside those of the candidates: on fresh initializations, of neighbours. Each is computed once in a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import replace
+
+from vkdnw_search.engine.clock import Clock
+from vkdnw_search.engine.evaluator import Evaluator
+from vkdnw_search.engine.tasks import Task, lost_candidate, run_tasks, score_candidate
+from vkdnw_search.records import Genome, Score
+from vkdnw_search.runs.store import Store
+
+
+class Rescorer:
+    """Scores networks and keeps each score with the run, so that an interrupted run goes on where it stopped.
+
+    Args:
+        evaluator: of the run.
+        store: where the scores are kept.
+        executor: where networks are scored.
+        clock: when the run must end before it is done.
+    """
+
+    def __init__(self, evaluator: Evaluator, store: Store, executor: Executor, clock: Clock) -> None:
+        self._evaluator, self._store, self._executor, self._clock = evaluator, store, executor, clock
+
+    def scores(self, networks: Sequence[tuple[Genome, int | None]]) -> list[Score | None]:
+        """The score of each of ``networks``, (genome, seed), in order; None for one without a usable score.
+
+        Args:
+            networks: in the order in which they are begun; a seed of None is that of the search.
+
+        Raises:
+            Interrupted: the run must end. The scores so far are kept.
+        """
+        tasks = [self._task(genome, seed) for genome, seed in networks]
+        known = [self._store.extra_score(task.key, task.seed) for task in tasks]
+        missing = [(number, task) for number, task in enumerate(tasks) if known[number] is None]
+        for number, outcome in run_tasks(
+            missing, self._executor, call=score_candidate, lost=lost_candidate, stopped=self._clock.is_over
+        ):
+            known[number] = (outcome.score,)
+            self._store.add_extra_score(tasks[number].key, tasks[number].seed, outcome.score)
+        if None in known:
+            self._clock.check()
+        return [score for (score,) in filter(None, known)]
+
+    def _task(self, genome: Genome, seed: int | None) -> Task:
+        task = self._evaluator.task(genome)
+        return task if seed is None else replace(task, seed=seed)
