@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.faulty_plugin import EVERY, FAULTS, fault_of
 from tests.support.processes import (
+    FILES,
     INLINE,
     LONG,
     SHORT,
@@ -81,12 +82,34 @@ def test_a_signal_to_the_group_ends_the_run_cleanly_and_it_goes_on(
     signal_group(process, number)
     assert process.wait(timeout=120) == 128 + number
     said = out.with_suffix(".stderr").read_text()
-    assert "finishing the candidates under way" in said and "Traceback" not in said
+    assert "finishing what is under way" in said and "Traceback" not in said
     assert 40 < visited(out) < 200
     assert (out / "results.csv").read_text().count("\n") == visited(out) + 1
     finish(out, *SMALL, SHORT, INLINE)
     assert_equal(out, short)
     injected(name, 1, f"clean stop, exit code {128 + number}; {SAME}")
+
+
+@pytest.mark.parametrize(
+    "step",
+    ["scoring the best and the baselines anew", "scoring the networks one step from the winner", "writing the report"],
+)
+def test_a_signal_after_the_last_candidate_ends_the_run_cleanly_too(
+    tmp_path: Path, short: Path, step: str, injected: Injected
+) -> None:
+    out = tmp_path / "run"
+    process = start(out, *SMALL, SHORT, INLINE)
+    while not (out / "run.log").exists() or step not in (out / "run.log").read_text():
+        assert process.poll() is None
+        time.sleep(0.01)
+    signal_group(process, signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    assert "Traceback" not in out.with_suffix(".stderr").read_text()
+    assert visited(out) == 200
+    finish(out, *SMALL, SHORT, INLINE)
+    assert_equal(out, short, [*FILES, "finalists.csv"])
+    assert (out / "report.html").exists()
+    injected("SIGINT (Ctrl-C) after the last candidate", 1, f"clean stop, exit code 130; {SAME}")
 
 
 def test_a_full_disk_is_an_error_in_words_and_the_run_goes_on_later(

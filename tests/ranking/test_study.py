@@ -222,6 +222,26 @@ class Never:
         raise DegenerateNetwork("never")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Hungry:
+    """Has no memory for the network with the most FLOPs."""
+
+    flops: int
+
+    def __call__(self, model: nn.Module, probe: Probe) -> Score:
+        assert probe.cost is not None
+        if probe.cost.flops >= self.flops:
+            raise MemoryError
+        return Score(probe.cost.flops)
+
+
+def test_a_lack_of_memory_is_a_recorded_failure_of_that_network_alone(tmp_path):
+    counter = CostCounter(SPACE)
+    most = max(counter.cost(SPACE.parse(key)).flops for key in table(6).architectures)
+    study = rank(SPACE, table(6), {"hungry": Hungry(flops=most)}, out=tmp_path)
+    assert study is not None and lines(tmp_path / "table.csv")[0]["failed"] != "0"
+
+
 def test_a_bug_in_a_proxy_names_proxy_and_architecture(tmp_path):
     with pytest.raises(ExecutionError, match=r"\|.*with Failing: RuntimeError: a bug"):
         rank(SPACE, table(6), {"bug": Failing(how="raises")}, out=tmp_path)
