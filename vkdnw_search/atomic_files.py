@@ -9,12 +9,14 @@ from pathlib import Path
 __all__ = ["DRAFT", "atomic_path", "write_whole"]
 
 DRAFT = ".part"
-"""At the end of the name of a file that is being written."""
+"""The end of the name of a file that is being written."""
 
 
 @contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
-    """Where to write what takes the place of ``target`` once it is complete; the folder is made if needed."""
+    """Give a path to write to, which takes the place of ``target`` once it is complete; the folder is made if
+    needed.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = target.with_name(target.name + DRAFT)
     yield draft
@@ -22,6 +24,6 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 
 def write_whole(target: Path, text: str) -> None:
-    """``text`` as the whole of ``target``, UTF-8."""
+    """Write ``text`` as the whole of ``target``, in UTF-8."""
     with atomic_path(target) as draft:
         draft.write_text(text, encoding="utf-8", newline="")

@@ -21,13 +21,15 @@ def seed_from(*parts: int | str) -> int:
 
 
 def cores() -> int:
-    """Those this process may use, where the platform tells (Linux); else all of the machine."""
+    """The number of cores this process may use, where the platform tells (Linux); else all of the machine."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Sums depend on how many threads share them: with one, every worker computes the same bytes."""
+    """Compute on one thread: sums depend on how many threads share them, and with one every worker gets the same
+    bytes.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -37,7 +39,7 @@ def one_thread() -> Iterator[None]:
 
 
 def device_of(proxy: object) -> torch.device:
-    """The device a proxy asks for: ``auto`` takes CUDA or MPS where there is one."""
+    """The device that a proxy asks for; ``auto`` takes CUDA or MPS where there is one."""
     wanted = str(getattr(proxy, "device", "cpu"))
     if wanted != "auto":
         return torch.device(wanted)

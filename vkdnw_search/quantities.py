@@ -9,7 +9,7 @@ UNITS = {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 """``K`` is read as ``k``."""
 
 LARGEST = 2**63 - 1
-"""Of a whole number in a recipe: what SQLite and NumPy can hold."""
+"""The largest whole number in a recipe: what SQLite and NumPy can hold."""
 
 _WITH_UNIT = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,18})?)([kKMGT])", re.ASCII)
 _TIME = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)(us|ms|s)", re.ASCII)
@@ -17,7 +17,7 @@ _NEARLY = re.compile(r"\s*([0-9][0-9_]{0,17}(?:\.[0-9]{1,18})?)\s*(?:([kmgtb])[a
 
 
 def whole(value: object) -> object:
-    """``value`` as an int if it is a whole number written as 6e8 or with a unit; anything else as it came.
+    """Read ``value`` as an int if it is a whole number written as 6e8 or with a unit; anything else stays as it came.
 
     A text without a unit, such as ``"64"``, is left alone: quotes say that it is not meant as a number.
 
@@ -34,7 +34,7 @@ def whole(value: object) -> object:
 
 
 def microseconds(value: object) -> object:
-    """A time with its unit as a whole number of microseconds; anything else, also a plain number, as text.
+    """Read a time with its unit as a whole number of microseconds; anything else, also a plain number, becomes text.
 
     >>> microseconds("20ms"), microseconds("1.5s"), microseconds("800us"), microseconds(20_000), microseconds("20")
     (20000, 1500000, 800, '20000', '20')
@@ -47,7 +47,7 @@ def microseconds(value: object) -> object:
 
 
 def compact(number: float) -> str:
-    """``number`` with a unit where that is exact and shorter; :func:`whole` reads it back.
+    """Write ``number`` with a unit where that is exact and shorter; :func:`whole` reads it back.
 
     >>> compact(600_000_000), compact(1_050_000_000), compact(4096), compact(0.5)
     ('600M', '1.05G', '4096', '0.5')

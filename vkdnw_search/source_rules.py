@@ -12,7 +12,7 @@ def must_import_torch_alone(source: str, space: str, key: str) -> None:
     """Refuse the source of ``key``, of the search space ``space``, if it imports anything else.
 
     Raises:
-        ExportError: naming it.
+        ExportError: the source imports something else, which the message names, or is not Python.
     """
     try:
         tree = ast.parse(source)
@@ -34,9 +34,9 @@ def foreign_imports(tree: ast.AST) -> list[str]:
 
 
 def defined_by(source: str) -> dict[str, Any]:
-    """Name → what a source defines, one made by the installed space, not read from a run.
+    """Run a source and return name → what it defines. It must come from the installed space, not from a run folder.
 
-    Not a module of its own: dataclasses look theirs up among those that were imported.
+    The source does not become a module: dataclasses would look for theirs among the imported ones.
     """
     names: dict[str, Any] = {}
     exec(compile(source, "model.py", "exec"), names)

@@ -39,7 +39,7 @@ MEMO = 2**16
 """Parts, or whole networks in spaces without parts, whose counts are remembered; some 30 MB."""
 
 COUNTED = ("flops", "macs", "parameters", "layers", "tensors", "modules")
-"""The fields of a cost that add up over parts, in their order."""
+"""Names of the fields of a cost that add up over parts, in their order."""
 
 _NOTHING: Counts = (0,) * len(COUNTED)
 
@@ -50,7 +50,7 @@ def free_operators(space: object) -> frozenset[str]:
 
 
 def count(model: nn.Module, input_shape: Sequence[int], *, free_operators: Iterable[str] = ()) -> Cost:
-    """What ``model`` costs for one input in evaluation mode; ``model`` itself is left as it is.
+    """Count what ``model`` costs for one input in evaluation mode; ``model`` itself is left as it is.
 
     ``layers`` is the number of modules that own a weight of two or more axes.
 
@@ -66,7 +66,7 @@ def count(model: nn.Module, input_shape: Sequence[int], *, free_operators: Itera
 
 
 def _count(model: nn.Module, input_shape: tuple[int, ...], free_operators: frozenset[str]) -> Cost:
-    """The same for a model that nobody else holds, so that it need not be copied."""
+    """Count as :func:`count` does a model that nobody else holds, so that it need not be copied."""
     analysis = _trace(model.eval(), input_shape)
     by_operator = analysis.by_operator()
     unknown = sorted(set(analysis.unsupported_ops()) - free_operators)
@@ -109,7 +109,7 @@ class CostCounter(Generic[A]):
         space: if it has ``parts``, the cost of a network is their sum, which equals that of the whole network;
             otherwise every network is built and traced, once for each key.
         limits: peak memory and latency, which take longer, are found only where these ask for them.
-        latencies: those that are known; by default none.
+        latencies: a table of the latencies known so far; by default none are.
     """
 
     def __init__(
@@ -141,7 +141,7 @@ class CostCounter(Generic[A]):
         return self._completed(Cost(*counts), architecture)
 
     def whole(self, architecture: A) -> Cost:
-        """The same from a trace of the whole network: slow, but what one line of fvcore can confirm."""
+        """The cost of one candidate from a trace of the whole network: slow, but what one line of fvcore confirms."""
         return self._completed(self._whole(architecture), architecture)
 
     def _whole(self, architecture: A) -> Cost:
@@ -153,7 +153,7 @@ class CostCounter(Generic[A]):
             raise BudgetError(f"{self.space.name}, {architecture.key}: {error}") from error
 
     def _completed(self, cost: Cost, architecture: A) -> Cost:
-        """With what does not add up over parts."""
+        """The cost ``added`` together with depth, peak memory and latency, which do not add up over parts."""
         if self._layers is not None:
             cost = replace(cost, layers=self._layers(architecture))
         if self._memory is not None:
@@ -172,7 +172,7 @@ class CostCounter(Generic[A]):
         return counts
 
     def _kind(self, part: Part) -> Multilinear:
-        """The formula of ``part.kind``, checked on the first part that is met of it."""
+        """The formula for parts of the kind of ``part``, checked on the first such part that is met."""
         formula = self._kinds.get(part.kind)
         if formula is None:
             formula = Multilinear.fitted(part.kind, part.widths, partial(self._measure, part))

@@ -20,7 +20,7 @@ Counts = tuple[int, ...]
 
 
 class Multilinear:
-    """The functions, linear in each of n widths, through given counts at the 2ⁿ corners of ``CORNERS``.
+    """Functions that are linear in each of n widths and take given values at the 2ⁿ corners of ``CORNERS``.
 
     A count is Σ c_S Π_{i ∈ S} w_i over all subsets S of the widths. On one axis with values a, b at l, h:
     (h − l) · f(w) = (h·a − l·b) + (b − a)·w, so coefficients times ``scale`` = (h − l)ⁿ are whole numbers; what they
@@ -56,7 +56,9 @@ class Multilinear:
     def fitted(
         cls, kind: Hashable, widths: tuple[int, ...], measure: Callable[[tuple[int, ...]], Counts]
     ) -> Multilinear | None:
-        """The functions through what ``measure`` gives at the corners; None if it gives others at ``widths``."""
+        """The functions through what ``measure`` gives at the corners; None if ``measure`` differs from them at
+        ``widths``.
+        """
         corners = [measure(corner) for corner in product(CORNERS, repeat=len(widths))]
         formula = cls(kind, corners) if len(set(map(len, corners))) == 1 else None
         return formula if formula is not None and formula(widths) == measure(widths) else None

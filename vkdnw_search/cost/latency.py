@@ -27,20 +27,20 @@ from vkdnw_search.records import Part
 __all__ = ["LatencyTable", "measured"]
 
 NARROWEST = 8
-"""Widths below are measured as they are; from here on the grid has the powers of two."""
+"""The width below which every width is measured itself; from here on the grid has the powers of two."""
 
 WARM_UP, LEAST_RUNS, MOST_RUNS = 3, 11, 101
 LONG_ENOUGH = 0.005
 """Seconds of measuring after which ``LEAST_RUNS`` runs will do."""
 
 MEMO = 2**16
-"""Interpolated parts that are remembered."""
+"""Number of interpolated parts that are remembered."""
 
 Keep = Callable[[str], None]
 
 
 def measured(model: nn.Module, input_shape: Sequence[int]) -> float:
-    """Median seconds of a forward pass for one input, on one thread of the CPU, after a warm-up.
+    """Measure the median seconds of a forward pass for one input, on one thread of the CPU, after a warm-up.
 
     Args:
         model: is put in evaluation mode.
@@ -62,7 +62,7 @@ def _median(model: nn.Module, x: torch.Tensor) -> float:
 
 
 class LatencyTable(Generic[A]):
-    """Seconds of the candidates of one search space.
+    """A table of the latencies of parts, from which the seconds of any candidate of a search space follow.
 
     Args:
         space: if it has ``parts``, their times are interpolated and added; otherwise each network is measured whole.
@@ -91,11 +91,11 @@ class LatencyTable(Generic[A]):
         return total
 
     def text(self) -> str:
-        """All that was measured, in a form that ``text`` of the constructor takes."""
+        """The whole table, in the form that the constructor takes as ``text``."""
         return json.dumps(self._seconds)
 
     def _interpolate(self, part: Part) -> float:
-        """Between the nodes around the widths of ``part``: linear in each width."""
+        """The seconds of ``part``, interpolated between the nodes around its widths: linear in each width."""
         return math.fsum(
             math.prod(share for _, share in corner) * self._node(part, tuple(width for width, _ in corner))
             for corner in product(*map(_around, part.widths))
@@ -112,7 +112,7 @@ class LatencyTable(Generic[A]):
 
 
 def _around(width: int) -> list[tuple[int, float]]:
-    """The widths of the grid beside ``width``, each with its share of it."""
+    """The two widths of the grid beside ``width``, each with its weight in the interpolation."""
     low = 2 ** (width.bit_length() - 1)
     if width < NARROWEST or low == width:
         return [(width, 1.0)]

@@ -49,7 +49,7 @@ class Range:
         return f"{shown} is {side} the limit {limit} (by {percent:{'.0f' if percent >= 10 else '.2g'}} %)"
 
     def _broken(self, value: float) -> tuple[str, float] | None:
-        """On which side ``value`` is outside, and the bound there."""
+        """The side on which ``value`` is outside, in words, and the bound there."""
         if self.maximum is not None and value > self.maximum:
             return "above", self.maximum
         if self.minimum is not None and value < self.minimum:
@@ -58,7 +58,7 @@ class Range:
 
 
 def _short(value: float) -> str:
-    """Four digits at most and a unit: 812.3M, 600M, 1.25G, 14."""
+    """A number as four digits at most and a unit: 812.3M, 600M, 1.25G, 14."""
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if value >= size:
             return f"{value / size:.4g}{unit}"
@@ -84,7 +84,7 @@ class Limits:
         return sum((limit.violation(value) for _, limit, value in self._each(cost)), 0.0)
 
     def violations(self, cost: Cost) -> dict[str, float]:
-        """Limit → the share by which it is exceeded, for those that are."""
+        """Limit → the share by which it is exceeded, for the limits that are."""
         found = {name: limit.violation(value) for name, limit, value in self._each(cost)}
         return {name: share for name, share in found.items() if share > 0}
 
@@ -94,11 +94,11 @@ class Limits:
         return "; ".join(f"{name} {why}" for name, why in told if why)
 
     def used(self, cost: Cost) -> dict[str, float]:
-        """Limit → the share of its maximum that ``cost`` takes, for those that have one."""
+        """Limit → the share of its maximum that ``cost`` takes, for the limits that have one."""
         return {name: value / limit.maximum for name, limit, value in self._each(cost) if limit.maximum is not None}
 
     def _each(self, cost: Cost) -> Iterator[tuple[str, Range, int]]:
-        """Those that bound anything."""
+        """The limits that bound anything, with their names."""
         for field in fields(self):
             limit = getattr(self, field.name)
             if limit != ANYTHING:

@@ -19,13 +19,13 @@ from vkdnw_search.records import Part
 __all__ = ["PeakMemory", "memory_profile"]
 
 MEMO = 2**16
-"""Blocks, or networks of spaces that are no chains, whose peak is remembered."""
+"""Number of blocks, or of networks where the space has no chain, whose peak is remembered."""
 
 Made = tuple[nn.Module, Sequence[int]]
 
 
 def memory_profile(model: nn.Module, input_shape: Sequence[int]) -> Counts:
-    """Bytes of live tensors at each operator of ``model(x)``, for one input without gradients.
+    """Find the bytes of live tensors at each operator of ``model(x)``, for one input without gradients.
 
     A tensor lives from the operator that makes it to the last one that uses it: the input from the start, the result
     to the end. Views and results in place are no tensors of their own; weights do not count, nor does what a kernel
@@ -45,7 +45,7 @@ def memory_profile(model: nn.Module, input_shape: Sequence[int]) -> Counts:
 
 
 class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # of its __init_subclass__
-    """Records when each storage is made and last used. It holds them all, so that no address comes twice."""
+    """Records when each storage is made and last used. It holds all storages, so that no address comes twice."""
 
     def __init__(self, weights: Sequence[Tensor], x: Tensor) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -76,7 +76,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # of its __in
             self._last[address] = self._operators
 
     def profile(self, result: object) -> Counts:
-        """Live bytes at each operator, ``result`` living to the end."""
+        """The live bytes at each operator, where ``result`` lives to the end."""
         end = max(self._operators - 1, 0)
         results = {leaf.untyped_storage()._cdata for leaf in tree_leaves(result) if isinstance(leaf, Tensor)}
         self._last |= dict.fromkeys(results & self._last.keys(), end)
@@ -90,10 +90,10 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # of its __in
 
 
 class PeakMemory(Generic[A]):
-    """Peak bytes of the candidates of one search space.
+    """Finds the peak bytes of the candidates of one search space.
 
     Args:
-        space: of a chain the peak is that of its blocks, each kind of which is traced once at the corners of a box;
+        space: the peak of a chain is that of its blocks, each kind of which is traced once at the corners of a box;
             in other spaces every network is traced, once for each key, which takes a tenth of a second or more.
     """
 
@@ -105,13 +105,15 @@ class PeakMemory(Generic[A]):
         self._of_whole = lru_cache(MEMO)(self.whole)
 
     def __call__(self, architecture: A) -> int:
-        """The peak of one candidate."""
+        """The peak bytes of one candidate."""
         if self._chain is not None:
             return max(map(self._of_block, self._chain(architecture)))
         return self._of_whole(architecture)
 
     def whole(self, architecture: A) -> int:
-        """The same from a trace of the whole network: slow, but what blocks are checked against."""
+        """The peak bytes of one candidate from a trace of the whole network: slow, but what blocks are checked
+        against.
+        """
         return max(_traced(lambda: (self._space.build(architecture), self._space.input_shape)))
 
     def _block(self, block: Part) -> int:
@@ -126,7 +128,7 @@ def _at(block: Part, widths: tuple[int, ...]) -> Counts:
 
 
 def _traced(make: Callable[[], Made]) -> Counts:
-    """The profile, without numbers where the network can do without."""
+    """The memory profile, traced on the meta device where the network can do without numbers."""
     try:
         with torch.device("meta"):
             model, input_shape = make()

@@ -24,7 +24,7 @@ class BestScores:
         self._best: list[list[float]] = [[] for _ in range(len(self._bands) + 1)]  # heaps
 
     def add(self, evaluations: Sequence[Evaluation]) -> None:
-        """Take in those of ``evaluations`` that are scored."""
+        """Take the scored ones of ``evaluations`` into account."""
         for evaluation in evaluations:
             if evaluation.status.has_score and evaluation.score is not None:
                 heap = self._heap(evaluation.cost)
@@ -33,7 +33,7 @@ class BestScores:
                     heapq.heappop(heap)
 
     def least(self, cost: Cost) -> float:
-        """A candidate of this cost that scores below is not among the best; −inf while there are fewer than that."""
+        """The least score that is among the best at this cost; −inf while there are fewer than ``count``."""
         heap = self._heap(cost)
         return heap[0] if len(heap) == self._count else -math.inf
 

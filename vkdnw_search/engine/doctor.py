@@ -29,22 +29,22 @@ from vkdnw_search.recipe.recipe import Recipe
 from vkdnw_search.records import Gene, Genome
 
 SAMPLES = 50
-"""Random candidates whose cost is counted."""
+"""Number of random candidates whose cost is counted."""
 SCORED = 12
-"""Feasible ones of them that are scored, each on two initializations."""
+"""Number of feasible candidates that are scored, each on two initializations."""
 REPAIR_TRIES = 200
-"""Changes tried to bring a candidate within the limits: the default of the optimizers."""
+"""Number of changes tried to bring a candidate within the limits: the default of the optimizers."""
 DRAWS = 50
-"""Times that each choice would be drawn if all were drawn alike: by chance alone none is missed, e^−50."""
+"""Number of times that each choice would be drawn if all were drawn alike: one is missed by chance with e^−50."""
 MOST_DRAWS = 200_000
-"""Mutations, whatever the size of the space: some seconds."""
+"""Number of mutations at most, whatever the size of the space: they take some seconds."""
 RELIABLE = 0.8
-"""Below this share of a score's variance that belongs to the architecture, rankings are largely noise."""
+"""The share of a score's variance that belongs to the architecture below which rankings are largely noise."""
 
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """What was found.
+    """What a run would meet, as far as a sample of its candidates tells.
 
     Attributes:
         genomes: number of genomes of the space.
@@ -52,8 +52,8 @@ class Diagnosis:
         feasible: share of uniformly sampled genomes that are within the limits.
         binding: limit → share of the samples that violate it.
         repaired: share of the infeasible samples that a repair brought within the limits; NaN if there were none.
-        seconds: median of a score.
-        tried: samples that were scored.
+        seconds: median seconds of a score.
+        tried: number of samples that were scored.
         failed: reason → number of those without a usable score.
         memory: bytes this process held at its peak.
         reliability: name → share of the variance that belongs to the architecture (intraclass correlation), of the
@@ -61,7 +61,7 @@ class Diagnosis:
         unreached: choices that mutation never draws.
         rarest: the choice drawn least often, and its frequency relative to an even one; None without choices.
         run: seconds of the whole run if every candidate is scored, those of the finalists included.
-        workers: that are taken to share it.
+        workers: number that are taken to share it.
     """
 
     genomes: int
@@ -126,7 +126,7 @@ def _afterwards(recipe: Recipe, space: SearchSpace[Any], usable: Sequence[Genome
 
 
 def _twice(task: Task) -> tuple[Outcome, Outcome]:
-    """The score on two initializations."""
+    """Score a task on two initializations."""
     return score_candidate(task), score_candidate(replace(task, seed=seed_from(task.seed, "doctor")))
 
 
@@ -147,9 +147,10 @@ def _reliability(pairs: Sequence[tuple[Outcome, Outcome]]) -> dict[str, float]:
 
 
 def intraclass_correlation(values: np.ndarray) -> float:
-    """ICC(1) = (B − W) / (B + (k − 1) W), the share of the variance that is between rows (Shrout and Fleiss 1979).
+    """Intraclass correlation, ICC(1) = (B − W) / (B + (k − 1) W), the share of the variance that is between rows.
 
-    B and W are the mean squares between and within rows (doi 10.1037/0033-2909.86.2.420, case 1).
+    Source: Shrout and Fleiss 1979. B and W are the mean squares between and within rows (doi
+    10.1037/0033-2909.86.2.420, case 1).
 
     Args:
         values: (n, k): n networks, each scored k times.
@@ -185,7 +186,7 @@ def _drawn(space: Any, rng: np.random.Generator) -> tuple[tuple[str, ...], tuple
 
 
 def _workers(recipe: Recipe) -> int:
-    """Workers that the recipe asks for; of a cluster elsewhere, whose size is not known, one."""
+    """The number of workers that the recipe asks for; one for a cluster elsewhere, whose size is not known."""
     executor = recipe.executor
     asked = 1 if executor is None or executor.options.get("address") else executor.options.get("workers", 1)
     return cores() if asked == "auto" else int(asked)

@@ -28,10 +28,10 @@ from vkdnw_search.recipe.recipe import Recipe
 from vkdnw_search.records import Cost, Evaluation, Genome, Score, Status
 
 MEMO = 2**16
-"""Genomes whose cost is remembered between proposing and evaluating them."""
+"""Number of genomes whose cost is remembered between proposing and evaluating them."""
 
 SURVEYED = 200
-"""Random candidates whose latency is measured first: after so many, hardly a kind of part is new."""
+"""Number of random candidates whose latency is measured first: after so many, hardly a kind of part is new."""
 
 
 class Evaluator:
@@ -65,15 +65,17 @@ class Evaluator:
             table.seconds(self.space.decode(random_genome(self.space.genes, rng)))
 
     def key(self, genome: Genome) -> str:
-        """Canonical key of the architecture of ``genome``."""
+        """The canonical key of the architecture of ``genome``."""
         return self._seen(genome)[0]
 
     def violation(self, genome: Genome) -> float:
-        """By how much ``genome`` is outside the limits; 0 if it is within."""
+        """The amount by which ``genome`` is outside the limits; 0 if it is within."""
         return self._seen(genome)[2]
 
     def problem(self, edges: Sequence[int] = ()) -> Problem:
-        """What an optimizer may know. The bands of FLOPs end at ``edges``, ascending; without, all are in one."""
+        """The problem as an optimizer sees it. Bands of FLOPs end at ``edges``, ascending; without edges there is
+        one band.
+        """
         return Problem(self.space, self.key, self.violation, self.seed, self._bands(edges), self.may_reach)
 
     def may_reach(self, genome: Genome, threshold: Callable[[Cost], float]) -> bool:
@@ -114,7 +116,7 @@ class Evaluator:
         return math.inf
 
     def task(self, genome: Genome) -> Task:
-        """The order to score ``genome``."""
+        """The task of scoring ``genome``."""
         key, cost, _ = self._seen(genome)
         return Task(self.space, self.proxy, genome, key, cost, seed_from(self.seed, "score"))
 

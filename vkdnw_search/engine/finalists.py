@@ -31,13 +31,15 @@ from vkdnw_search.runs.judgement import BandWinner, Finalist, Judgement
 from vkdnw_search.runs.store import MOST_FLOPS, Store
 
 FRESH = 8
-"""Fresh initializations of each finalist: enough for a paired test to see a lead of about one standard deviation."""
+"""Number of fresh initializations of each finalist: enough for a paired test to see a lead of about one standard
+deviation."""
 TRIED = 10
-"""Candidates that may take the place of one that cannot be trained, where no finalists are scored anew."""
+"""Number of candidates that may take the place of one that cannot be trained, where no finalists are scored anew."""
 SIGNIFICANT = 0.05
-"""A lead is called real if chance alone would give it in fewer than one of twenty comparisons."""
+"""The p-value below which a lead is called real: chance alone gives it in fewer than one of twenty comparisons."""
 COUNTS_ONLY = 0.95
-"""Spearman's ρ from which on a score tells little that the size does not tell: ℵ of NAS-Bench-201 has seven levels,
+"""The Spearman correlation with size from which on a score tells little that the size does not tell: ℵ of
+NAS-Bench-201 has seven levels,
 and any order within them leaves 0.96."""
 
 BASELINES: dict[str, Callable[[Evaluation], float]] = {
@@ -51,7 +53,7 @@ BASELINES: dict[str, Callable[[Evaluation], float]] = {
 
 
 def scores_needed(recipe: Recipe) -> int:
-    """Scores that comparing the finalists and the baselines takes, at most."""
+    """The number of scores that comparing the finalists and the baselines takes, at most."""
     return FRESH * (recipe.finalists + len(BASELINES)) if recipe.finalists else 0
 
 
@@ -88,7 +90,7 @@ def judge(evaluator: Evaluator, store: Store, rescorer: Rescorer, gate: Gate, re
 
 
 def _sorted(leaders: Sequence[Evaluation], values: dict[int, tuple[float, ...]], finalists: int) -> list[Finalist]:
-    """By their means, without those that failed on fresh initializations; as they come if nothing was scored anew."""
+    """Finalists by their means, without failures on fresh initializations; as they come if nothing was scored anew."""
     if not finalists:
         return [Finalist("finalist", e.number, e.key, ()) for e in leaders]
     found = (Finalist("finalist", e.number, e.key, values[e.number]) for e in leaders if e.number in values)
@@ -144,14 +146,14 @@ class Gate:
 
 
 def winner(store: Store, proxy: Proxy, judgement: Judgement | None) -> Evaluation | None:
-    """The one judged best; where nothing was judged the highest score; None if nothing was scored."""
+    """The candidate judged best; where nothing was judged, the highest score; None if nothing was scored."""
     if judgement is not None and judgement.winner is not None:
         return next(store.evaluations(first=judgement.winner, count=1))
     return next(iter(top(store, proxy, 1)), None)
 
 
 def compare(winner: Finalist, other: Finalist) -> str:
-    """Whether the winner's lead is real, in words: a paired t-test over the fresh initializations."""
+    """Say in words whether the winner's lead in score is real: a paired t-test over the fresh initializations."""
     if winner.number == other.number:
         return "the winner"
     differences = np.subtract(winner.values, other.values)
@@ -168,7 +170,7 @@ def top(store: Store, proxy: Proxy, count: int, *, flops: tuple[int, int] = (-1,
     """The ``count`` best scored candidates; of equals the first found. Fitness by rank is taken over all of them.
 
     Args:
-        flops: (above, at most): those with as many FLOPs.
+        flops: (above, at most): only candidates with FLOPs in this range.
     """
     if not isinstance(proxy, HasRelativeFitness):
         return store.best(count, flops=flops)
@@ -191,7 +193,7 @@ def _baselines(evaluations: Iterable[Evaluation]) -> dict[str, Evaluation]:
 def _fresh(
     candidates: Sequence[Evaluation], evaluator: Evaluator, store: Store, rescorer: Rescorer
 ) -> dict[int, tuple[float, ...]]:
-    """Number → FRESH values; without those candidates that fail in any of them."""
+    """Number → FRESH values of each candidate; without the candidates that fail in any of them."""
     seeds = [seed_from(evaluator.seed, "fresh", i) for i in range(FRESH)]
     order = [(c.genome, seed) for seed in seeds for c in candidates]  # seed by seed: a worker keeps the numbers of one
     scores = rescorer.scores(order)

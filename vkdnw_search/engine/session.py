@@ -23,7 +23,8 @@ from vkdnw_search.runs.store import Snapshot, Store
 LOGGER = logging.getLogger(__name__)
 
 SPACING = 100
-"""Candidates from one snapshot of the optimizer to the next: telling it so many again takes a second at most."""
+"""Number of candidates from one checkpoint of the optimizer to the next: telling it so many again takes a second at
+most."""
 
 Listener = Callable[[Evaluation], None]
 
@@ -95,9 +96,9 @@ class Session:
         return None
 
     def resume(self, optimizer: Optimizer) -> None:
-        """Go on from the last snapshot of the optimizer, or from the start: what is known is not evaluated again.
+        """Go on from the last checkpoint of the optimizer, or from the start: what is known is not evaluated again.
 
-        Another version might read a snapshot differently. It starts from the beginning, and every generation that it
+        Another version might read a checkpoint differently. It starts from the beginning, and every generation that it
         asks is compared with the stored one.
 
         Raises:
@@ -129,7 +130,7 @@ class Session:
             yield evaluation
 
     def ask(self, optimizer: Optimizer) -> Iterator[Genome]:
-        """The next generation. One with a stream is bred while workers score the first of it."""
+        """Ask for the next generation. An optimizer with a stream breeds it while workers score the first of it."""
         return optimizer.stream() if isinstance(optimizer, HasStream) else iter(optimizer.ask())
 
     def evaluate(self, genomes: Iterator[Genome], *, threshold: Callable[[Cost], float]) -> Generation:

@@ -17,16 +17,18 @@ from vkdnw_search.errors import ExecutionError, VkdnwSearchError
 from vkdnw_search.records import Cost, Genome
 
 STEPS = 20
-"""At most: enough for any network that learns to lower the loss of the one batch it sees again and again."""
+"""Number of steps at most: enough for any network that learns to lower the loss of the one batch it sees."""
 BATCH = 8
 LEARNING_RATE = 1e-3
 OPENING = 3
-"""Steps within which a gradient must reach every tensor: one behind a gate that starts at zero gets its first in the
+"""Number of steps within which a gradient must reach every tensor: one behind a gate that starts at zero gets its
+first in the
 second step."""
 
 
 COPIES = 5
-"""Numbers that a trial holds for each parameter: those of the network and a copy, a gradient, two moments of Adam."""
+"""Number of copies of each parameter that a trial holds: those of the network and a copy, a gradient, two moments of
+Adam."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ def too_large(cost: Cost) -> str:
 
 
 def _memory_of_the_machine() -> int:
-    """Bytes; 0 where the platform does not say."""
+    """Bytes of memory that this machine has; 0 where the platform does not say."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError):
@@ -84,7 +86,7 @@ def _memory_of_the_machine() -> int:
 
 
 def check(model: nn.Module, input_shape: Sequence[int], num_classes: int, seed: int) -> list[str]:
-    """What would keep ``model`` from being trained, each fault in words; an empty list if nothing would.
+    """Find what would keep ``model`` from being trained, each fault in words; an empty list if nothing would.
 
     A copy takes up to twenty steps of Adam on a batch of 8 random images with random labels, until its loss has fallen.
     A gradient must reach every trainable tensor, if not at once then as gates that start at zero open (that of a bias
@@ -135,7 +137,7 @@ def _faults(model: nn.Module, images: Tensor, labels: Tensor) -> list[str]:
 
 
 def _gradient_faults(parameters: dict[str, nn.Parameter], step: int) -> list[str]:
-    """Tensors without gradient, or with one that is not finite."""
+    """Faults in words: tensors without a gradient, or with one that is not finite."""
     broken = [n for n, p in parameters.items() if p.grad is not None and not bool(p.grad.isfinite().all())]
     missing = [n for n, p in parameters.items() if p.grad is None]
     faults = [f"gradients are not finite after {step} steps in {_listed(broken)}"] if broken else []

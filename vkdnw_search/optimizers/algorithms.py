@@ -39,7 +39,7 @@ __all__ = ["AgingEvolution", "Evolution", "Nsga2", "RandomSearch"]
 
 
 PROPOSALS = 4
-"""Children bred for each that is asked, where bands share the candidates."""
+"""Number of children bred for each that is asked, where bands share the candidates."""
 
 
 class RandomSearch(AskTellOptimizer):
@@ -50,7 +50,7 @@ class RandomSearch(AskTellOptimizer):
         self._children = children
 
     def threshold(self, cost: Cost) -> float:
-        """Infinite: no score changes what is drawn next."""
+        """The threshold is infinite: no score changes what is drawn next."""
         return math.inf
 
     def _propose(self) -> list[Genome]:
@@ -111,7 +111,7 @@ class Evolution(PymooOptimizer):
 
 
 class _KeepNewest(GeneticAlgorithm):
-    """Survival by age, as a pymoo algorithm; its optimum is the best ever, which may have died."""
+    """A pymoo algorithm with survival by age; its optimum is the best candidate ever, which may have died."""
 
     pop: Any
     opt: Any
@@ -153,9 +153,9 @@ class AgingEvolution(PymooOptimizer):
 
 
 class Nsga2(PymooOptimizer):
-    """Score against FLOPs: NSGA-II (Deb et al. 2002, doi 10.1109/4235.996017), for the whole front at once.
+    """Score against FLOPs: NSGA-II (Deb et al. 2002, doi 10.1109/4235.996017) for the whole Pareto front at once.
 
-    ``Result.front`` is that of all candidates ever scored.
+    ``Result.front`` is the Pareto front of all candidates ever scored.
     """
 
     _objectives = 2

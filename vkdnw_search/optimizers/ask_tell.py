@@ -29,7 +29,7 @@ RepairTries = Annotated[int, Interval(ge=0, le=100_000), "changes tried to bring
 
 
 class AskTellOptimizer(ABC):
-    """ask, tell, ask, tell, …, the same key never twice."""
+    """The base of the optimizers here: ``ask`` and ``tell`` take turns, and no key is asked twice."""
 
     def __init__(self, problem: Problem, *, repair_tries: int) -> None:
         self._unseen = UnvisitedSampler(problem, repair_tries=repair_tries)
@@ -46,7 +46,10 @@ class AskTellOptimizer(ABC):
         return list(self.stream())
 
     def stream(self) -> Iterator[Genome]:
-        """The same, some bred only when they are taken. What is not taken is the end, as what is not told."""
+        """Yield what ``ask`` gives, each genome bred when it is taken.
+
+        A generation that is not taken to its end is the last, as is one that is not told to its end.
+        """
         if self._asked or self._ended:
             raise OptimizerError(
                 f"{type(self).__name__}.ask: all of the last generation must be told first, but "
@@ -60,7 +63,8 @@ class AskTellOptimizer(ABC):
         self._whole = True
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
-        """The outcome of the last ask, in its order. Fewer than asked are the end: no other ask may follow.
+        """Learn the outcome of the last ask, in its order. Where fewer are told than were asked, no other ask may
+        follow.
 
         Raises:
             OptimizerError: these are not evaluations of the genomes asked, in that order.
@@ -82,14 +86,18 @@ class AskTellOptimizer(ABC):
         return {"unseen": self._unseen.state()}
 
     def restore(self, state: Mapping[str, Any], told: Iterable[Evaluation]) -> None:
-        """Be as the optimizer that gave ``state`` after ``told``, all evaluations from the first on."""
+        """Become the optimizer that gave ``state`` once it had been told ``told``, all evaluations from the first
+        on.
+        """
         self._unseen.mark(evaluation.key for evaluation in told)
         self._unseen.restore(state["unseen"])
 
     @abstractmethod
     def _propose(self) -> Iterable[Genome]:
-        """New genomes, of different keys; none if there are no more. Each is marked as asked when it is taken."""
+        """Yield new genomes with different keys; none if there are no more. Each is marked as asked when it is
+        taken.
+        """
 
     @abstractmethod
     def _learn(self, evaluations: Sequence[Evaluation]) -> None:
-        """At least one outcome of what was proposed, in its order."""
+        """Learn at least one outcome of what was proposed, in its order."""

@@ -20,11 +20,11 @@ from vkdnw_search.records import Evaluation, Genome
 __all__ = ["Preselection"]
 
 MEMORY = 512
-"""The latest scores that count. Half as many foretold the order of children a little worse, more no better."""
+"""Number of latest scores that count. Half as many predicted the order of children a little worse, more no better."""
 
 
 class Preselection:
-    """The most promising of genomes, by the latest scores.
+    """Chooses the most promising of several genomes, by a Gaussian process over the latest scores.
 
     Args:
         problem: what is searched. Where it has bands, each gets an equal share.
@@ -36,18 +36,19 @@ class Preselection:
 
     @property
     def known(self) -> list[int]:
-        """Numbers of the evaluations that count."""
+        """The numbers of the evaluations that count."""
         return [evaluation.number for evaluation in self._known]
 
     def learn(self, evaluations: Sequence[Evaluation]) -> None:
-        """Take note of scores."""
+        """Take these evaluations into account, where they have scores."""
         self._known.extend(evaluation for evaluation in evaluations if evaluation.status.has_score)
 
     def best(self, genomes: Sequence[Genome], count: int, fitness: Mapping[str, float]) -> list[int]:
-        """Positions of ``count`` genomes, ascending; of all if there are no more, of the first if nothing is known.
+        """Positions of the ``count`` most promising genomes, ascending: all if there are no more, the first if
+        nothing is known.
 
         Args:
-            genomes: all within the limits, or not; those that are not come last.
+            genomes: may be outside the limits; those that are come last.
             count: how many.
             fitness: key → value in place of the score, where it was changed.
         """
@@ -61,6 +62,6 @@ class Preselection:
         return sorted(chosen.tolist())
 
     def _band(self, genome: Genome) -> int:
-        """The number of the band ``genome`` is in; how many there are, for none."""
+        """The number of the band that ``genome`` is in; the number of bands where it is in none."""
         inside = (number for number, band in enumerate(self._problem.bands) if band.violation(genome) <= 0)
         return next(inside, len(self._problem.bands))

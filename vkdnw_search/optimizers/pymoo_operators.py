@@ -28,11 +28,11 @@ from vkdnw_search.records import Genome
 __all__ = ["Breeding", "Niches", "RandomSampling", "Tournament", "genomes_of", "places_within"]
 
 MATINGS = 25
-"""Rounds of mating for one generation; where they leave it incomplete, immigrants fill it."""
+"""Number of rounds of mating for one generation; where they leave it incomplete, immigrants fill it."""
 
 
 class RandomSampling(Sampling):
-    """pymoo's door to :meth:`UnvisitedSampler.draw`."""
+    """Gives pymoo random genomes by :meth:`UnvisitedSampler.draw`."""
 
     def __init__(self, unseen: UnvisitedSampler) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class RandomSampling(Sampling):
 
 
 class Niches(Survival):
-    """Those of each band survive that are the best of it; as a pymoo survival.
+    """A pymoo survival by which the best members of each FLOPs band survive.
 
     Args:
         edges: most FLOPs of each band, ascending; none: all are in one.
@@ -55,11 +55,13 @@ class Niches(Survival):
         self._edges, self._survivors = np.array(edges), survivors
 
     def members(self, pop: Population, flops: int) -> Population:
-        """Those members that are in the band of ``flops``."""
+        """The members that are in the band of ``flops``."""
         return pop[self._bands(pop) == np.searchsorted(self._edges, flops)]
 
     def places(self, pop: Population) -> Any:
-        """Each member's place within its band by its objective, 0 for the best, equals alike. Shape (members,)."""
+        """The place of each member within its band by its objective, 0 for the best; equals share one. Shape
+        (members,).
+        """
         return places_within(self._bands(pop), pop.get("F")[:, 0])
 
     def _bands(self, pop: Population) -> Any:
@@ -74,7 +76,9 @@ class Niches(Survival):
 
 
 def places_within(bands: Any, objective: Any) -> Any:
-    """Place of each within its band by its objective, 0 for the least, equals alike. All of shape (n,)."""
+    """The place of each member within its band by its objective, 0 for the least; equals share one. All of shape
+    (n,).
+    """
     return ((bands[:, None] == bands) & (objective < objective[:, None])).sum(axis=1)
 
 
@@ -96,18 +100,18 @@ class Tournament(Selection):
 
 
 class Breeding(Mating):
-    """Children never asked before: selection, crossover, mutation, repair; random immigrants where these run out.
+    """Breeds children that were never asked: selection, crossover, mutation, repair; immigrants where these run out.
 
     Args:
         problem: whose space mutates, by its own ``mutate`` if it has one, else by :func:`mutate`.
         unseen: which genomes are new, and where immigrants come from.
         hopeful: whether a child may survive; one that cannot is not born.
-        selection: pymoo's.
-        crossover: pymoo's.
+        selection: the pymoo operator that chooses parents.
+        crossover: the pymoo operator that mixes two of them.
         moves: genes changed by the general mutation, on average.
         repair_tries: violations a repair may count.
         proposals: children bred for each that is asked.
-        best: (genomes, count) → the positions of those that are asked.
+        best: (genomes, count) → positions of the genomes that are asked.
     """
 
     def __init__(
@@ -136,7 +140,7 @@ class Breeding(Mating):
         self._unseen, self._proposals, self._best = unseen, proposals, best
 
     def do(self, problem: Any, pop: Population, n_offsprings: int, **kwargs: Any) -> Population:
-        """``n_offsprings`` children; fewer when the space is exhausted."""
+        """Breed ``n_offsprings`` children; fewer when the space is exhausted."""
         bred = super().do(problem, pop, n_offsprings * self._proposals, **kwargs)
         children = bred[self._best(genomes_of(bred), n_offsprings)]
         immigrants = self._unseen.draw(n_offsprings - len(children), besides=genomes_of(children))

@@ -31,7 +31,7 @@ from vkdnw_search.records import Cost, Evaluation, Genome
 __all__ = ["PymooOptimizer"]
 
 BROOD = 2
-"""Children bred at a time, so that the first of a generation are scored while the others are bred."""
+"""Number of children bred at a time, so that the first of a generation are scored while the others are bred."""
 
 FAILED = 1.0
 """Violation of a candidate within the limits but without a usable score: as bad as a limit exceeded twofold."""
@@ -92,11 +92,11 @@ class PymooOptimizer(AskTellOptimizer):
         self._fitness: Mapping[str, float] = {}
 
     def survivors(self) -> list[str]:
-        """Keys of the present population."""
+        """The keys of the present population."""
         return [member.data["key"] for member in self._members()]
 
     def threshold(self, cost: Cost) -> float:
-        """−inf: any score may change what is asked."""
+        """The threshold is −inf: any score may change what is asked."""
         return -math.inf
 
     def refit(self, values: Mapping[str, float]) -> None:
@@ -120,7 +120,9 @@ class PymooOptimizer(AskTellOptimizer):
         return {**super().state(), "random": random, "survivors": survivors, "known": known}
 
     def restore(self, state: Mapping[str, Any], told: Iterable[Evaluation]) -> None:
-        """Be as the optimizer that gave ``state`` after ``told``, all evaluations from the first on."""
+        """Become the optimizer that gave ``state`` once it had been told ``told``, all evaluations from the first
+        on.
+        """
         survivors: list[tuple[int, int | None, float | None]] = state["survivors"]
         chosen = dict[int, Evaluation]()
         known: list[int] = state.get("known", [])  # not there in snapshots of earlier versions
@@ -149,7 +151,7 @@ class PymooOptimizer(AskTellOptimizer):
                 return
 
     def _learn(self, evaluations: Sequence[Evaluation]) -> None:
-        # what could be left unscored must not teach: the same is asked whether it was or not
+        # ignore candidates that may be skipped, so that skipping them cannot change what is asked
         self._preselection.learn([e for e in evaluations if self._hopeful(e.genome)])
         told = self._offspring[: len(evaluations)]
         for member, evaluation in zip(told, evaluations, strict=True):
@@ -180,12 +182,12 @@ class PymooOptimizer(AskTellOptimizer):
 
 
 def _plain(value: Any) -> Any:
-    """A number of numpy's as one of Python's; others, and None, as they are."""
+    """A NumPy number as a Python number; anything else as it is."""
     return value.item() if isinstance(value, np.generic) else value
 
 
 def _noted(told: Iterable[Evaluation], numbers: set[int], chosen: dict[int, Evaluation]) -> Iterator[Evaluation]:
-    """All that is told; those with these numbers are put into ``chosen`` as they pass."""
+    """Yield all evaluations of ``told``, and put those with the given numbers into ``chosen`` as they pass."""
     for evaluation in told:
         if evaluation.number in numbers:
             chosen[evaluation.number] = evaluation

@@ -18,18 +18,18 @@ from vkdnw_search.records import Genome
 __all__ = ["UnvisitedSampler"]
 
 WALK_LIMIT = 2**20
-"""Up to so many genomes a space is walked through in random order; a larger one is sampled."""
+"""Number of genomes up to which a space is walked through in random order; a larger one is sampled."""
 
 PATIENCE = 1000
-"""A sampled space counts as exhausted after so many draws in a row that were all known."""
+"""Number of draws in a row, all known, after which a sampled space counts as exhausted."""
 
 REFUSALS = 16
-"""After so many infeasible draws in a row the least infeasible one is repaired: random candidates stay uniform
+"""Number of infeasible draws in a row after which the least infeasible one is repaired: random candidates stay uniform
 among the feasible ones unless these are rare, and rare ones are found in tens of counts, not tens of thousands."""
 
 
 class UnvisitedSampler:
-    """Random candidates without replacement, and the keys of all that were ever asked.
+    """Draws random candidates without replacement, and knows the keys of all that were ever asked.
 
     Up to WALK_LIMIT genomes the space is walked through in a random order, so every network comes exactly once and
     the end is certain. Larger spaces are sampled. In both a network is met by the first of its genomes, so one with
@@ -54,11 +54,11 @@ class UnvisitedSampler:
         self._begin_walk()
 
     def mark(self, keys: Iterable[str]) -> None:
-        """Networks with these keys are asked and will never be new again."""
+        """Note that networks with these keys are asked: they will never be new again."""
         self._asked.update(map(_digest, keys))
 
     def state(self) -> dict[str, Any]:
-        """Where the draws are, as plain data: all but the keys marked."""
+        """The position in the sequence of draws, as plain data; the marked keys are not part of it."""
         return {
             "random": self._rng.bit_generator.state,
             "walk": self._before,
@@ -68,7 +68,7 @@ class UnvisitedSampler:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go where the draws were when :meth:`state` was asked; keys are marked apart from that."""
+        """Go to the position that :meth:`state` gave; keys are marked apart from that."""
         self._rng.bit_generator.state = state["walk"]
         self._begin_walk()
         self._rng.bit_generator.state = state["random"]
@@ -86,7 +86,8 @@ class UnvisitedSampler:
         return positions
 
     def draw(self, count: int, *, besides: Collection[Genome] = ()) -> list[Genome]:
-        """Up to ``count`` random genomes never asked, distinct, not among ``besides``; fewer when no more are left.
+        """Draw up to ``count`` distinct random genomes, never asked and not among ``besides``; fewer when none are
+        left.
 
         What is drawn does not come again: it has to be asked.
         """
@@ -106,13 +107,13 @@ class UnvisitedSampler:
         return drawn
 
     def _begin_walk(self) -> None:
-        """A new random order, where the space is walked through."""
+        """Begin a new random order, where the space is walked through."""
         self._before = self._rng.bit_generator.state
         self._order = self._rng.permutation(math.prod(self._sizes)) if self._walks else np.empty(0, dtype=int)
         self._place = 0
 
     def _next(self) -> Genome | None:
-        """The next to consider; None at the end of the space."""
+        """The next genome to consider; None at the end of the space."""
         while (genome := self._any()) is not None:
             if not self._choosy or self._problem.violation(genome) <= 0:
                 self._refused.clear()
@@ -129,7 +130,7 @@ class UnvisitedSampler:
         return self._any()
 
     def _any(self) -> Genome | None:
-        """The next of the walk, None at its end; or, if the space is large, a random genome."""
+        """The next genome of the walk, None at its end; a random genome where the space is sampled."""
         if not self._walks:
             return random_genome(self._problem.space.genes, self._rng)
         if self._place == len(self._order):
@@ -139,12 +140,12 @@ class UnvisitedSampler:
 
 
 def _digest(key: str) -> bytes:
-    """Stands for a key in memory, which holds millions of them."""
+    """A short stand-in for a key, since memory holds millions of them."""
     return hashlib.blake2b(key.encode(), digest_size=16).digest()
 
 
 def _digits(number: int, sizes: Sequence[int]) -> Genome:
-    """``number`` in the mixed radix ``sizes``: counts through all genomes."""
+    """The digits of ``number`` in the mixed radix ``sizes``, which counts through all genomes."""
     digits = []
     for size in sizes:
         number, digit = divmod(int(number), size)

@@ -15,7 +15,7 @@ from vkdnw_search.records import Gene, Genome
 __all__ = ["predict"]
 
 NOISE = 0.1
-"""Variance of the noise in a value, in units of the variance that kriging presumes."""
+"""Variance of the noise in a value, in units of the variance of the Gaussian process (the nugget of kriging)."""
 
 Array = NDArray[np.float64]
 
@@ -23,17 +23,18 @@ Array = NDArray[np.float64]
 def predict(
     genes: Sequence[Gene], known: Sequence[Genome], values: Sequence[float], genomes: Sequence[Genome]
 ) -> Array:
-    """The predicted place of each genome among ``known``, from 0 (worst) to 1: only the order means something.
+    """Predict the place of each genome among ``known``, from 0 (worst) to 1: only the order means something.
 
-    The mean of a Gaussian process (Rasmussen & Williams 2006, eq. 2.25) with covariance exp(−d/ℓ), d the distance of
+    The prediction is the mean of a Gaussian process (kriging; Rasmussen & Williams 2006, eq. 2.25) with covariance
+    exp(−d/ℓ), d the distance of
     Gower (1971, doi 10.2307/2528823): an ordered gene counts |i − j| / (choices − 1), another 1 where it differs. ℓ is
     the median distance among ``known``. Values enter by their ranks, so that a few very bad ones do not matter.
 
     Args:
         genes: what the genomes choose.
         known: at least one genome.
-        values: theirs, higher is better; shape (known,).
-        genomes: those to be judged.
+        values: of the known genomes, higher is better; shape (known,).
+        genomes: what is to be predicted.
 
     Returns:
         Shape (genomes,).
@@ -49,7 +50,7 @@ def predict(
 
 
 def _points(genes: Sequence[Gene], genomes: Sequence[Genome]) -> Array:
-    """Genomes as points whose city-block distance is Gower's. Shape (genomes, …)."""
+    """Genomes as points whose city-block distance is Gower's distance. Shape (genomes, …)."""
     columns = np.array(genomes, dtype=float).reshape(len(genomes), len(genes)).T
     axes = [
         column[:, None] / max(len(gene.choices) - 1, 1)

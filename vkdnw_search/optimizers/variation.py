@@ -16,12 +16,13 @@ NEAR = 2 / 3
 
 
 def random_genome(genes: Sequence[Gene], rng: np.random.Generator) -> Genome:
-    """Each gene's choice uniform and independent."""
+    """A genome whose choices are uniform and independent."""
     return tuple(rng.integers(0, [len(gene.choices) for gene in genes]).tolist())
 
 
 def mutate(genome: Genome, rng: np.random.Generator, *, genes: Sequence[Gene], moves: float) -> Genome:
-    """A copy with at least one gene changed, on average ``moves`` genes (a little more, as none is not allowed).
+    """Copy a genome with at least one gene changed, on average ``moves`` genes (a little more, since none is not
+    allowed).
 
     An ordered gene goes k = 1, 2, … choices up or down, with probability NEAR · (1 − NEAR)^(k − 1) and no further
     than its last choice; an unordered one goes to any other choice. A gene with one choice has nowhere to go.
@@ -35,7 +36,8 @@ def mutate(genome: Genome, rng: np.random.Generator, *, genes: Sequence[Gene], m
 
 
 def repair(genome: Genome, problem: Problem, rng: np.random.Generator, tries: int) -> Genome:
-    """The genome a stochastic descent on ``problem.violation`` reaches: feasible, if ``tries`` counts were enough.
+    """Bring a genome within the limits by a stochastic descent on ``problem.violation``, if ``tries`` counts are
+    enough.
 
     Each try changes some genes and is kept if it exceeds the limits by less. The further outside, the more genes may
     change at once: one, and that share of all genes by which the limits are exceeded. So a genome far outside gets near
@@ -86,18 +88,18 @@ def _movable(genes: Sequence[Gene]) -> list[int]:
 
 
 def _log_uniform(most: float, rng: np.random.Generator) -> int:
-    """From 1 to ``most``; the logarithm, before rounding, is uniform."""
+    """A random number from 1 to ``most`` whose logarithm, before rounding, is uniform."""
     return int((most + 1) ** rng.random())
 
 
 def _jump(genome: Genome, moved: Iterable[int], genes: Sequence[Gene], rng: np.random.Generator) -> Genome:
-    """Anything from small steps to large ones, ordered genes in one direction."""
+    """Steps of any size, small to large, ordered genes all in one direction."""
     side = 1 if rng.random() < 0.5 else -1
     return _move(genome, moved, genes, rng, lambda choice, count: choice + side * _log_uniform(count - 1, rng))
 
 
 def _near(choice: int, count: int, rng: np.random.Generator) -> int:
-    """Up or down, inwards at an end, mostly to the next choice."""
+    """A step up or down, inwards at an end, mostly to the next choice."""
     up = choice == 0 or (choice < count - 1 and rng.random() < 0.5)
     step = int(rng.geometric(NEAR))
     return choice + step if up else choice - step
