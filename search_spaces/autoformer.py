@@ -27,7 +27,7 @@ from vkdnw_search.records import Gene, GeneValue, Genome, Part
 
 
 class Ranges(NamedTuple):
-    """What may be chosen in one size."""
+    """The choices of one size of network."""
 
     embedding: tuple[int, ...]
     depth: tuple[int, ...]
@@ -57,12 +57,12 @@ class Transformer:
 
     @property
     def key(self) -> str:
-        """Its text."""
+        """The network as text."""
         return "-".join([f"e{self.embedding}", *(f"h{heads}r{ratio:g}" for heads, ratio in self.blocks)])
 
     @property
     def widths(self) -> tuple[network.Block, ...]:
-        """Heads and hidden channels of each block."""
+        """The heads and hidden channels of each block."""
         return tuple((heads, int(self.embedding * ratio)) for heads, ratio in self.blocks)
 
 
@@ -90,7 +90,7 @@ class AutoFormer:
 
     @property
     def name(self) -> str:
-        """The name it is installed under."""
+        """The name under which the space is installed."""
         return "autoformer"
 
     @cached_property
@@ -113,7 +113,7 @@ class AutoFormer:
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
-        """(C, H, W)."""
+        """The shape of one input, (C, H, W)."""
         return (3, self.resolution, self.resolution)
 
     @property
@@ -159,7 +159,7 @@ class AutoFormer:
         return Transformer(embedding, tuple(blocks))
 
     def layers(self, architecture: Transformer) -> int:
-        """Transformer blocks."""
+        """The number of transformer blocks."""
         return len(architecture.blocks)
 
     def build(self, architecture: Transformer) -> nn.Module:

@@ -9,7 +9,7 @@ from vkdnw_search.errors import SpaceError
 from vkdnw_search.records import Gene, GeneValue, Genome
 
 SHOWN = 12
-"""Choices that an error lists in full."""
+"""Number of choices that an error lists in full."""
 
 
 def values_of(genome: Genome, genes: Sequence[Gene], *, space: str) -> list[GeneValue]:

@@ -28,7 +28,7 @@ from vkdnw_search.records import Gene, Genome, Part
 
 PLACES = sum(network.STAGES)
 LAYERS = ("identity", "k3e3", "k5e6")
-"""In the order of the benchmark's digits."""
+"""The kinds of layers in the order of the benchmark's digits."""
 
 _DIGIT = re.compile("[0-2]")
 
@@ -66,7 +66,7 @@ class Macro:
 
     @property
     def name(self) -> str:
-        """The name it is installed under."""
+        """The name under which the space is installed."""
         return "macro"
 
     @cached_property
@@ -76,7 +76,7 @@ class Macro:
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
-        """(C, H, W)."""
+        """The shape of one input, (C, H, W)."""
         return (3, self.resolution, self.resolution)
 
     @property

@@ -30,7 +30,7 @@ STAGES, SLOTS = 4, 3
 """Stages, and super-blocks a stage has at most. No published network has more than two in a stage."""
 
 MAX_DEPTH = 5
-"""Of a super-block: published ones are split in two at 6."""
+"""The largest depth of a super-block: published ones are split in two at 6."""
 
 STEM_WIDTH = 64
 """The widest stem. The cap doubles with every stage, up to ``max_width``: since the resolution halves, a residual unit
@@ -64,7 +64,7 @@ class MobileNet:
 
     @property
     def name(self) -> str:
-        """The name it is installed under."""
+        """The name under which the space is installed."""
         return "mobilenet"
 
     @cached_property
@@ -84,7 +84,7 @@ class MobileNet:
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
-        """(C, H, W)."""
+        """The shape of one input, (C, H, W)."""
         return (3, self.resolution, self.resolution)
 
     @property
@@ -129,7 +129,9 @@ class MobileNet:
         return parse(text)
 
     def layers(self, architecture: Structure) -> int:
-        """Published depth: the sum of depths, stem and last convolution being 1 each; a depth is two residual units."""
+        """The published depth: the sum of depths, stem and last convolution being 1 each; a depth is two residual
+        units.
+        """
         return 2 + sum(block.depth for block in architecture.blocks)
 
     def mutate(self, genome: Genome, rng: np.random.Generator) -> Genome:

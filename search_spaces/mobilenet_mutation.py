@@ -16,16 +16,17 @@ from search_spaces.mobilenet_network import round8
 from search_spaces.mobilenet_structure import TYPES, SuperBlock
 
 RATIOS = (2.5, 2.0, 1.5, 1.25, 1.0, 1 / 1.25, 1 / 1.5, 1 / 2.0, 1 / 2.5)
-"""New to old channels, before rounding to multiples of 8."""
+"""The ratios of new to old channels, before rounding to multiples of 8."""
 
 DEPTH_STEP = 2
-"""A depth changes by at most so much."""
+"""The most by which a depth changes."""
 
 SPLIT_DEPTH, FIRST_DEPTH = 6, 3
 """A super-block that has become this deep is split, into one of depth 3 and one of the rest."""
 
 PUBLISHED_WEIGHTS = (12, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2)
-"""How often each of ``TYPES`` is drawn in the released code, of 89: an accident of how its list of variants is made."""
+"""The number of times that each of ``TYPES`` is drawn in the released code, of 89: an accident of how its list of
+variants is made."""
 
 PUBLISHED_TYPES = tuple(kind for kind, weight in zip(TYPES, PUBLISHED_WEIGHTS, strict=True) for _ in range(weight))
 """``TYPES`` as the released code draws them: a uniform draw from this has the published frequencies."""
@@ -55,7 +56,7 @@ def mutated(
             and the last convolution never changes, as published.
         types: what a type, (expansion, kernel), is drawn from uniformly: ``TYPES`` or ``PUBLISHED_TYPES``.
         slots: the most super-blocks of a stage. Without a free one, a deep block is cut to ``max_depth``, not split.
-        max_depth: of a super-block.
+        max_depth: the most depth of a super-block.
         rng: the source of randomness.
 
     Returns:

@@ -14,7 +14,7 @@ from search_spaces.resolution import divided
 from vkdnw_search.records import Part
 
 MEMO = 2**14
-"""Parts of each shape that are remembered, 10 MB at most."""
+"""Number of parts of each shape that are remembered, 10 MB at most."""
 
 
 def parts_of(structure: Structure, *, resolution: int, num_classes: int) -> list[Part]:

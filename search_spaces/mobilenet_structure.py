@@ -71,7 +71,7 @@ class Structure:
 
     @property
     def key(self) -> str:
-        """The published form."""
+        """The structure in its published text form."""
         text = [f"{STEM}(3,{self.stem},2,1)"]
         width = self.stem
         for b in self.blocks:
@@ -112,7 +112,7 @@ def _name(scanner: Scanner) -> str:
 
 
 def _block(scanner: Scanner, name: str, width: int) -> SuperBlock:
-    """What follows the ``name`` of a super-block that has ``width`` input channels."""
+    """Read what follows the ``name`` of a super-block that has ``width`` input channels."""
     expansion, kernel = _BLOCKS[name]
     scanner.literal("(")
     _input(scanner, name, width)
@@ -128,7 +128,7 @@ def _block(scanner: Scanner, name: str, width: int) -> SuperBlock:
 
 
 def _input(scanner: Scanner, name: str, width: int) -> None:
-    """The input channels, which must be the output channels of the block before, and a comma."""
+    """Read the input channels, which must be the output channels of the block before, and a comma."""
     scanner.number(f"the input channels of {name}, which are those the block before gives,", allowed=(width,))
     scanner.literal(",")
 

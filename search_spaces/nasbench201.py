@@ -28,7 +28,7 @@ from vkdnw_search.errors import SpaceError, nearest
 from vkdnw_search.records import Gene, Genome, Part
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
-"""In the benchmark's order."""
+"""The operations in the benchmark's order."""
 
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
 """(source, target) in the order of the text."""
@@ -79,7 +79,7 @@ class NasBench201:
 
     @property
     def name(self) -> str:
-        """The name it is installed under."""
+        """The name under which the space is installed."""
         return "nasbench201"
 
     @cached_property
@@ -89,7 +89,7 @@ class NasBench201:
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
-        """(C, H, W)."""
+        """The shape of one input, (C, H, W)."""
         return (3, self.resolution, self.resolution)
 
     @property
@@ -205,7 +205,7 @@ def _without_dead_edges(operations: tuple[str, ...]) -> tuple[str, ...]:
 
 @lru_cache(maxsize=4096)
 def _cell(edges: tuple[network.Edge, ...], channels: int, resolution: int) -> Part:
-    """A whole cell."""
+    """The part that is a whole cell."""
     return Part(
         kind=("cell", edges, channels, resolution),
         widths=(),
@@ -215,7 +215,7 @@ def _cell(edges: tuple[network.Edge, ...], channels: int, resolution: int) -> Pa
 
 @lru_cache(maxsize=256)
 def _operation(name: str, channels: int, resolution: int) -> Part:
-    """One edge of a cell."""
+    """The part that is one edge of a cell."""
     return Part(
         kind=(name, channels, resolution),
         widths=(),
@@ -225,7 +225,9 @@ def _operation(name: str, channels: int, resolution: int) -> Part:
 
 @lru_cache(maxsize=256)
 def _frame(channels: int, resolution: int, num_classes: int) -> tuple[Part, ...]:
-    """What all networks have around their cells. Widths are fixed in this space, so they are part of the kind."""
+    """The parts that all networks have around their cells. Widths are fixed in this space, so they are part of the
+    kind.
+    """
     blocks = (
         (lambda: network.Stem(channels), (3, resolution, resolution)),
         (lambda: network.Reduction(channels, 2 * channels), (channels, resolution, resolution)),

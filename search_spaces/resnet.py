@@ -62,7 +62,7 @@ class ResNet:
 
     @property
     def name(self) -> str:
-        """The name it is installed under."""
+        """The name under which the space is installed."""
         return "resnet"
 
     @cached_property
@@ -83,7 +83,7 @@ class ResNet:
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
-        """(C, H, W)."""
+        """The shape of one input, (C, H, W)."""
         return (3, self.resolution, self.resolution)
 
     @property

@@ -71,7 +71,7 @@ expansion, channels; types cn, ds, ir, er",
 
     @property
     def name(self) -> str:
-        """The name it is installed under."""
+        """The name under which the space is installed."""
         return "stages"
 
     @cached_property
@@ -86,7 +86,7 @@ expansion, channels; types cn, ds, ir, er",
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
-        """(C, H, W)."""
+        """The shape of one input, (C, H, W)."""
         return (3, self.resolution, self.resolution)
 
     @property

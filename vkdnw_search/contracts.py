@@ -42,12 +42,12 @@ class SearchSpace(Protocol[A]):
 
     @property
     def name(self) -> str:
-        """The name it is installed under."""
+        """The name under which the space is installed."""
         ...
 
     @property
     def genes(self) -> tuple[Gene, ...]:
-        """The decisions, in a fixed order. A genome has one index for each."""
+        """The genes in a fixed order. A genome has one index for each."""
         ...
 
     @property
@@ -61,20 +61,20 @@ class SearchSpace(Protocol[A]):
         ...
 
     def decode(self, genome: Genome) -> A:
-        """The architecture of a genome. Every index within its gene's range must decode."""
+        """Return the architecture of a genome. Every index within its gene's range must decode."""
         ...
 
     def build(self, architecture: A) -> nn.Module:
-        """A network from (N, *input_shape) to logits (N, num_classes), freshly constructed."""
+        """Construct the network, from inputs (N, *input_shape) to logits (N, num_classes)."""
         ...
 
     def source(self, architecture: A) -> str:
-        """Python source that imports torch alone and defines ``Network(num_classes=…)``: the same network."""
+        """Return Python source that imports torch alone and defines the network as ``Network(num_classes=…)``."""
         ...
 
 
 SPACE_MEMBERS = ("name", "genes", "input_shape", "num_classes", "decode", "build", "source")
-"""What every search space must have."""
+"""The members that every search space must have."""
 
 
 @runtime_checkable
@@ -82,7 +82,7 @@ class HasParts(Protocol):
     """A space whose networks are a sum of parts, which makes counting them cheap."""
 
     def parts(self, architecture: Architecture) -> Sequence[Part]:
-        """Blocks that together hold every parameter and every counted operation of the network once."""
+        """Return blocks that together hold every parameter and every counted operation of the network once."""
         ...
 
 
@@ -91,7 +91,7 @@ class HasChain(Protocol):
     """A space whose networks are a chain of blocks, which makes their peak memory cheap to find."""
 
     def chain(self, architecture: Architecture) -> Sequence[Part]:
-        """Blocks in order, each of which takes the result of the one before and nothing else. Equal ones may be one."""
+        """Return blocks in order, each fed by the one before and nothing else. Equal blocks may stand there once."""
         ...
 
 
@@ -100,7 +100,7 @@ class HasLayers(Protocol):
     """A space with a depth of its own; otherwise the number of modules with weights of two or more axes counts."""
 
     def layers(self, architecture: Architecture) -> int:
-        """Depth, as ``limits.layers`` bounds it."""
+        """Return the depth, as ``limits.layers`` bounds it."""
         ...
 
 
@@ -109,7 +109,7 @@ class HasText(Protocol):
     """A space that reads architectures back from their text form."""
 
     def parse(self, text: str) -> Architecture:
-        """The architecture written as ``text``, which need not be canonical. Raises SpaceError."""
+        """Return the architecture written as ``text``, which need not be canonical. Raises SpaceError."""
         ...
 
 
@@ -118,7 +118,7 @@ class HasEncoding(Protocol):
     """A space that can turn an architecture back into a genome."""
 
     def encode(self, architecture: Architecture) -> Genome:
-        """A genome that decodes to ``architecture``. Raises SpaceError if its genes cannot express it."""
+        """Return a genome that decodes to ``architecture``. Raises SpaceError if the genes cannot express it."""
         ...
 
 
@@ -127,7 +127,7 @@ class HasMutation(Protocol):
     """A space with its own published mutation, used by the optimizers in place of the general one."""
 
     def mutate(self, genome: Genome, rng: np.random.Generator) -> Genome:
-        """A changed copy of ``genome``."""
+        """Return a changed copy of ``genome``."""
         ...
 
 
@@ -137,7 +137,7 @@ class HasFreeOperators(Protocol):
 
     @property
     def free_operators(self) -> frozenset[str]:
-        """Names as fvcore reports them."""
+        """The names of free operators, as fvcore reports them."""
         ...
 
 
@@ -146,10 +146,10 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """How a proxy shall look at a network: with inputs ~ N(0, I), from this seed, on this device.
+    """How a proxy is to look at a network: with inputs ~ N(0, I), from this seed, on this device.
 
     Attributes:
-        input_shape: of one input, without the batch.
+        input_shape: the shape of one input, without the batch.
         num_classes: number of logits, for proxies that need (random) labels.
         seed: all randomness of the score comes from it.
         device: where to compute.
@@ -164,13 +164,15 @@ class Probe:
 
 
 class Proxy(Protocol):
-    """A training-free score of a network: higher is better. May change the network's weights and mode.
+    """A zero-cost proxy: a training-free score of a network, higher is better.
+
+    It may change the network's weights and mode.
 
     Raises DegenerateNetwork for a network that has no usable score.
     """
 
     def __call__(self, model: nn.Module, probe: Probe) -> Score:
-        """The score of ``model``, which has just been built."""
+        """Score ``model``, which has just been built."""
         ...
 
 
@@ -180,7 +182,7 @@ class DrawsWeights(Protocol):
 
     @property
     def draws_weights(self) -> bool:
-        """Whether it does, before anything else; they hold arbitrary numbers until then."""
+        """Whether the proxy draws these weights before anything else; they hold arbitrary numbers until then."""
         ...
 
 
@@ -189,7 +191,7 @@ class HasCostScore(Protocol):
     """A proxy that needs the cost of a network only, so that the network need not be built."""
 
     def score_cost(self, cost: Cost) -> Score:
-        """The score of any network with this cost."""
+        """Return the score of any network with this cost."""
         ...
 
 
@@ -202,7 +204,7 @@ class HasStages(Protocol):
     """
 
     def stages(self) -> Sequence[nn.Module]:
-        """Submodules whose outputs, (N, C, H, W), are the successive features. Each runs once in a forward pass."""
+        """Return submodules whose outputs, (N, C, H, W), are the successive features. Each runs once in a pass."""
         ...
 
 
@@ -211,7 +213,7 @@ class HasUpperBound(Protocol):
     """A proxy that knows, from the cost alone, what a candidate can score at most."""
 
     def upper_bound(self, cost: Cost) -> float:
-        """No score of a network with this cost is above this value."""
+        """Return a value that no score of a network with this cost exceeds."""
         ...
 
 
@@ -220,7 +222,7 @@ class HasRelativeFitness(Protocol):
     """A proxy whose fitness depends on the whole population, such as a sum of log-ranks."""
 
     def fitness(self, scores: Sequence[Score]) -> np.ndarray:
-        """One value, higher is better, for each of ``scores`` (of all candidates seen). Shape (n,), float64."""
+        """Return one value, higher is better, for each of the scores of all candidates seen. Shape (n,), float64."""
         ...
 
 
@@ -243,7 +245,7 @@ def _always(genome: Genome, threshold: Callable[[Cost], float]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What an optimizer may know.
+    """The problem as an optimizer sees it.
 
     Attributes:
         space: the search space.
@@ -252,7 +254,7 @@ class Problem:
         seed: all randomness of the optimizer comes from it.
         bands: ranges of FLOPs that each want a best network of their own, ascending; empty: one for all.
         may_reach: (genome, threshold) → whether the genome may score ``threshold(cost)`` for its own cost, as far as
-            the score's upper bound tells. As cheap as ``violation``. One that may not need not be asked.
+            the score's upper bound tells. As cheap as ``violation``. A genome that may not need not be asked.
     """
 
     space: SearchSpace[Architecture]
@@ -267,20 +269,20 @@ class Optimizer(Protocol):
     """Proposes genomes and learns from what came of them. Deterministic, given its seed and what it was told."""
 
     def ask(self) -> list[Genome]:
-        """The next generation: genomes whose keys were never asked before. Empty when nothing is left."""
+        """Propose the next generation: genomes whose keys were never asked before. Empty when nothing is left."""
         ...
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
-        """The outcome of the last ``ask``, in the same order (possibly fewer, when the run is about to stop)."""
+        """Learn the outcome of the last ``ask``, in the same order; fewer where the run is about to stop."""
         ...
 
 
 @runtime_checkable
 class HasStream(Protocol):
-    """An optimizer that breeds a generation while the first of it are scored."""
+    """An optimizer that breeds a generation while its first candidates are scored."""
 
     def stream(self) -> Iterator[Genome]:
-        """What ``ask`` would give, one by one. Nothing may depend on when each is taken."""
+        """Yield what ``ask`` would give, one by one. Nothing may depend on when each genome is taken."""
         ...
 
 
@@ -289,7 +291,7 @@ class HasThreshold(Protocol):
     """An optimizer that knows which scores are too low to matter to it."""
 
     def threshold(self, cost: Cost) -> float:
-        """A candidate of this cost whose upper bound is below cannot influence what is asked later.
+        """Return the value below which the upper bound of a candidate of this cost makes it irrelevant to later asks.
 
         The bound is that of ``Problem.may_reach``. −inf if any score can, inf if none can.
         """
@@ -301,19 +303,20 @@ class HasRefit(Protocol):
     """An optimizer that accepts changed fitness of candidates told before (for HasRelativeFitness proxies)."""
 
     def refit(self, values: Mapping[str, float]) -> None:
-        """Key → its current fitness, for every scored candidate so far. Called before each ``tell``."""
+        """Take over the current fitness, by key, of every scored candidate so far. Called before each ``tell``."""
         ...
 
 
 @runtime_checkable
 class HasState(Protocol):
-    """An optimizer that can be brought back at once. One without is told all generations again when a run goes on."""
+    """An optimizer with checkpoints. One without is told all generations again when a run goes on."""
 
     def state(self) -> Mapping[str, Any]:
-        """What the next asks depend on besides the evaluations told. Asked after a whole generation was told.
+        """Return what the next asks depend on besides the evaluations told; called after a whole generation was told.
 
-        Plain data that JSON can write: numbers, text, None, lists, and mappings with text keys. Such are also a
-        ``numpy.random.Generator``'s ``bit_generator.state``. It is read back from a file that may come from a stranger.
+        It must be plain data that JSON can write: numbers, text, None, lists, and mappings with text keys. The
+        ``bit_generator.state`` of a ``numpy.random.Generator`` is such data. It is read back from a file that may come
+        from a stranger.
         """
         ...
 

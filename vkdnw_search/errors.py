@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 
 class VkdnwSearchError(Exception):
-    """Base of all errors raised on purpose by this project."""
+    """The base of all errors raised on purpose by this project."""
 
 
 class RecipeError(VkdnwSearchError, ValueError):
@@ -31,7 +31,7 @@ class BudgetError(VkdnwSearchError, ValueError):
 
 
 class UnknownOperators(BudgetError):
-    """Operators that are neither known to the counter nor declared free; ``operators`` has their names."""
+    """A network has operators that are neither known to the counter nor declared free; ``operators`` names them."""
 
     def __init__(self, message: str, operators: Iterable[str]) -> None:
         self.operators = tuple(operators)
@@ -39,7 +39,7 @@ class UnknownOperators(BudgetError):
 
 
 class ScoreError(VkdnwSearchError, ValueError):
-    """Settings of a score that cannot give a meaningful value for this network."""
+    """The settings of a score cannot give a meaningful value for this network."""
 
 
 class DegenerateNetwork(VkdnwSearchError, ArithmeticError):
@@ -57,7 +57,7 @@ class CandidateLost(VkdnwSearchError, RuntimeError):
 
 
 class RankingError(VkdnwSearchError, ValueError):
-    """Scores and accuracies that cannot be compared, or an accuracy table that cannot be read."""
+    """Scores and accuracies cannot be compared, or an accuracy table cannot be read."""
 
 
 class OptimizerError(VkdnwSearchError, RuntimeError):

@@ -54,7 +54,7 @@ class RankSum:
             )
 
     def __call__(self, model: nn.Module, probe: Probe) -> Score:
-        """All terms of all proxies; ``fitness`` decides which count. Leaves ``model`` as it was.
+        """Compute all terms of all proxies; ``fitness`` decides which count. ``model`` is left as it was.
 
         Raises:
             ScoreError: if two proxies give different values under one name.
@@ -76,7 +76,7 @@ class RankSum:
         return sum((w * share for w, share in self._shares(scores)), start=np.zeros(len(scores)))
 
     def _shares(self, scores: Sequence[Score]) -> Iterator[tuple[float, NDArray[np.float64]]]:
-        """Weight, and rank / n by each term: (n,), in (0, 1]."""
+        """The weight of each term, and rank / n by it: (n,), in (0, 1]."""
         names = self.terms or tuple(self.proxies)
         for name, weight in zip(names, self.weights or (1.0,) * len(names), strict=True):
             values = [_term(score, name) for score in scores]
@@ -138,7 +138,8 @@ def vkdnw_agg(*, images: Images = 64, resolution: Resolution = None) -> LogRankS
 def weighted_agg(*, images: Images = 64, resolution: Resolution = None) -> LogRankSum:
     """VKDNW_agg with Jacov and FLOPs counted three times. No labels.
 
-    Ours, of what VKDNW_agg computes, at its cost. Three of its five terms go with the size of a network in some way:
+    It is our own, made of what VKDNW_agg computes, at its cost. Three of its five terms go with the size of a
+    network in some way:
     VKDNW_single, which orders by the number of layers first, expressivity and FLOPs; in NAS-Bench-201 FLOPs order the
     best networks best, and Jacov, which no other term resembles, is outvoted. The weights were chosen among sums of the
     terms of VKDNW_agg by the accuracies of 1,000 networks of NAS-Bench-201 (CIFAR-10, CIFAR-100) and 300 of

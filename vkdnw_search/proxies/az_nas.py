@@ -29,7 +29,9 @@ NORM_EPSILON = 1e-6  # in 1/(σ + ε); the released code's
 
 @dataclass(frozen=True, kw_only=True)
 class AzNasTerms(ImageProxy):
-    """All three terms; the value is the expressivity. For sums of ranks: one forward and one backward pass."""
+    """All three terms of AZ-NAS for sums of ranks, by one forward and one backward pass; the value is the
+    expressivity.
+    """
 
     def __call__(self, model: nn.Module, probe: Probe) -> Score:
         """The score of ``model``, which is initialised anew."""
@@ -87,7 +89,9 @@ def _entropies(features: list[torch.Tensor]) -> list[float]:
 
 
 def _entropy(feature: torch.Tensor, number: int) -> float:
-    """H of one stage. The larger axis is summed over: both Gram matrices have the same eigenvalues but for zeros."""
+    """The entropy H of one stage. The larger axis is summed over: both Gram matrices have the same eigenvalues but
+    for zeros.
+    """
     rows = _positions(feature)  # (M, C), M = N·H·W
     rows = rows - rows.mean(dim=0)
     covariance = rows.T @ rows if rows.shape[0] >= rows.shape[1] else rows @ rows.T  # times M, which cancels below
@@ -111,7 +115,7 @@ def _trainability(features: list[torch.Tensor], *, seed: int) -> float:
 
 
 def _jacobian_norm(f_in: torch.Tensor, f_out: torch.Tensor, number: int, generator: torch.Generator) -> float:
-    """σ of the stage between two features.
+    """The spectral norm σ of the stage between two features.
 
     A stage that hands its input on unchanged has σ ≈ 1, the best value, by doing nothing. The released code gives it
     −inf; here it is degenerate.

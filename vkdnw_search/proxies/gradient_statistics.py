@@ -71,7 +71,7 @@ class Zico(ImageProxy):
 def _image_gradients(
     model: nn.Module, x: torch.Tensor, y: torch.Tensor, weights: list[torch.Tensor]
 ) -> tuple[torch.Tensor, ...]:
-    """∂l/∂θ of one image. All of them may be zero: an image may reach no active unit."""
+    """The gradient ∂l/∂θ of one image. All of it may be zero: an image may reach no active unit."""
     try:
         loss = F.cross_entropy(model(x), y)
     except ValueError as error:  # what batch norm raises for one image of 1 × 1
@@ -84,7 +84,7 @@ def _image_gradients(
 
 
 def _inverse_variation(g: torch.Tensor) -> float:
-    """Σ_k E|g_k| / √Var(g_k) over the weights of a layer whose gradients vary. ``g``: (batches, …)."""
+    """The sum Σ_k E|g_k| / √Var(g_k) over the weights of a layer whose gradients vary. ``g``: (batches, …)."""
     g = g.double()
     mean, deviation = g.abs().mean(dim=0), g.std(dim=0, correction=0)
     varies = deviation > 0

@@ -17,11 +17,11 @@ Initialization = Literal["kaiming_normal", "as_built"]
 
 WEIGHTED = (nn.Linear, nn.modules.conv._ConvNd)
 NORMALISING = (_BatchNorm, nn.GroupNorm, nn.LayerNorm)
-"""Modules whose parameters are set anew."""
+"""Normalising modules, whose parameters are set anew."""
 BLOCK = 2**18
-"""Numbers drawn at once."""
+"""Number of random numbers drawn at once."""
 MOST_KEPT = 64
-"""Blocks that stay in memory, 64 MiB: the weights of a network of 16 million."""
+"""Number of blocks that stay in memory, 64 MiB: the weights of a network of 16 million."""
 
 
 @torch.no_grad()
@@ -57,7 +57,7 @@ class _Numbers:
         self._left = torch.empty(0)
 
     def take(self, count: int) -> torch.Tensor:
-        """The next ``count``, (count,); perhaps a view of what is kept, so not to be changed."""
+        """Take the next ``count`` numbers, (count,). They may be a view of what is kept, and must not be changed."""
         parts = []
         while count > len(self._left):
             parts.append(self._left)
@@ -94,7 +94,7 @@ of the time of a score."""
 
 
 _CONSTRUCTING = threading.Lock()
-"""Held while constructors are changed, so that two threads restore them in turn."""
+"""A lock held while constructors are changed, so that two threads restore them in turn."""
 
 
 def draws_all(model: nn.Module) -> bool:
@@ -105,7 +105,7 @@ def draws_all(model: nn.Module) -> bool:
 
 @contextmanager
 def without_weights() -> Iterator[None]:
-    """What this thread constructs keeps weights that nobody set, for :func:`initialize` to set them.
+    """Leave the weights of what this thread constructs unset, for :func:`initialize` to set them.
 
     Drawing them twice takes a tenth of the time of a score. Other threads' constructors draw as ever.
     """

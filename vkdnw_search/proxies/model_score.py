@@ -35,7 +35,7 @@ def score(
     Args:
         model: takes (N, *input_shape) to logits (N, classes): convolutions of any kind, linear layers,
             normalisations, attention, bare parameters. Layers without a fast rule are differentiated literally.
-        input_shape: of one input, without the batch, e.g. (3, 32, 32).
+        input_shape: the shape of one input, without the batch, e.g. (3, 32, 32).
         proxy: VkdnwSingle() by default, with its derivatives checked against literal ones.
         seed: all randomness comes from it.
         free_operators: for proxies that count FLOPs, operators unknown to fvcore that cost nothing.
@@ -64,7 +64,7 @@ def score(
 
 @torch.no_grad()
 def _classes(model: nn.Module, input_shape: tuple[int, ...]) -> int:
-    """Number of logits, from a pass over two inputs."""
+    """The number of logits, from a pass over two inputs."""
     example = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(0))
     images = torch.zeros(2, *input_shape, dtype=example.dtype, device=example.device)
     try:

@@ -51,7 +51,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class ImageBatch:
-    """A batch of random images; 64 are published."""
+    """The option of proxies that look at a batch of random images; 64 are published."""
 
     images: Images = 64
     resolution: Resolution = None
@@ -65,7 +65,9 @@ class ImageBatch:
                     )
 
     def inputs(self, probe: Probe, *, index: int = 0) -> torch.Tensor:
-        """Batch number ``index`` of inputs ~ N(0, I). Shape (images, *probe.input_shape), or with our resolution."""
+        """Draw batch number ``index`` of inputs ~ N(0, I). Shape (images, *probe.input_shape), or with our
+        resolution.
+        """
         return random_images(probe, self.images, resolution=self.resolution, index=index)
 
 
@@ -76,14 +78,14 @@ class ImageProxy(ImageBatch):
     initialization: Weights = "kaiming_normal"
 
     def loss(self, model: nn.Module, probe: Probe, *, index: int = 0) -> torch.Tensor:
-        """Mean cross-entropy of a batch of random images with random labels."""
+        """The mean cross-entropy of a batch of random images with random labels."""
         logits = in_fast_layout(model, self.inputs(probe, index=index))
         return F.cross_entropy(logits, random_labels(probe, self.images, index=index))
 
 
 @dataclass(frozen=True, kw_only=True)
 class BrightImageProxy(ImageProxy):
-    """A proxy that was published with real images, which differ in brightness and colour as a whole.
+    """The options of proxies published with real images, which differ in brightness and colour as a whole.
 
     White noise does not, and all its images look alike to what averages over positions. So the inputs here are noise
     of variance 1 of which each channel of an image shares a part.
@@ -92,7 +94,7 @@ class BrightImageProxy(ImageProxy):
     brightness: Brightness
 
     def inputs(self, probe: Probe, *, index: int = 0) -> torch.Tensor:
-        """√(1 − brightness) of white noise and √brightness of a normal number for each channel of each image."""
+        """Draw √(1 − brightness) of white noise plus √brightness of a normal number for each channel of each image."""
         noise = super().inputs(probe, index=index)  # (N, C, …)
         generator = torch.Generator().manual_seed(seed_from(probe.seed, "brightness", index))
         level = torch.randn(*noise.shape[:2], *(1 for _ in noise.shape[2:]), generator=generator).to(noise.device)
@@ -100,7 +102,7 @@ class BrightImageProxy(ImageProxy):
 
 
 def random_images(probe: Probe, count: int, *, resolution: int | None = None, index: int = 0) -> torch.Tensor:
-    """Inputs ~ N(0, I) that depend on the probe's seed and ``index`` alone."""
+    """Draw inputs ~ N(0, I) that depend on the probe's seed and ``index`` alone."""
     shape = probe.input_shape
     if resolution:
         shape = (shape[0], *(resolution for _ in shape[1:]))
@@ -109,7 +111,7 @@ def random_images(probe: Probe, count: int, *, resolution: int | None = None, in
 
 
 def random_labels(probe: Probe, count: int, *, index: int = 0) -> torch.Tensor:
-    """Uniform labels, shape (count,), in place of those of a data set.
+    """Draw uniform labels, shape (count,), in place of those of a data set.
 
     Raises:
         ScoreError: if there is a single class: its cross-entropy is 0 for every network.
@@ -124,7 +126,7 @@ def random_labels(probe: Probe, count: int, *, index: int = 0) -> torch.Tensor:
 
 
 def in_fast_layout(run: Callable[[torch.Tensor], T], x: torch.Tensor) -> T:
-    """``run(x)`` with the channels of images last in memory, for which convolution and pooling are faster.
+    """Compute ``run(x)`` with the channels of images last in memory, for which convolution and pooling are faster.
 
     A network that cannot have them there, for it views channels and positions as one axis, gets ``x`` as it is.
     """
@@ -138,14 +140,16 @@ def in_fast_layout(run: Callable[[torch.Tensor], T], x: torch.Tensor) -> T:
 
 
 def placed(model: nn.Module, device: torch.device) -> nn.Module:
-    """``model`` on ``device``; left alone where it is there, since :meth:`~torch.nn.Module.to` takes 7 ms to see so."""
+    """Move ``model`` to ``device``, unless it is there already, since :meth:`~torch.nn.Module.to` takes 7 ms to see
+    so.
+    """
     first = next(model.parameters(), None)
     return model if first is not None and first.device == device else model.to(device)
 
 
 @contextmanager
 def prepared(model: nn.Module, probe: Probe, scheme: Initialization) -> Iterator[None]:
-    """Freshly initialised, on the probe's device, in training mode; what the network draws itself is seeded too."""
+    """Prepare a network: freshly initialised, on the probe's device, in training mode, its own randomness seeded."""
     initialize(model, seed=seed_from(probe.seed, "initialization"), scheme=scheme)
     placed(model, probe.device).train()
     with torch.random.fork_rng(devices=[probe.device] if probe.device.type == "cuda" else []):
@@ -154,7 +158,7 @@ def prepared(model: nn.Module, probe: Probe, scheme: Initialization) -> Iterator
 
 
 def layer_weights(model: nn.Module) -> list[torch.Tensor]:
-    """Weights of convolutions and linear layers, without biases and normalisations: what pruning scores are about."""
+    """The weights of convolutions and linear layers, which pruning scores are about; no biases, no normalisations."""
     layers = (m for m in model.modules() if isinstance(m, nn.modules.conv._ConvNd | nn.Linear))
     weights = [m.weight for m in layers if m.weight.requires_grad]
     if not weights:
@@ -165,7 +169,7 @@ def layer_weights(model: nn.Module) -> list[torch.Tensor]:
 def gradients(
     value: torch.Tensor, inputs: Sequence[torch.Tensor], *, create_graph: bool = False, retain_graph: bool = False
 ) -> tuple[torch.Tensor, ...]:
-    """∂value/∂input for each input, zeros where ``value`` does not depend on it.
+    """The gradients ∂value/∂input for each input, zeros where ``value`` does not depend on it.
 
     Raises:
         DegenerateNetwork: if ``value`` depends on nothing, so that all gradients are zero.

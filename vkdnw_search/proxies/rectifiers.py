@@ -23,7 +23,7 @@ RECTIFIERS: frozenset[Callable[..., Any]] = frozenset(
         F.gelu, F.silu, F.mish, F.hardswish,
     }
 )  # fmt: skip
-"""Functions that let through what is above 0 and hold back what is below, as modules, functions or methods."""
+"""The functions that let through what is above 0 and hold back what is below, as modules, functions or methods."""
 
 
 class CallRecorder(TorchFunctionMode):

@@ -25,7 +25,8 @@ __all__ = ["Flops", "Parameters", "TrainableLayers"]
 class Flops:
     """Floating-point operations of one forward pass, more is better.
 
-    ``Cost.flops`` where the cost is known. Otherwise the multiply-adds of convolutions and linear layers, which leave
+    The value is ``Cost.flops`` where the cost is known, otherwise the multiply-adds of convolutions and linear
+    layers, which leave
     out batch norm and pooling (4 % in a MobileNetV2): compare networks counted in one way only.
     """
 
@@ -75,7 +76,7 @@ def _trainable(model: nn.Module) -> list[nn.Parameter]:
 
 @torch.no_grad()
 def _multiply_adds(model: nn.Module, probe: Probe) -> int:
-    """Of convolutions and linear layers, for one input. PyTorch counts a multiply-add as two."""
+    """Multiply-adds of convolutions and linear layers, for one input. PyTorch counts each as two."""
     was_training = model.training
     counter = FlopCounterMode(display=False)
     with counter:

@@ -18,7 +18,8 @@ _Layer = nn.modules.conv._ConvNd | nn.Linear
 
 
 def stage_features(model: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
-    """Outputs of the stages of ``model`` in one forward pass of ``x``, each of shape (N, C, …), with their graph.
+    """Collect the outputs of the stages of ``model`` in one forward pass of ``x``, each of shape (N, C, …), with
+    their graph.
 
     The stages are those the network names (:class:`vkdnw_search.contracts.HasStages`), otherwise those found by
     :func:`find_stages`.
@@ -43,7 +44,7 @@ def stage_features(model: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
 
 
 def find_stages(model: nn.Module, *, unwrap: int = 0) -> Iterator[nn.Module]:
-    """Submodules that look like stages.
+    """Find the submodules that look like stages.
 
     Containers (``Sequential``, ``ModuleList``, ``ModuleDict``) are opened, down to
 
@@ -75,7 +76,7 @@ def find_stages(model: nn.Module, *, unwrap: int = 0) -> Iterator[nn.Module]:
 
 
 def _outputs(model: nn.Module, x: torch.Tensor, stages: Sequence[nn.Module]) -> list[torch.Tensor]:
-    """What ``stages`` give, in order of execution: those with as many axes as ``x``, but for the logits."""
+    """The outputs of ``stages`` with as many axes as ``x``, in order of execution, without the logits."""
     return in_fast_layout(lambda images: _recorded(model, images, stages), x)
 
 

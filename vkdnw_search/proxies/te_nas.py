@@ -72,7 +72,7 @@ class TeNasTerms(ImageProxy):
 
 
 def _condition(model: nn.Module, x: torch.Tensor) -> float:
-    """κ of the kernel of N images."""
+    """The condition number κ of the kernel of N images."""
     weights = [p for p in model.parameters() if p.requires_grad]
     outputs = in_fast_layout(model, x).flatten(1).sum(dim=1)  # (N,)
     rows = [torch.cat([g.flatten() for g in gradients(z, weights, retain_graph=True)]) for z in outputs]
@@ -87,7 +87,7 @@ def _condition(model: nn.Module, x: torch.Tensor) -> float:
 
 
 def _gram(J: torch.Tensor) -> torch.Tensor:
-    """J Jᵀ in float64, (N, N), without a float64 copy of J, which has a column for every weight."""
+    """The Gram matrix J Jᵀ in float64, (N, N), without a float64 copy of J, which has a column for every weight."""
     return torch.stack([part.double() @ part.double().T for part in torch.split(J, 2**18, dim=1)]).sum(dim=0)
 
 

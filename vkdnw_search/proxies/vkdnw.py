@@ -37,7 +37,7 @@ def decile_entropy(eigenvalues: Tensor) -> Tensor:
 
 
 def deciles(eigenvalues: Tensor) -> Tensor:
-    """(…, K) → (…, 9), linearly interpolated."""
+    """The deciles of eigenvalues, (…, K) → (…, 9), linearly interpolated."""
     levels = torch.tensor(DECILES, dtype=eigenvalues.dtype, device=eigenvalues.device)
     return torch.quantile(eigenvalues, levels, dim=-1).movedim(0, -1)
 
@@ -79,7 +79,7 @@ class VkdnwSingle:
         return self.initialization == "kaiming_normal"
 
     def __call__(self, model: nn.Module, probe: Probe) -> Score:
-        """The score, with ``trainable_layers``, ``entropy`` and the deciles ``decile_1`` … ``decile_9`` as terms.
+        """Score ``model``, with ``trainable_layers``, ``entropy`` and the deciles ``decile_1`` … ``decile_9`` as terms.
 
         The standard error is that of the mean over initializations, or with one initialization over draws.
 
@@ -99,7 +99,7 @@ class VkdnwSingle:
         return Score(layers + entropy, error, {"trainable_layers": layers, "entropy": entropy, **levels})
 
     def upper_bound(self, cost: Cost) -> float:
-        """ℵ + ln 9: the entropy of nine numbers is at most ln 9."""
+        """The bound ℵ + ln 9: the entropy of nine numbers is at most ln 9."""
         return (cost.tensors if self.layers == "tensors" else cost.modules) + math.log(len(DECILES))
 
     def _spectrum(self, model: nn.Module, probe: Probe, number: int) -> Tensor:
@@ -133,7 +133,7 @@ class VkdnwSingle:
         return spectrum(fisher.rows(model, images, chosen, generator=generator), samples=self.images)
 
     def _check(self, parameters: int, classes: int, directions: int | None) -> None:
-        """At least as many rows as weights, or the lower eigenvalues are zero whatever the network."""
+        """Require at least as many rows as weights; else the lower eigenvalues are zero whatever the network."""
         used = classes - 1 if directions is None else min(directions, classes - 1)
         if self.images * used < parameters:
             raise ScoreError(

@@ -17,7 +17,7 @@ FAILS = 5
 """The number of the call that raises."""
 
 PATIENCE = 120.0
-"""Seconds for a call that takes milliseconds: workers have to start first."""
+"""Seconds allowed for a call that takes milliseconds: workers have to start first."""
 
 
 def check_executor(make: Callable[[], Executor]) -> None:

@@ -12,7 +12,7 @@ import torch
 from vkdnw_search.errors import ConformanceError
 
 LONGEST = 600
-"""Characters of a foreign error that are repeated."""
+"""Number of characters of a foreign error that are repeated."""
 
 
 class Findings:
@@ -47,7 +47,7 @@ class Findings:
 
 
 def said(error: Exception) -> str:
-    """An exception in one line."""
+    """An exception in one line of text."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:LONGEST]}"
 
 

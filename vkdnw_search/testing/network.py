@@ -26,7 +26,9 @@ LARGE = 500_000_000
 
 
 def check_network(space: Any, architecture: Any, findings: Findings, *, size: Cost | None) -> None:
-    """``architecture`` must build, and give logits. A network of a large ``size`` is looked at on the meta device."""
+    """Check that ``architecture`` builds and gives logits. A network of a large ``size`` is looked at on the meta
+    device.
+    """
     shape, classes = tuple(space.input_shape), space.num_classes
     where = f"build({architecture.key})"
     try:
@@ -55,7 +57,7 @@ def _logits(space: Any, architecture: Any, shape: tuple[int, ...]) -> Any:
 
 
 def _logits_on_meta(space: Any, architecture: Any, shape: tuple[int, ...]) -> Any:
-    """Shapes without numbers; in earnest for a network that cannot be built without numbers."""
+    """Run the network for shapes alone, or in earnest where it cannot be built without numbers."""
     try:
         with torch.device("meta"):
             return space.build(architecture).eval()(torch.empty(BATCH, *shape))
@@ -64,7 +66,7 @@ def _logits_on_meta(space: Any, architecture: Any, shape: tuple[int, ...]) -> An
 
 
 def check_source(space: Any, architecture: Any, findings: Findings) -> None:
-    """``source`` must be Python that imports torch alone and defines the network that ``build`` gives."""
+    """Check that ``source`` is Python that imports torch alone and defines the network that ``build`` gives."""
     where = f"source({architecture.key})"
     try:
         source = space.source(architecture)

@@ -132,7 +132,7 @@ def _check_fitness(proxy: Any, scores: Sequence[Score], findings: Findings) -> N
 
 
 class _Unit(nn.Module):
-    """Convolution, batch norm, shortcut, ReLU."""
+    """A residual unit: convolution, batch norm, shortcut, ReLU."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

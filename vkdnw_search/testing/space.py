@@ -21,7 +21,7 @@ COUNTED, EXPORTED = 8, 3
 """Networks that are counted as a whole, and whose source is compared: both take a second for a large one."""
 
 TRIES = 3
-"""Genomes in which each gene is changed on its own."""
+"""Number of genomes in which each gene is changed on its own."""
 
 
 def check_search_space(space: Any, samples: int = 200, seed: int = 0) -> None:
@@ -36,8 +36,8 @@ def check_search_space(space: Any, samples: int = 200, seed: int = 0) -> None:
 
     Args:
         space: an instance. Networks are built on the meta device where they can be, so large ones are no trouble.
-        samples: random genomes.
-        seed: of these.
+        samples: number of random genomes.
+        seed: of the random genomes.
 
     Raises:
         ConformanceError: with a sentence for each kind of fault.
