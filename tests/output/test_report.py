@@ -19,7 +19,7 @@ from vkdnw_search.errors import RunFolderError
 from vkdnw_search.output import diagram
 from vkdnw_search.output import report_facts as facts
 from vkdnw_search.output.report import write_report
-from vkdnw_search.runs.fitness import front
+from vkdnw_search.runs.fitness import pareto_front
 from vkdnw_search.runs.reader import RunReader
 
 RECIPE: dict[str, Any] = {
@@ -132,7 +132,7 @@ def test_one_step_of_one_gene_is_counted_as_the_whole_network_it_leads_to(folder
 
 def test_no_network_on_the_front_is_beaten_by_a_cheaper_one(folder: Path) -> None:
     with RunReader(folder) as visited:
-        best, fitness = front(visited.evaluations, visited.fitness), visited.fitness
+        best, fitness = pareto_front(visited.evaluations, visited.fitness), visited.fitness
         scored = [e for e in visited.evaluations if e.number in fitness]
     for e in scored:
         beaten = any(o.cost.flops <= e.cost.flops and fitness[o.number] > fitness[e.number] for o in scored)

@@ -26,7 +26,7 @@ from vkdnw_search.engine.tasks import run_tasks
 from vkdnw_search.engine.trainability import Trial, lost_trial, too_large, try_training
 from vkdnw_search.recipe.recipe import Recipe
 from vkdnw_search.records import Evaluation, Score
-from vkdnw_search.runs.fitness import fitness
+from vkdnw_search.runs.fitness import fitness_of
 from vkdnw_search.runs.judgement import BandWinner, Finalist, Judgement
 from vkdnw_search.runs.store import MOST_FLOPS, Store
 
@@ -174,7 +174,7 @@ def top(store: Store, proxy: Proxy, count: int, *, flops: tuple[int, int] = (-1,
     """
     if not isinstance(proxy, HasRelativeFitness):
         return store.best(count, flops=flops)
-    values = fitness(store.evaluations(), proxy)
+    values = fitness_of(store.evaluations(), proxy)
     within = (e for e in store.evaluations() if e.number in values and flops[0] < e.cost.flops <= flops[1])
     return nlargest(count, within, key=lambda e: (values[e.number], -e.number))
 
@@ -214,7 +214,7 @@ def _fitness(columns: Sequence[list[Score]], proxy: Proxy, store: Store) -> list
 
 def _correlations(store: Store, evaluator: Evaluator) -> dict[str, float]:
     """Spearman's ρ of fitness with each size, over scored candidates; without those that do not vary."""
-    fit = fitness(store.evaluations(), evaluator.proxy)
+    fit = fitness_of(store.evaluations(), evaluator.proxy)
     values, names = np.array(list(fit.values())), ("flops", "parameters", "layers", "tensors")
     costs = ([getattr(e.cost, name) for name in names] for e in store.evaluations() if e.number in fit)
     sizes = zip(names, np.fromiter(costs, dtype=np.dtype((float, len(names)))).T, strict=True)  # there may be millions

@@ -18,7 +18,7 @@ from vkdnw_search.output import report_facts as facts
 from vkdnw_search.output.report_figures import draw
 from vkdnw_search.quantities import compact
 from vkdnw_search.records import Evaluation
-from vkdnw_search.runs.fitness import front
+from vkdnw_search.runs.fitness import pareto_front
 from vkdnw_search.runs.reader import RunReader
 from vkdnw_search.runs.result import band_module, front_module
 
@@ -100,7 +100,7 @@ def _content(visited: RunReader, check: Callable[[], None]) -> dict[str, Any]:
 
 def _family(visited: RunReader) -> dict[str, list[tuple[str, str, Evaluation | None]]]:
     """Title → rows of (label, module, network) of the networks that a run leaves beside its winner."""
-    kept = front(visited.evaluations, visited.fitness) if visited.recipe.wants_front else []
+    kept = pareto_front(visited.evaluations, visited.fitness) if visited.recipe.wants_front else []
     return {
         "The best of each band": [(f"at most {compact(b)} FLOPs", band_module(b), e) for b, e in facts.bands(visited)],
         "The front of score against FLOPs": [(f"{_si(e.cost.flops)} FLOPs", front_module(e.cost), e) for e in kept],

@@ -18,7 +18,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from vkdnw_search.output import report_facts as facts
 from vkdnw_search.records import Evaluation
-from vkdnw_search.runs.fitness import front
+from vkdnw_search.runs.fitness import pareto_front
 from vkdnw_search.runs.reader import RunReader
 
 INK, ACCENT, MUTED, SECOND = "#010203", "#2a78d6", "#8a8f98", "#d9730d"
@@ -100,7 +100,7 @@ def _score_flops(axes: Axes, visited: RunReader, winner: Evaluation) -> None:
     scored = {e.number: e for e in visited.evaluations if e.number in visited.fitness}
     x, y = places(scored.values())
     axes.scatter(x, y, s=9, color=MUTED, alpha=0.5, linewidths=0, label="scored")
-    axes.plot(*places(front(visited.evaluations, visited.fitness)), color=MUTED, linewidth=1, label="front")
+    axes.plot(*places(pareto_front(visited.evaluations, visited.fitness)), color=MUTED, linewidth=1, label="front")
     x, y = places(scored[b["number"]] for b in visited.judgement.get("baselines", ()) if b["number"] in scored)
     if x:
         axes.scatter(x, y, s=40, marker="s", color=SECOND, label="baselines")

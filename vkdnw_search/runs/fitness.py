@@ -8,7 +8,7 @@ from vkdnw_search.contracts import HasRelativeFitness
 from vkdnw_search.records import Evaluation, Score
 
 
-def fitness(evaluations: Iterable[Evaluation], proxy: object) -> dict[int, float]:
+def fitness_of(evaluations: Iterable[Evaluation], proxy: object) -> dict[int, float]:
     """Number → fitness of every scored candidate: its score, or where that is relative its place among all of them.
 
     Args:
@@ -21,7 +21,7 @@ def fitness(evaluations: Iterable[Evaluation], proxy: object) -> dict[int, float
     return dict(zip(among, map(float, proxy.fitness(list(among.values()))), strict=True)) if among else {}
 
 
-def front(evaluations: Iterable[Evaluation], values: Mapping[int, float]) -> list[Evaluation]:
+def pareto_front(evaluations: Iterable[Evaluation], values: Mapping[int, float]) -> list[Evaluation]:
     """Candidates of which no other has at most their FLOPs and a higher value; by rising FLOPs, of equals the first.
 
     Args:

@@ -14,7 +14,7 @@ from vkdnw_search.errors import RunFolderError
 from vkdnw_search.recipe.recipe import Recipe, SectionName, load_recipe
 from vkdnw_search.recipe.yaml_reader import read_yaml
 from vkdnw_search.records import Evaluation
-from vkdnw_search.runs.fitness import fitness
+from vkdnw_search.runs.fitness import fitness_of
 from vkdnw_search.runs.result import FoundNetwork
 from vkdnw_search.runs.store import Store
 
@@ -57,7 +57,7 @@ class RunReader:
     @cached_property
     def fitness(self) -> dict[int, float]:
         """Number → fitness of every scored candidate; a relative one is taken over all of them."""
-        return fitness(self.evaluations, self.proxy)
+        return fitness_of(self.evaluations, self.proxy)
 
     @cached_property
     def judgement(self) -> Mapping[str, Any]:

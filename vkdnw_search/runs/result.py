@@ -14,7 +14,7 @@ from vkdnw_search.contracts import Architecture, Proxy, SearchSpace
 from vkdnw_search.quantities import compact
 from vkdnw_search.recipe.recipe import Recipe
 from vkdnw_search.records import Cost, Evaluation, Score
-from vkdnw_search.runs.fitness import fitness, front
+from vkdnw_search.runs.fitness import fitness_of, pareto_front
 from vkdnw_search.runs.judgement import Judgement
 from vkdnw_search.runs.store import Store
 
@@ -101,7 +101,7 @@ class Result:
     def front(self) -> list[FoundNetwork]:
         """Scored networks of which no other has at most their FLOPs and a higher score; by rising FLOPs."""
         evaluations = list(self.evaluations())
-        return [FoundNetwork(self.space, e) for e in front(evaluations, fitness(evaluations, self.proxy))]
+        return [FoundNetwork(self.space, e) for e in pareto_front(evaluations, fitness_of(evaluations, self.proxy))]
 
     def networks(self, folder: Path) -> list[tuple[FoundNetwork, Path]]:
         """What a run leaves ready to train, with its place: the winner, that of each band, and the front of NSGA-II."""
@@ -146,14 +146,14 @@ class Result:
         figure = Figure(figsize=(6.4, 3.6), layout="constrained")
         axes = figure.subplots()
         evaluations = list(self.evaluations())
-        values = fitness(evaluations, self.proxy)
+        values = fitness_of(evaluations, self.proxy)
 
         def places(group: Iterable[Evaluation]) -> tuple[list[float], list[float]]:
             chosen = list(group)
             return [e.cost.flops / 1e6 for e in chosen], [values[e.number] for e in chosen]
 
         axes.scatter(*places(e for e in evaluations if e.number in values), s=9, color="0.6", label="scored")
-        axes.plot(*places(front(evaluations, values)), color="0.6", label="front")
+        axes.plot(*places(pareto_front(evaluations, values)), color="0.6", label="front")
         if self.best is not None:
             axes.scatter(*places([self.best.evaluation]), s=120, marker="*", color="C0", label="winner")
         axes.set(xlabel="FLOPs (millions)", ylabel="score")
