@@ -19,6 +19,7 @@ from urllib.parse import SplitResult, urlsplit
 from annotated_types import Interval
 
 from vkdnw_search.errors import CandidateLost, PluginError
+from vkdnw_search.execution.safe_path import SAFE_PATH, safe_path
 from vkdnw_search.recipe.registry import load_plugins, plugin_paths
 
 P = ParamSpec("P")
@@ -27,8 +28,12 @@ T = TypeVar("T")
 RECOUNT = 1.0
 """Seconds for which the number of worker threads is taken to be what it was."""
 
-OWN_MEMORY = {"distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None}
-"""Dask makes its workers give memory back at once, which doubles the time of scores: they take it again each time."""
+WORKERS = {
+    "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None,
+    **{f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in SAFE_PATH.items()},
+}
+"""Settings of the workers of a local cluster. Dask makes them give memory back at once, which doubles the time of
+scores, since they take it again each time; and they must not import from the working directory."""
 
 CERTIFICATES = {
     "DASK_DISTRIBUTED__COMM__TLS__CA_FILE": "ca-file",
@@ -65,7 +70,7 @@ def dask(
             raise ValueError(f"address: {address} needs certificates; set {', '.join(missing)} in the environment")
     cluster = None
     if address is None:
-        with config.set(OWN_MEMORY):
+        with config.set(WORKERS), safe_path():
             cluster = LocalCluster(  # type: ignore[no-untyped-call]  # distributed has types for some of its API only
                 n_workers=None if workers == "auto" else workers,
                 threads_per_worker=1,

@@ -60,7 +60,9 @@ def _figure(name: str, paint: Callable[[Axes], None], folder: Path) -> str:
         "font.size": 11,
         **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK),
     }
-    with matplotlib.rc_context(style):
+    with matplotlib.rc_context(
+        matplotlib.rcParamsDefault | style
+    ):  # whatever matplotlibrc lies in the working directory
         figure = Figure(figsize=SIZE, layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots()
