@@ -4,6 +4,7 @@ import csv
 import io
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from vkdnw_search.choices import Choice, space_of
 from vkdnw_search.engine.best_scores import BestScores
 from vkdnw_search.errors import ExecutionError, RunFolderError, SpaceError
 from vkdnw_search.optimizers.ask_tell import AskTellOptimizer
-from vkdnw_search.records import Evaluation, Genome
+from vkdnw_search.records import Cost, Evaluation, Genome
 from vkdnw_search.runs.reader import RunReader
 
 PARAMETRIZED: dict[str, Any] = {
@@ -232,6 +233,19 @@ def test_skipping_candidates_by_their_bound_changes_nothing_but_the_time(
     for skipped in (e for e in rows(bounded) if e.status == "bounded"):
         true = rows(plain)[skipped.number]
         assert true.score is not None and skipped.score is not None and true.score.value <= skipped.score.value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Boasting(QuickWithBound):
+    """Its bound is too low for every network."""
+
+    def upper_bound(self, cost: Cost) -> float:
+        return cost.tensors - 1.0
+
+
+def test_a_score_above_its_own_bound_is_an_error_that_names_the_network() -> None:
+    with pytest.raises(ExecutionError, match=r"with Boasting: must give at most its upper_bound \d+\.0+, but"):
+        quick(proxy=Boasting())
 
 
 def test_evolution_asks_few_that_cannot_survive_and_random_search_many() -> None:

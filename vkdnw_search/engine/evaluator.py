@@ -23,12 +23,16 @@ from vkdnw_search.cost.latency import Keep, LatencyTable
 from vkdnw_search.cost.limits import Limits, Range
 from vkdnw_search.determinism import seed_from
 from vkdnw_search.engine.tasks import Outcome, Task
+from vkdnw_search.errors import ExecutionError
 from vkdnw_search.optimizers.variation import random_genome
 from vkdnw_search.recipe.recipe import Recipe
 from vkdnw_search.records import Cost, Evaluation, Genome, Score, Status
 
 MEMO = 2**16
 """Number of genomes whose cost is remembered between proposing and evaluating them."""
+
+ROUNDING = 1e-9
+"""Share by which a score may exceed its upper bound, since sums are rounded."""
 
 SURVEYED = 200
 """Number of random candidates whose latency is measured first: after so many, hardly a kind of part is new."""
@@ -121,10 +125,23 @@ class Evaluator:
         return Task(self.space, self.proxy, genome, key, cost, seed_from(self.seed, "score"))
 
     def conclude(self, outcome: Outcome, genome: Genome, *, number: int, generation: int) -> Evaluation:
-        """The evaluation of a candidate that was scored."""
+        """The evaluation of a candidate that was scored.
+
+        Raises:
+            ExecutionError: the score is above its own upper bound: the proxy, or the code of a worker, is wrong.
+        """
         key, cost, _ = self._seen(genome)
+        if outcome.score is not None:
+            self._check_bound(key, outcome.score.value, self._upper_bound(cost))
         plain = Evaluation(number, generation, genome, key, cost, 0.0, Status.FAILED, outcome.reason)
         return plain if outcome.score is None else replace(plain, status=Status.SCORED, score=outcome.score)
+
+    def _check_bound(self, key: str, value: float, bound: float) -> None:
+        if value > bound + ROUNDING * abs(bound):
+            raise ExecutionError(
+                f"scoring {key} with {type(self.proxy).__name__}: must give at most its upper_bound {bound:.6f}, but "
+                f"gives {value:.6f}. Mend the proxy, or the code that workers run if that is another"
+            )
 
     def _see(self, genome: Genome) -> tuple[str, Cost, float]:
         architecture = self.space.decode(genome)
