@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
-
-from torch import nn
+from typing import TYPE_CHECKING, Literal
 
 from vkdnw_search.errors import SpaceError
+
+if TYPE_CHECKING:  # torch takes seconds to import
+    from torch import nn
 
 Genome = tuple[int, ...]
 """A candidate as the optimizers see it: for each gene the index of its choice."""
