@@ -15,14 +15,15 @@ are checked against them, and the table of options is made from them.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar, runtime_checkable
-
-import numpy as np
-import torch
-from torch import nn
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from vkdnw_search.records import Cost, Evaluation, Gene, Genome, Part, Score
+
+if TYPE_CHECKING:  # torch takes seconds to import, which a mistake in a recipe need not wait for
+    import numpy as np
+    import torch
+    from torch import nn
 
 
 class Architecture(Hashable, Protocol):
@@ -141,7 +142,10 @@ class HasFreeOperators(Protocol):
         ...
 
 
-CPU = torch.device("cpu")
+def _cpu() -> torch.device:
+    import torch
+
+    return torch.device("cpu")
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +163,7 @@ class Probe:
     input_shape: tuple[int, ...]
     num_classes: int
     seed: int
-    device: torch.device = CPU
+    device: torch.device = field(default_factory=_cpu)
     cost: Cost | None = None
 
 

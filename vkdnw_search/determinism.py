@@ -6,8 +6,10 @@ import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:  # it takes seconds to import, and a seed needs none of it
+    import torch
 
 
 def seed_from(*parts: int | str) -> int:
@@ -30,6 +32,8 @@ def one_thread() -> Iterator[None]:
     """Compute on one thread: sums depend on how many threads share them, and with one every worker gets the same
     bytes.
     """
+    import torch
+
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -40,6 +44,8 @@ def one_thread() -> Iterator[None]:
 
 def device_of(proxy: object) -> torch.device:
     """The device that a proxy asks for; ``auto`` takes CUDA or MPS where there is one."""
+    import torch
+
     wanted = str(getattr(proxy, "device", "cpu"))
     if wanted != "auto":
         return torch.device(wanted)

@@ -6,10 +6,12 @@ import math
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-
-from torch import nn
+from typing import TYPE_CHECKING
 
 from vkdnw_search.errors import SpaceError
+
+if TYPE_CHECKING:  # torch takes seconds to import
+    from torch import nn
 
 Genome = tuple[int, ...]
 """A candidate as the optimizers see it: for each gene the index of its choice."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -184,7 +183,7 @@ def test_an_optimizer_without_a_state_is_told_everything_again(
     tmp_path: Path, asks: list[Genome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert isinstance(RandomSearch(LARGE.problem()), HasState)
-    monkeypatch.setattr(sys.modules["vkdnw_search.engine.session"], "HasState", NoOptimizer)
+    monkeypatch.setattr("vkdnw_search.engine.session.HasState", NoOptimizer)
     use = "optimizer=random"
     quick(use, "stop.evaluations=140", out=tmp_path / "part")
     asks.clear()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +18,8 @@ from vkdnw_search.records import Cost, Score
 def leave_out_the_end(patch: pytest.MonkeyPatch) -> None:
     """Neither check the export, nor the winner's trainability, nor write a report: tests of their own do, and each
     takes seconds."""
-    patch.setattr(sys.modules["vkdnw_search.output.module"], "_must_equal", lambda modules, check: None)
-    patch.setattr(sys.modules["vkdnw_search.engine.finalists"], "try_training", trained)
+    patch.setattr("vkdnw_search.output.module._must_equal", lambda modules, check: None)
+    patch.setattr("vkdnw_search.engine.finalists.try_training", trained)
     patch.setattr("vkdnw_search.output.report.write_report", lambda *_, **__: None)
 
 

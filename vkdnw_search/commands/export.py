@@ -9,16 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vkdnw_search.commands.settings import build_plugin
+from vkdnw_search.commands.settings import build_plugin, check_plugin
 from vkdnw_search.contracts import Architecture, HasEncoding, HasText, SearchSpace
-from vkdnw_search.cost.counter import CostCounter
 from vkdnw_search.errors import ExportError, RecipeError, RunFolderError, SpaceError
-from vkdnw_search.output.formats import network, write_onnx, write_safetensors, write_torch_export
-from vkdnw_search.output.module import description_of, export
 from vkdnw_search.quantities import whole
 from vkdnw_search.recipe.registry import add_plugin_option, load_plugins
-from vkdnw_search.records import Evaluation, Status
-from vkdnw_search.runs.reader import RunReader
+from vkdnw_search.records import Cost, Evaluation, Status
+from vkdnw_search.runs.reader import RunReader, must_be_a_run
 from vkdnw_search.runs.result import FoundNetwork
 
 SUFFIXES = {"python": "model.py", "torch-export": "model.pt2", "onnx": "model.onnx", "structure": "structure.txt"}
@@ -33,12 +30,20 @@ def run_export(words: Sequence[str]) -> str:
     """
     options = _parse(words)
     load_plugins(options.plugin)
-    recipe = None
+    most = None if options.flops is None else _number(options.flops)
     if options.text is not None:
-        found, place = _written(options.folder.name, options.text), Path()
+        check_plugin("spaces", options.folder.name, {})
+    else:
+        must_be_a_run(options.folder)
+
+    from vkdnw_search.output.module import description_of, export  # torch, which takes seconds to import
+
+    recipe, place = None, Path()
+    if options.text is not None:
+        found = _written(options.folder.name, options.text)
     else:
         with RunReader(options.folder) as visited:
-            found, recipe = visited.found(_chosen(visited, options)), visited.recipe
+            found, recipe = visited.found(_chosen(visited, options, most)), visited.recipe
         place = options.folder / "exports" / f"{found.evaluation.number}"
     found = _with_classes(found, options.num_classes)
     path: Path = options.to or place / SUFFIXES[options.format]
@@ -77,7 +82,7 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--in-channels", type=int, metavar="N", help="of the images, where the space supports it")
     parser.add_argument(
         "--network",
-        type=json.loads,
+        type=_mapping,
         default={},
         metavar="JSON",
         help='more arguments of Network, e.g. {"dropout": 0.2}',
@@ -89,6 +94,17 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     if options.format in ("python", "structure") and (options.in_channels or options.network) and not options.weights:
         parser.error("--in-channels and --network: Network of model.py takes them as arguments; give them there")
     return options
+
+
+def _mapping(text: str) -> dict[str, Any]:
+    """Arguments of a network, for argparse."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise argparse.ArgumentTypeError(f'must be a mapping in JSON such as {{"dropout": 0.2}}, but is {text!r}')
+    return found
 
 
 def _must_be_new(files: Sequence[Path]) -> None:
@@ -110,23 +126,28 @@ def _written(name: str, text: str) -> FoundNetwork:
         genome = space.encode(architecture) if isinstance(space, HasEncoding) else ()
     except SpaceError:
         genome = ()  # not one the genes can express, but a network all the same
-    cost = CostCounter(space).cost(architecture)
+    cost = _cost(space, architecture)
     return FoundNetwork(space, Evaluation(0, 0, genome, architecture.key, cost, 0.0, Status.FAILED, "not scored"))
 
 
-def _chosen(visited: RunReader, options: argparse.Namespace) -> Evaluation:
-    """The evaluation that the options point at."""
+def _number(text: str) -> int:
+    """How many FLOPs ``--flops`` asks for at most."""
+    number = int(text) if text.isdecimal() else whole(text)
+    if not isinstance(number, int):
+        raise RunFolderError(f"--flops: must be a number such as 450M, but is {text!r}")
+    return number
+
+
+def _chosen(visited: RunReader, options: argparse.Namespace, most: int | None) -> Evaluation:
+    """The evaluation that the options point at, ``most`` being the FLOPs it may have."""
     if options.number is not None:
         for evaluation in visited.evaluations:
             if evaluation.number == options.number:
                 return evaluation
         raise RunFolderError(f"--number: must be in 0 … {len(visited.evaluations) - 1}, but is {options.number}")
     ranked = visited.ranked
-    if options.flops is not None:
-        limit = whole(options.flops) if not options.flops.isdecimal() else int(options.flops)
-        if not isinstance(limit, int):
-            raise RunFolderError(f"--flops: must be a number such as 450M, but is {options.flops!r}")
-        ranked = [e for e in ranked if e.cost.flops <= limit]
+    if most is not None:
+        ranked = [e for e in ranked if e.cost.flops <= most]
         if not ranked:
             raise RunFolderError(f"--flops: no scored network of {visited.path} has at most {options.flops} FLOPs")
     if not 1 <= options.rank <= len(ranked):
@@ -145,8 +166,14 @@ def _with_classes(found: FoundNetwork, num_classes: int | None) -> FoundNetwork:
     if not dataclasses.is_dataclass(space) or "num_classes" not in {f.name for f in dataclasses.fields(space)}:
         raise ExportError(f"--num-classes: the space {found.space.name} has no option num_classes")
     changed: SearchSpace[Architecture] = _replaced(space, num_classes)
-    cost = CostCounter(changed).cost(found.architecture)
+    cost = _cost(changed, found.architecture)
     return FoundNetwork(changed, dataclasses.replace(found.evaluation, cost=cost))
+
+
+def _cost(space: SearchSpace[Any], architecture: Any) -> Cost:
+    from vkdnw_search.cost.counter import CostCounter
+
+    return CostCounter(space).cost(architecture)
 
 
 def _replaced(space: Any, num_classes: int) -> Any:
@@ -155,6 +182,8 @@ def _replaced(space: Any, num_classes: int) -> Any:
 
 def _write_network(found: FoundNetwork, path: Path, options: argparse.Namespace) -> None:
     """The forms that hold weights."""
+    from vkdnw_search.output.formats import network, write_onnx, write_safetensors, write_torch_export
+
     arguments = dict(options.network)
     channels, *size = found.space.input_shape
     if options.in_channels is not None:

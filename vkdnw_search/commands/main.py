@@ -1,5 +1,7 @@
 """The command line: arguments, progress, exit codes; no logic.
 
+Each command reads its arguments and finds what is wrong with them before it imports torch, which takes seconds.
+
 Exit codes: 0 done, 1 error in the run, 2 usage, recipe or run folder, 3 nothing feasible, 130 and 143 after a clean
 stop on SIGINT (Ctrl-C) and SIGTERM, 141 where whoever read the output has left (``| head``).
 """
@@ -27,7 +29,7 @@ from vkdnw_search.errors import (
     nearest,
 )
 from vkdnw_search.recipe.recipe import load_recipe, shipped_recipes
-from vkdnw_search.recipe.registry import KINDS, add_plugin_option, available, load_plugins
+from vkdnw_search.recipe.registry import add_plugin_option, load_plugins
 
 DONE, FAILED, USAGE, NOTHING_FEASIBLE, READER_LEFT = 0, 1, 2, 3, 141
 
@@ -145,18 +147,9 @@ class _Signals:
 
 
 def _list(words: list[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="vkdnw-search list", description="What is installed, and the shipped recipes."
-    )
-    add_plugin_option(parser)
-    load_plugins(parser.parse_args(words).plugin)
-    for kind in KINDS:
-        print(kind)
-        for name, line in available(kind).items():
-            print(f"  {name:16} {line}")
-    print("recipes")
-    for name, path in shipped_recipes().items():
-        print(f"  {name:16} {load_recipe(path).description or ''}")
+    from vkdnw_search.commands.list import run_list
+
+    print(run_list(words))
     return DONE
 
 
@@ -169,20 +162,11 @@ def _rank(words: list[str]) -> int:
 
 
 def _doctor(words: list[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="vkdnw-search doctor", description="What a run would meet: limits, time, memory, and the score's noise."
-    )
-    parser.add_argument("recipe", metavar="RECIPE", help="a YAML file, or the name of a shipped recipe")
-    parser.add_argument("overrides", metavar="key=value", nargs="*", help="changes, e.g. limits.flops=450M")
-    add_plugin_option(parser)
-    options = parser.parse_intermixed_args(words)
-    load_plugins(options.plugin)
-    recipe = load_recipe(options.recipe, options.overrides)
-    from vkdnw_search.engine.doctor import examine, page
+    from vkdnw_search.commands.doctor import run_doctor
 
-    diagnosis = examine(recipe)
-    print(page(diagnosis, evaluations=recipe.stop.evaluations))
-    return NOTHING_FEASIBLE if diagnosis.hopeless else DONE
+    page, hopeless = run_doctor(words)
+    print(page)
+    return NOTHING_FEASIBLE if hopeless else DONE
 
 
 def _export(words: list[str]) -> int:

@@ -5,20 +5,19 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from vkdnw_search.commands.settings import build_plugin, positive, read_settings
-from vkdnw_search.contracts import Proxy, SearchSpace
+from vkdnw_search.commands.settings import build_plugin, check_plugin, positive, read_settings
+from vkdnw_search.contracts import SearchSpace
 from vkdnw_search.errors import RankingError, RecipeError
 from vkdnw_search.execution.executors import inline, processes
-from vkdnw_search.ranking.models import TRAINING
-from vkdnw_search.ranking.nats import read_nats
-from vkdnw_search.ranking.scoring_jobs import readable
-from vkdnw_search.ranking.study import rank
-from vkdnw_search.ranking.tables import AccuracyTable, read_csv, read_macro_json
+from vkdnw_search.ranking.published import TRAINING
 from vkdnw_search.recipe.registry import add_plugin_option, load_plugins, names
+
+if TYPE_CHECKING:
+    from vkdnw_search.ranking.tables import AccuracyTable
 
 __all__ = ["FAST", "run_rank"]
 
@@ -35,8 +34,15 @@ def run_rank(words: list[str], *, stopped: Callable[[], bool]) -> str:
     options = _parser().parse_intermixed_args(words)
     load_plugins(options.plugin)
     settings = read_settings(options.settings)
-    space: SearchSpace[Any] = build_plugin("spaces", options.space, settings.pop("space", {}))
-    proxies = _proxies(options.proxies, settings)
+    check_plugin("spaces", options.space, of_space := settings.pop("space", {}))
+    chosen = _chosen(options.proxies, settings)
+    if not options.accuracies.exists():
+        raise RankingError(f"{options.accuracies}: must be an accuracy table, but there is no such file")
+
+    from vkdnw_search.ranking.study import rank  # torch, which takes seconds to import
+
+    space: SearchSpace[Any] = build_plugin("spaces", options.space, of_space)
+    proxies = {name: build_plugin("proxies", name, given) for name, given in chosen.items()}
     accuracies = _read(options.accuracies, space)
     executor = inline() if options.workers == 1 else processes(workers=options.workers)
     with executor, _Bar(shown=not options.quiet) as bar:
@@ -92,17 +98,24 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _proxies(listed: str, settings: Mapping[str, Mapping[str, Any]]) -> dict[str, Proxy]:
+def _chosen(listed: str, settings: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Proxy → its options, which are checked."""
     chosen = names("proxies") if listed == "all" else list(dict.fromkeys(listed.split(",")))
     unused = [name for name in settings if name not in chosen]
     if unused:
         raise RecipeError(
             f"{unused[0]}: settings must begin with 'space' or the name of a proxy that is ranked ({', '.join(chosen)})"
         )
-    return {name: build_plugin("proxies", name, settings.get(name, {})) for name in chosen}
+    for name in chosen:
+        check_plugin("proxies", name, settings.get(name, {}))
+    return {name: settings.get(name, {}) for name in chosen}
 
 
 def _read(path: Path, space: SearchSpace[Any]) -> AccuracyTable:
+    from vkdnw_search.ranking.nats import read_nats
+    from vkdnw_search.ranking.scoring_jobs import readable
+    from vkdnw_search.ranking.tables import read_csv, read_macro_json
+
     parse = readable(space).parse
 
     def canonical(text: str) -> str:
@@ -110,8 +123,6 @@ def _read(path: Path, space: SearchSpace[Any]) -> AccuracyTable:
 
     if path.is_dir():
         return read_nats(path, canonical=canonical)
-    if not path.exists():
-        raise RankingError(f"{path}: must be an accuracy table, but there is no such file")
     return (read_macro_json if path.suffix == ".json" else read_csv)(path, canonical=canonical)
 
 

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from vkdnw_search.errors import RecipeError, VkdnwSearchError
 from vkdnw_search.recipe.overrides import parse_override
-from vkdnw_search.recipe.registry import Kind, find, options_of
+from vkdnw_search.recipe.plugin_options import Checked
+from vkdnw_search.recipe.registry import Kind, find, options_in_source, options_of
 
 
 def read_settings(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -32,15 +33,43 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def shape(text: str) -> tuple[int, ...]:
+    """The shape of an input, such as 3,224,224, for argparse."""
+    sizes = text.replace("x", ",").split(",")
+    if not all(size.isdecimal() and 1 <= int(size) <= 10**6 for size in sizes):
+        raise argparse.ArgumentTypeError(f"must be whole numbers such as 3,224,224, but is {text!r}")
+    return tuple(map(int, sizes))
+
+
+def check_plugin(kind: Kind, name: str, options: Mapping[str, Any]) -> None:
+    """Find what is wrong with the name or the options of a plug-in, without importing torch for it.
+
+    Raises:
+        PluginError: there is no such plug-in.
+        RecipeError: it does not take these options; the message has all that is wrong with them.
+    """
+    _checked(options_in_source(kind, name), name, options)
+
+
 def build_plugin(kind: Kind, name: str, options: Mapping[str, Any]) -> Any:
-    """The plug-in ``name`` with these options. Raises RecipeError for all that is wrong with them."""
+    """The plug-in ``name`` with these options.
+
+    Raises:
+        PluginError: there is no such plug-in.
+        RecipeError: it does not take these options, or they do not go together.
+    """
+    checked = _checked(options_of(kind, name), name, options)
     try:
-        checked = options_of(kind, name).model_validate(dict(options)).model_dump()
         return find(kind, name)(**checked)
-    except ValidationError as error:
-        faults = (f"{name}.{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
-        raise RecipeError("\n".join(faults)) from None
     except ValueError as error:
         if isinstance(error, VkdnwSearchError):
             raise
         raise RecipeError(f"{name}: {error}") from error
+
+
+def _checked(model: type[Checked], name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return model.model_validate(dict(options)).model_dump()
+    except ValidationError as error:
+        faults = (f"{name}.{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+        raise RecipeError("\n".join(faults)) from None

@@ -17,11 +17,11 @@ from vkdnw_search.determinism import seed_from
 from vkdnw_search.errors import RankingError
 from vkdnw_search.ranking.features import graph_features
 from vkdnw_search.ranking.plan import VALUE, Plan, Terms
+from vkdnw_search.ranking.published import TRAINING
 
-__all__ = ["REPEATS", "TRAINING", "check_training", "forest_predictions", "model_features"]
+__all__ = ["REPEATS", "check_training", "forest_predictions", "model_features"]
 
 TREES = 300
-TRAINING = 1024
 REPEATS = 5
 
 Matrix = NDArray[np.float64]

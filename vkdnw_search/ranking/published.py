@@ -9,7 +9,10 @@ from __future__ import annotations
 from math import nan
 from typing import NamedTuple
 
-__all__ = ["Published", "published"]
+__all__ = ["TRAINING", "Published", "published"]
+
+TRAINING = 1024
+"""Networks whose accuracy the model-driven rows were trained on."""
 
 
 class Published(NamedTuple):

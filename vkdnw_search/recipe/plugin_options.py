@@ -143,16 +143,34 @@ def options_model(factory: Factory, *, positional: int = 0) -> type[Checked]:
         PluginError: it takes other positional arguments, or a parameter's type is not one a recipe can express.
     """
     where = f"{factory.__module__}.{factory.__qualname__}"
-    parameters = _keyword_only(factory, where, positional)
-    hints = _hints(factory, where, parameters)
+    options = _keyword_only(inspect.signature(factory), where, positional)
+    hints = _hints(factory, where, options)
+    return _model({name: option.replace(annotation=hints[name]) for name, option in options.items()}, where)
+
+
+def options_of_signature(signature: inspect.Signature, where: str, *, positional: int = 0) -> type[Checked]:
+    """As :func:`options_model`, of whatever is called with ``signature``, the types in which are evaluated.
+
+    Args:
+        signature: of a class or function.
+        where: how errors name it, ``package.module.name``.
+        positional: how many arguments it will be given by position.
+
+    Raises:
+        PluginError: as of :func:`options_model`.
+    """
+    return _model(_keyword_only(signature, where, positional), where)
+
+
+def _model(options: Mapping[str, inspect.Parameter], where: str) -> type[Checked]:
     fields: dict[str, Any] = {
         name: (
-            _adapted(hints[name], f"{where}, {name}"),
+            _adapted(parameter.annotation, f"{where}, {name}"),
             ... if parameter.default is parameter.empty else parameter.default,
         )
-        for name, parameter in parameters.items()
+        for name, parameter in options.items()
     }
-    model = create_model(factory.__name__, __base__=Checked, **fields)
+    model = create_model(where.rpartition(".")[2], __base__=Checked, **fields)
     try:
         model.model_validate({})
     except ValidationError as error:
@@ -162,9 +180,9 @@ def options_model(factory: Factory, *, positional: int = 0) -> type[Checked]:
     return model
 
 
-def _keyword_only(factory: Factory, where: str, positional: int) -> dict[str, inspect.Parameter]:
+def _keyword_only(signature: inspect.Signature, where: str, positional: int) -> dict[str, inspect.Parameter]:
     """The parameters that are options, after checking that the others are what the factory will be given."""
-    parameters = inspect.signature(factory).parameters.values()
+    parameters = signature.parameters.values()
     others = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     if len(others) != positional:
         expected = f"take {positional} argument by position" if positional else "take nothing by position"

@@ -19,7 +19,7 @@ from vkdnw_search.errors import RecipeError, VkdnwSearchError, nearest
 from vkdnw_search.quantities import LARGEST, compact
 from vkdnw_search.recipe.overrides import Override, parse_override
 from vkdnw_search.recipe.plugin_options import MISSING, Checked, Text, Whole, worded
-from vkdnw_search.recipe.registry import Kind, names
+from vkdnw_search.recipe.registry import Kind, names, options_in_source
 from vkdnw_search.recipe.sections import (
     Bands,
     ExecutorSection,
@@ -249,7 +249,9 @@ def _checked(
     tree |= dict.fromkeys(supplied)
     faults = list(_absences(tree, supplied))
     try:
-        recipe = Recipe.model_validate(tree)
+        recipe = Recipe.model_validate(tree, context=options_in_source)  # without torch, which takes seconds to import
+        if not (told or faults):
+            recipe = Recipe.model_validate(tree)
     except ValidationError as error:
         faults += _faults(tree, error)
     for keys, message in faults:

@@ -20,6 +20,7 @@ import inspect
 import os
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -27,7 +28,8 @@ from types import ModuleType
 from typing import Literal, get_args
 
 from vkdnw_search.errors import PluginError, nearest
-from vkdnw_search.recipe.plugin_options import Checked, Factory, options_model
+from vkdnw_search.recipe import plugin_source
+from vkdnw_search.recipe.plugin_options import Checked, Factory, options_model, options_of_signature
 
 __all__ = [
     "KINDS",
@@ -40,6 +42,7 @@ __all__ = [
     "load_plugins",
     "named_module",
     "names",
+    "options_in_source",
     "options_of",
     "plugin_paths",
     "shipped",
@@ -83,20 +86,45 @@ def options_of(kind: Kind, name: str) -> type[Checked]:
     return options_model(find(kind, name), positional=_POSITIONAL[kind])
 
 
+def options_in_source(kind: Kind, name: str) -> type[Checked]:
+    """As :func:`options_of`, read from the source of an installed plug-in, so that mistakes are told at once.
+
+    A plug-in is imported only if its source does not tell its options (:mod:`vkdnw_search.recipe.plugin_source`).
+    """
+    point = _installed(kind).get(name)
+    model = None if point is None or name in _joined[kind] else _model_in_source(point.value, _POSITIONAL[kind])
+    return model or options_of(kind, name)
+
+
+@cache
+def _model_in_source(target: str, positional: int) -> type[Checked] | None:
+    signature = plugin_source.signature(target)
+    with suppress(PluginError):  # options_of will say so
+        if signature is not None:
+            return options_of_signature(signature, target.replace(":", "."), positional=positional)
+    return None
+
+
 def names(kind: Kind) -> list[str]:
     """All names that :func:`find` knows, sorted."""
     return sorted({*_installed(kind), *_joined[kind]})
 
 
 def available(kind: Kind) -> dict[str, str]:
-    """Name → first line of its docstring, or why it cannot be used, of all that is installed or has joined."""
-    lines = {}
-    for name in names(kind):
-        try:
-            lines[name] = summary(find(kind, name))
-        except PluginError as error:
-            lines[name] = str(error)
-    return lines
+    """Name → first line of its docstring, or why there is none to show, of all that is installed or has joined.
+
+    An installed plug-in is imported only if its source does not tell its docstring.
+    """
+    return {name: _line(kind, name) for name in names(kind)}
+
+
+def _line(kind: Kind, name: str) -> str:
+    point = _installed(kind).get(name)
+    line = None if point is None or name in _joined[kind] else plugin_source.first_line(point.value)
+    try:
+        return summary(find(kind, name)) if line is None else line
+    except PluginError as error:
+        return str(error)
 
 
 def summary(factory: Factory) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import pairwise
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self, TypeAlias
 
 from annotated_types import Interval
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer, ValidationInfo, field_validator, model_validator
@@ -48,6 +48,9 @@ def _ascending(bands: list[int]) -> list[int]:
 Bands = Annotated[list[Count], AfterValidator(_ascending)]
 Depth = Annotated[Whole, Interval(ge=1, le=10_000)]
 
+OptionsSource: TypeAlias = Callable[[Kind, str], type[Checked]]
+"""Where the models of options come from: :func:`options_of`, or :func:`options_in_source`, which imports nothing."""
+
 
 class Section(Checked):
     """The choice of a plug-in: ``{use: NAME, option: value, …}``, or the name alone.
@@ -73,9 +76,9 @@ class Section(Checked):
 
     @field_validator("use")
     @classmethod
-    def _must_be_installed(cls, name: str) -> str:
+    def _must_be_installed(cls, name: str, info: ValidationInfo) -> str:
         try:
-            options_of(cls.kind, name)
+            cls._options(name, info)
         except PluginError as error:
             raise worded(str(error)) from error
         return name
@@ -85,7 +88,13 @@ class Section(Checked):
     def _must_fit(cls, options: Any, info: ValidationInfo) -> Any:
         if "use" not in info.data:
             return {}  # without the plug-in nothing can be said of its options
-        return options_of(cls.kind, info.data["use"]).model_validate(options).model_dump()
+        return cls._options(info.data["use"], info).model_validate(options).model_dump()
+
+    @classmethod
+    def _options(cls, name: str, info: ValidationInfo) -> type[Checked]:
+        """The model of a plug-in's options, from where the context of the validation says, or from the plug-in."""
+        source: OptionsSource = info.context or options_of
+        return source(cls.kind, name)
 
     def build(self, *arguments: object) -> Any:
         """What the plug-in makes of its options (an optimizer: and of its problem)."""

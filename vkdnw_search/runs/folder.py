@@ -25,8 +25,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Self, get_args
 
-import torch
-
 from vkdnw_search.atomic_files import DRAFT, atomic_path, write_whole
 from vkdnw_search.determinism import cores
 from vkdnw_search.errors import RunFolderError
@@ -152,6 +150,8 @@ def write_table(file: IO[str], evaluations: Iterable[Evaluation], terms: Sequenc
 
 def environment() -> dict[str, object]:
     """What a run depends on besides its recipe."""
+    import torch  # takes seconds, which reading a run folder need not
+
     packages = ("vkdnw-search", "torch", "numpy", "scipy", "pymoo", "fvcore")
     return {
         "python": platform.python_version(),

@@ -6,10 +6,9 @@ import json
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self, get_args
+from typing import TYPE_CHECKING, Any, Self, get_args
 
 from vkdnw_search.contracts import Architecture, Proxy, SearchSpace
-from vkdnw_search.cost.latency import LatencyTable
 from vkdnw_search.errors import RunFolderError
 from vkdnw_search.recipe.recipe import Recipe, SectionName, load_recipe
 from vkdnw_search.recipe.yaml_reader import read_yaml
@@ -17,6 +16,9 @@ from vkdnw_search.records import Evaluation
 from vkdnw_search.runs.fitness import fitness_of
 from vkdnw_search.runs.result import FoundNetwork
 from vkdnw_search.runs.store import Store
+
+if TYPE_CHECKING:
+    from vkdnw_search.cost.latency import LatencyTable
 
 
 class RunReader:
@@ -33,11 +35,7 @@ class RunReader:
     def __init__(
         self, path: Path, *, space: SearchSpace[Architecture] | None = None, proxy: Proxy | None = None
     ) -> None:
-        if not (path / "run.sqlite").is_file() or not (path / "recipe.yaml").is_file():
-            raise RunFolderError(
-                f"{path}: must be the folder of a run, with run.sqlite and recipe.yaml, but is not. Give "
-                "the --out of a run, by default runs/NAME"
-            )
+        must_be_a_run(path)
         self.path = path
         sections: tuple[SectionName, ...] = get_args(SectionName)
         self.recipe: Recipe = load_recipe(path / "recipe.yaml", supplied=_absent(path / "recipe.yaml", sections))
@@ -74,6 +72,8 @@ class RunReader:
     @cached_property
     def latencies(self) -> LatencyTable[Architecture]:
         """What the run measured, if a limit asked for it."""
+        from vkdnw_search.cost.latency import LatencyTable  # torch, which takes seconds to import
+
         return LatencyTable(self.space, text=self.store.note("latencies"))
 
     @cached_property
@@ -87,6 +87,15 @@ class RunReader:
     def found(self, evaluation: Evaluation) -> FoundNetwork:
         """One candidate, ready to build or export."""
         return FoundNetwork(self.space, evaluation)
+
+
+def must_be_a_run(path: Path) -> None:
+    """Raise RunFolderError if ``path`` is not the folder of a run, finished or not."""
+    if not (path / "run.sqlite").is_file() or not (path / "recipe.yaml").is_file():
+        raise RunFolderError(
+            f"{path}: must be the folder of a run, with run.sqlite and recipe.yaml, but is not. Give "
+            "the --out of a run, by default runs/NAME"
+        )
 
 
 def _absent(recipe: Path, sections: tuple[SectionName, ...]) -> list[SectionName]:

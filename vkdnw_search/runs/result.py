@@ -8,8 +8,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
-
 from vkdnw_search.contracts import Architecture, Proxy, SearchSpace
 from vkdnw_search.quantities import compact
 from vkdnw_search.recipe.recipe import Recipe
@@ -20,6 +18,7 @@ from vkdnw_search.runs.store import Store
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from torch import nn
 
 
 @dataclass(frozen=True, slots=True)
