@@ -154,10 +154,8 @@ def main() -> None:
     found = {name: figures_of(values, accuracies, macs) for name, values in every.items()}
     counts = within_bands(macs, accuracies, macs).counts
     left = float(left_after_cubic(accuracies, macs).std())
-    print(f"{len(keys):,} networks; ρ with {options.column}. At equal MACs {left:.2f} points of it are left (standard")
-    print(
-        f"deviation). Bands of {BAND // 10**6}M MACs with {LEAST} networks or more; their mean is weighted by networks.\n"
-    )
+    print(f"{len(keys):,} networks; ρ with {options.column}, of which {left:.2f} points (standard deviation) are left")
+    print(f"at equal MACs. A band of {BAND // 10**6}M MACs has {LEAST} networks or more, and weighs by their number.\n")
     lows = [f"{low // 10**6}M … ({count})" for low, count in counts.items()]
     rows = [
         [name, *(f"{x:.3f}" for x in (f["spearman"], f["in_bands"], f["at_equal_macs"], *f["bands"].values()))]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,12 @@ from torch import nn
 from search_spaces.ofa_mobilenetv3 import OfaMobileNetV3, SubNetwork
 from search_spaces.ofa_mobilenetv3_network import SqueezeExcitation, StageUnit, Unit
 from tests.support.generated_source import assert_same_network, load_network
+from vkdnw_search.commands.main import main
+from vkdnw_search.contracts import Probe
 from vkdnw_search.cost.counter import CostCounter
 from vkdnw_search.cost.peak_memory import PeakMemory
 from vkdnw_search.errors import SpaceError
+from vkdnw_search.proxies.vkdnw import VkdnwSingle
 from vkdnw_search.ranking.tables import read_csv
 
 SPACE = OfaMobileNetV3()
@@ -81,6 +85,28 @@ def test_parts_chain_source_and_network_agree(genome):
     made = load_network(SMALL.source(network))
     assert_same_network(SMALL.build(network), made(), torch.randn(2, 3, 33, 33))
     assert made(num_classes=7, in_channels=1).eval()(torch.randn(1, 1, 33, 33)).shape == (1, 7)
+
+
+@pytest.mark.parametrize("selection", ["first", "last", "spread"])
+def test_the_fast_derivatives_of_every_layer_are_the_literal_ones(selection):
+    """Checked, a score is another one as soon as a derivative differs from its definition."""
+    network = SMALL.decode((0, 1, 2) * 15)
+    quick = VkdnwSingle(images=16, parameters=64, selection=selection, directions=4, draws=2)
+    scores = []
+    for proxy in (quick, replace(quick, check=True)):
+        torch.manual_seed(0)
+        scores.append(proxy(SMALL.build(network), Probe(SMALL.input_shape, SMALL.num_classes, seed=0)).value)
+    assert scores[0] == scores[1]
+
+
+def test_rank_reads_a_table_of_kernels_expansions_and_depths(tmp_path, capsys):
+    path = tmp_path / "table.csv"
+    lines = ["ks,expand,depth,imagenet_top1"]
+    lines += [f"{row['ks']},{row['expand']},{row['depth']},{row['imagenet_top1']}" for row in GOLDEN]
+    path.write_text("\n".join(lines) + "\n")
+    words = ["rank", "ofa_mobilenetv3", "--accuracies", str(path), "--proxies", "flops,parameters"]
+    assert main([*words, "--out", str(tmp_path / "study"), "--no-figures", "-q"]) == 0
+    assert "ofa_mobilenetv3: 4 networks" in capsys.readouterr().out
 
 
 def test_stages_differ_as_mobilenetv3_has_them():
