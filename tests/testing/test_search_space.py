@@ -18,6 +18,7 @@ from vkdnw_search.testing import check_search_space
 SMALL: dict[str, dict[str, Any]] = {
     "autoformer": {"resolution": 32, "num_classes": 10},
     "mobilenet": {"resolution": 16, "num_classes": 10, "max_width": 64, "last_width": 64},
+    "ofa_mobilenetv3": {"resolution": 32, "num_classes": 10},
     "resnet": {"resolution": 16, "num_classes": 10, "max_width": 32},
     "stages": {"resolution": 16, "num_classes": 10},
 }

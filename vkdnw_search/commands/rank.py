@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--accuracies", metavar="FILE", type=Path, required=True,
-        help="CSV (arch,NAME,…), NAS-Bench-Macro's JSON, or a folder of NATS-Bench",
+        help="CSV (arch,NAME,… or Once-for-all's ks,expand,depth,…), NAS-Bench-Macro's JSON, or a folder of NATS-Bench",
     )  # fmt: skip
     parser.add_argument("--column", metavar="NAME", nargs="+", default=[], help="accuracies (default: all in FILE)")
     parser.add_argument(

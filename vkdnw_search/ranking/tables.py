@@ -1,11 +1,12 @@
-"""Read tables of architectures with known accuracy: our CSV, the official NATS-Bench files, NAS-Bench-Macro's JSON."""
+"""Read tables of architectures with known accuracy: CSV of two kinds, the official NATS-Bench files, NAS-Bench-Macro's
+JSON."""
 
 from __future__ import annotations
 
 import csv
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vkdnw_search.errors import RankingError, SpaceError, nearest
+from vkdnw_search.ranking.ofa import is_ofa_header, ofa_rows
 
 __all__ = ["AccuracyTable", "Canonical", "read_csv", "read_macro_json"]
 
 Canonical = Callable[[str], str]
 """Text of an architecture → its canonical key, such as ``lambda text: space.parse(text).key``. Raises SpaceError."""
 
-SIZES = frozenset({"params", "flops"})
+SIZES = frozenset({"params", "flops", "macs"})
 """Columns that hold a size, not an accuracy."""
 
 Row = tuple[str, str, Mapping[str, object]]
@@ -33,7 +35,7 @@ class AccuracyTable:
     Attributes:
         architectures: n different texts.
         columns: name → n values in the same order, float64: accuracies in percent, and perhaps sizes
-            (``params``, ``flops``).
+            (``params``, ``flops``, ``macs``).
     """
 
     architectures: tuple[str, ...]
@@ -67,20 +69,19 @@ class AccuracyTable:
 def read_csv(path: Path, *, canonical: Canonical | None = None) -> AccuracyTable:
     """A CSV file with a header: ``arch``, then named columns, e.g. ``arch,cifar10,cifar100`` (accuracies in percent).
 
-    Columns named ``params`` and ``flops`` are sizes. ``canonical`` is applied as :func:`collect` says.
+    Columns named ``params``, ``flops`` and ``macs`` are sizes. ``canonical`` is applied as :func:`collect` says. A
+    header with ``ks``, ``expand`` and ``depth`` makes it a table of Once-for-all's MobileNetV3 space, read as
+    :func:`vkdnw_search.ranking.ofa.ofa_rows` says; a network that was measured twice has the mean.
 
     Raises:
         RankingError: naming the file and the line, if the file is missing, is not of this form, or a value is not
             a number in its range.
     """
-    with _open(path).open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, strict=True)
-        try:
-            header = next(reader, [])
-            _check_header(path, header)
-            rows = [_csv_row(path, reader.line_num, header, fields) for fields in reader if fields]
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise RankingError(f"{path}, line {reader.line_num + 1}: is not CSV in UTF-8: {error}") from error
+    header, lines = _csv_lines(path)
+    _check_header(path, header)
+    if is_ofa_header(header):
+        return collect(path, _averaged(ofa_rows(header, lines, sizes=SIZES)), canonical=canonical)
+    rows = ((where, fields[0], dict(zip(header[1:], fields[1:], strict=True))) for where, fields in lines)
     return collect(path, rows, canonical=canonical)
 
 
@@ -145,17 +146,37 @@ def _open(path: Path) -> Path:
 
 
 def _check_header(path: Path, header: list[str]) -> None:
-    if len(header) < 2 or header[0] != "arch" or not all(header) or len(set(header)) != len(header):
+    named = len(header) > 1 and (header[0] == "arch" or is_ofa_header(header))
+    if not named or not all(header) or len(set(header)) != len(header):
         raise RankingError(
-            f"{path}, line 1: must be 'arch' and then different names of columns, e.g. 'arch,cifar10,cifar100', but is "
-            f"{','.join(header)!r}"
+            f"{path}, line 1: must be 'arch' and then different names of columns, e.g. 'arch,cifar10,cifar100', "
+            f"or have 'ks,expand,depth' and accuracies of Once-for-all's networks, but is {','.join(header)!r}"
         )
 
 
-def _csv_row(path: Path, line: int, header: list[str], fields: list[str]) -> Row:
-    if len(fields) != len(header):
-        raise RankingError(f"{path}, line {line}: must have {len(header)} fields, but has {len(fields)}")
-    return f"{path}, line {line}", fields[0], dict(zip(header[1:], fields[1:], strict=True))
+def _csv_lines(path: Path) -> tuple[list[str], list[tuple[str, list[str]]]]:
+    """The header, and where each line stands with its fields; empty lines are left out."""
+    with _open(path).open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file, strict=True)
+        try:
+            header = next(reader, [])
+            lines = [(f"{path}, line {reader.line_num}", fields) for fields in reader if fields]
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise RankingError(f"{path}, line {reader.line_num + 1}: is not CSV in UTF-8: {error}") from error
+    for where, fields in lines:
+        if len(fields) != len(header):
+            raise RankingError(f"{where}: must have {len(header)} fields, but has {len(fields)}")
+    return header, lines
+
+
+def _averaged(rows: Iterable[Row]) -> Iterator[Row]:
+    """One row for each text, at the first place it stands, with the mean of every value."""
+    measured: dict[str, tuple[str, list[Mapping[str, float]]]] = {}
+    for where, text, values in rows:
+        numbers = {name: _number(f"{where}, {name}", name, value) for name, value in values.items()}
+        measured.setdefault(text, (where, []))[1].append(numbers)
+    for text, (where, every) in measured.items():
+        yield where, text, {name: float(np.mean([numbers[name] for numbers in every])) for name in every[0]}
 
 
 def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
