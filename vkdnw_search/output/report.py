@@ -29,7 +29,8 @@ def report(folder: str | Path, *, space: SearchSpace[Architecture] | None = None
 
     Args:
         folder: of the run.
-        space, proxy: of a run that was given them from Python.
+        space: the search space of a run that was given one from Python.
+        proxy: the proxy of a run that was given one from Python.
 
     Returns:
         The page.

@@ -84,7 +84,7 @@ def put(table: str, path: Path, name: str) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """``python -m vkdnw_search.recipe.reference_table README.md`` writes the table between its two marks."""
+    """``python -m vkdnw_search.recipe.reference_table docs/recipes.md`` writes the table between its two marks."""
     put(recipe_table(), Path(arguments[0]), "recipe table")
     return 0
 
