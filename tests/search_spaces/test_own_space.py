@@ -1,4 +1,4 @@
-"""A space of one's own: a file that joins by --plugin, as the README tells it, or an installed package."""
+"""A space of one's own: a file that joins by --plugin, as docs/own-space.md tells it, or an installed package."""
 
 from __future__ import annotations
 
@@ -37,22 +37,6 @@ def test_the_space_of_the_tutorial_keeps_its_contract():
 def test_the_tutorial_is_short():
     lines = (EXAMPLES / "my_space.py").read_text().splitlines()
     assert len([line for line in lines if line.strip()]) <= 60
-
-
-def test_the_tutorial_in_the_readme_is_the_file():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    shown = readme.partition("<!-- my_space -->\n```python\n")[2].partition("```\n")[0]
-    assert shown == (EXAMPLES / "my_space.py").read_text(encoding="utf-8")
-
-
-@pytest.mark.slow
-def test_the_model_with_choices_in_the_readme_is_searched(tmp_path):
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    code = readme.partition("<!-- choices -->\n```python\n")[2].partition("```\n")[0]
-    (tmp_path / "choices.py").write_text(code, encoding="utf-8")
-    run = subprocess.run([sys.executable, "choices.py"], cwd=tmp_path, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    assert run.stdout.startswith("<choices network: score")
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
-"""What the fault tests did and what came of it, from their own report to a table of the README.
+"""What the fault tests did and what came of it, from their own report to a table of docs/what-survives.md.
 
     python -m pytest -m fault --faults=faults.json
-    python -m tests.support.reliability faults.json README.md
+    python -m tests.support.reliability faults.json docs/what-survives.md
 
 A test says how often it injected a fault once it has seen the outcome. One that fails says nothing, and stands in the
 table as failed.

@@ -36,7 +36,8 @@ def write_report(
 
     Args:
         folder: of the run.
-        space, proxy: of a run that was given them from Python.
+        space: the search space of a run that was given one from Python.
+        proxy: the proxy of a run that was given one from Python.
         check: called again and again on the way; what it raises ends the writing, between two files.
 
     Returns:

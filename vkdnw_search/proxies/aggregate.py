@@ -143,7 +143,7 @@ def weighted_agg(*, images: Images = 64, resolution: Resolution = None) -> LogRa
     VKDNW_single, which orders by the number of layers first, expressivity and FLOPs; in NAS-Bench-201 FLOPs order the
     best networks best, and Jacov, which no other term resembles, is outvoted. The weights were chosen among sums of the
     terms of VKDNW_agg by the accuracies of 1,000 networks of NAS-Bench-201 (CIFAR-10, CIFAR-100) and 300 of
-    NAS-Bench-Macro; the README has what they do on others.
+    NAS-Bench-Macro; docs/known-accuracies.md has what they do on others.
     """
     return replace(vkdnw_agg(images=images, resolution=resolution), weights=(1, 3, 1, 1, 3))
 

@@ -1,4 +1,4 @@
-"""Every key of a recipe in one Markdown table, made from the models that check them."""
+"""Every key of a recipe in Markdown tables, one a section, made from the models that check them."""
 
 from __future__ import annotations
 
@@ -21,19 +21,23 @@ Row = tuple[str, str, str, str]
 
 
 def recipe_table() -> str:
-    """A Markdown table of all keys with meaning, value and default, the options of shipped plug-ins included."""
-    return _HEADER + "".join(f"| {' | '.join(map(_escaped, row))} |\n" for row in _rows())
+    """All keys with meaning, value and default, the options of shipped plug-ins included: a table for each section."""
+    return "\n".join(f"### {title}\n\n{_HEADER}{''.join(map(_line, rows))}" for title, rows in _tables())
 
 
-def _rows() -> Iterator[Row]:
-    for name in Recipe.model_fields:
-        model = _model(Recipe, name)
+def _tables() -> Iterator[tuple[str, list[Row]]]:
+    """Title and rows of each table: first the keys that are in no section."""
+    models = {name: _model(Recipe, name) for name in Recipe.model_fields}
+    yield "The run", [_row(Recipe, name, f"`{name}`") for name, model in models.items() if model is None]
+    for name, model in models.items():
         if name in SECTIONS:
-            yield from _section(name)
+            yield name, list(_section(name))
         elif model is not None:
-            yield from (_row(model, key, f"`{name}.{key}`") for key in model.model_fields)
-        else:
-            yield _row(Recipe, name, f"`{name}`")
+            yield name, [_row(model, key, f"`{name}.{key}`") for key in model.model_fields]
+
+
+def _line(row: Row) -> str:
+    return f"| {' | '.join(map(_escaped, row))} |\n"
 
 
 def _section(section: str) -> Iterator[Row]:
@@ -84,7 +88,7 @@ def put(table: str, path: Path, name: str) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """``python -m vkdnw_search.recipe.reference_table README.md`` writes the table between its two marks."""
+    """``python -m vkdnw_search.recipe.reference_table docs/recipes.md`` writes the table between its two marks."""
     put(recipe_table(), Path(arguments[0]), "recipe table")
     return 0
 

@@ -66,7 +66,8 @@ class Result:
 
     Attributes:
         recipe: what was asked.
-        space, proxy: of the run.
+        space: the search space of the run.
+        proxy: the score of the run.
         best: the finalist with the highest mean over fresh initializations, or without finalists the highest score;
             None if nothing was scored.
         judgement: finalists and trivial baselines, scored anew and compared; None if the search was interrupted.
