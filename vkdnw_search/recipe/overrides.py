@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vkdnw_search.errors import RecipeError
-from vkdnw_search.recipe.type_descriptions import shown
+from vkdnw_search.options.type_descriptions import shown
 from vkdnw_search.recipe.yaml_reader import Path, Plain, dotted, read_yaml
 
 

@@ -16,9 +16,10 @@ from annotated_types import Interval
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from vkdnw_search.errors import RecipeError, VkdnwSearchError, nearest
+from vkdnw_search.options.checked import MISSING, Checked, Text, Whole, worded
+from vkdnw_search.options.type_descriptions import shown
 from vkdnw_search.quantities import LARGEST, compact
 from vkdnw_search.recipe.overrides import Override, parse_override
-from vkdnw_search.recipe.plugin_options import MISSING, Checked, Text, Whole, worded
 from vkdnw_search.recipe.registry import Kind, names
 from vkdnw_search.recipe.sections import (
     Bands,
@@ -32,7 +33,6 @@ from vkdnw_search.recipe.sections import (
     Stop,
     fits_a_folder,
 )
-from vkdnw_search.recipe.type_descriptions import shown
 from vkdnw_search.recipe.yaml_reader import MAX_BYTES, Plain, dotted, plain, read_yaml, write_yaml
 from vkdnw_search.recipe.yaml_reader import Path as Keys
 

@@ -11,10 +11,10 @@ from annotated_types import Interval
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer, ValidationInfo, field_validator, model_validator
 
 from vkdnw_search.errors import PluginError
+from vkdnw_search.options.checked import Checked, Text, Whole, worded
+from vkdnw_search.options.type_descriptions import shown
 from vkdnw_search.quantities import compact, microseconds
-from vkdnw_search.recipe.plugin_options import Checked, Text, Whole, worded
 from vkdnw_search.recipe.registry import Kind, find, options_of
-from vkdnw_search.recipe.type_descriptions import shown
 
 
 def fits_a_folder(name: str) -> bool:

@@ -18,7 +18,7 @@ import yaml
 from yaml import events
 
 from vkdnw_search.errors import RecipeError
-from vkdnw_search.recipe.type_descriptions import shown
+from vkdnw_search.options.type_descriptions import shown
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 12

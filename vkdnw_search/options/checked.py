@@ -1,0 +1,115 @@
+"""The base of all settings: frozen, without unknown keys or silent conversions; its errors are sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from annotated_types import Interval
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic.functional_validators import ModelWrapValidatorHandler
+from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic_core.core_schema import ValidationInfo, ValidatorFunctionWrapHandler
+
+from vkdnw_search.errors import nearest
+from vkdnw_search.options.type_descriptions import LONGEST, describe, mismatch, shown
+from vkdnw_search.quantities import LARGEST, whole
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("must be one line of printable text")
+    return text
+
+
+Whole = Annotated[int, BeforeValidator(whole), Interval(ge=-LARGEST, le=LARGEST)]
+Text = Annotated[str, AfterValidator(_printable)]
+
+MISSING = "is missing"
+"""How the sentence about a key begins that must be there and is not."""
+
+_WORDED = "worded"
+"""The type of an error whose message is already a sentence for the user."""
+
+
+class Checked(BaseModel):
+    """Frozen settings. A ValidationError from it has, at each location, a sentence that begins with *must* or *is*."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        allow_inf_nan=False,
+        str_max_length=LONGEST,
+        validate_default=True,
+        protected_namespaces=(),
+    )
+
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _say_what_must_hold(cls, value: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+        """Word all faults of a value as one; a nested model has worded its own."""
+        try:
+            return handler(value)
+        except ValidationError as error:
+            faults = error.errors(include_url=False)
+            if all(fault["type"] == _WORDED for fault in faults):
+                raise
+            reasons = [str(fault["ctx"]["error"]) for fault in faults if fault["type"] == "value_error"]
+            declared = annotation_of(cls, str(info.field_name))
+            raise worded(f"{reasons[0]}, but is {shown(value)}" if reasons else mismatch(declared, value)) from None
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _say_which_keys(cls, value: Any, handler: ModelWrapValidatorHandler[Any]) -> Any:
+        """Word the faults that concern the keys."""
+        try:
+            return handler(value)
+        except ValidationError as error:
+            faults: list[InitErrorDetails] = [
+                {
+                    "type": worded(cls._worded(fault)),
+                    "loc": fault["loc"],
+                    "input": fault["input"],
+                }
+                for fault in error.errors(include_url=False)
+            ]
+            raise ValidationError.from_exception_data(cls.__name__, faults) from None
+
+    @classmethod
+    def _worded(cls, fault: Mapping[str, Any]) -> str:
+        if fault["type"] == _WORDED:
+            return str(fault["msg"])
+        if fault["type"] == "extra_forbidden":
+            return unknown_key(str(fault["loc"][-1]), list(cls.model_fields))
+        if fault["type"] == "missing":
+            return f"{MISSING}: must be {describe(annotation_of(cls, str(fault['loc'][-1])))}"
+        if fault["type"] == "value_error":
+            return str(fault["ctx"]["error"])
+        return f"must be a mapping with keys among {', '.join(cls.model_fields)}, but is {shown(fault['input'])}"
+
+
+def worded(message: str) -> PydanticCustomError:
+    """An error, to be raised in a validator, whose message reaches the user as it is."""
+    return PydanticCustomError(_WORDED, "{message}", {"message": message})
+
+
+def unknown_key(key: str, known: list[str]) -> str:
+    """The sentence about a key that is none of ``known``."""
+    choices = f"must be one of {', '.join(known)}" if known else "there are none to set"
+    return f"is not a known key: {choices}.{nearest(key, known) or nearest(key.lower(), known)}".removesuffix(".")
+
+
+def annotation_of(model: type[BaseModel], name: str) -> Any:
+    """The type of a model's field with its metadata, as it was declared."""
+    field = model.model_fields[name]
+    metadata = [*field.metadata, *filter(None, [field.description])]
+    return Annotated[(field.annotation, *metadata)] if metadata else field.annotation
