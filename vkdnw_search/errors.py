@@ -86,5 +86,10 @@ class ConformanceError(VkdnwSearchError, AssertionError):
 
 def nearest(word: str, choices: Iterable[str]) -> str:
     """``" Did you mean 'x'?"`` for the choice closest to ``word``, or an empty string if none is close."""
-    match = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
-    return f" Did you mean {match[0]!r}?" if match else ""
+    return "".join(f" Did you mean {match!r}?" for match in close_matches(word, choices))
+
+
+def close_matches(word: str, choices: Iterable[str], *, cutoff: float = 0.5) -> list[str]:
+    """The choice closest to ``word``, capitals aside, in a list; an empty list if none is close."""
+    folded = {choice.lower(): choice for choice in choices}
+    return [folded[match] for match in difflib.get_close_matches(word.lower(), folded, n=1, cutoff=cutoff)]

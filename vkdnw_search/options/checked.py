@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from functools import partial
+from typing import Annotated, Any, TypeAlias
 
 from annotated_types import Interval
 from pydantic import (
@@ -19,8 +20,9 @@ from pydantic.functional_validators import ModelWrapValidatorHandler
 from pydantic_core import InitErrorDetails, PydanticCustomError
 from pydantic_core.core_schema import ValidationInfo, ValidatorFunctionWrapHandler
 
-from vkdnw_search.errors import nearest
-from vkdnw_search.options.type_descriptions import LONGEST, describe, mismatch, shown
+from vkdnw_search.errors import close_matches
+from vkdnw_search.options.mismatches import mismatch
+from vkdnw_search.options.type_descriptions import LONGEST, describe, shown
 from vkdnw_search.quantities import LARGEST, whole
 
 
@@ -35,6 +37,15 @@ Text = Annotated[str, AfterValidator(_printable)]
 
 MISSING = "is missing"
 """How the sentence about a key begins that must be there and is not."""
+
+MOST_TOLD = 20
+"""Faults of one mapping that are put into words; a file that is no recipe at all may have thousands."""
+
+NOT_TOLD = "is wrong too"
+"""All that is said of the others."""
+
+Elsewhere: TypeAlias = Mapping[str, list[str]]
+"""A key in small letters → the full names of all keys of other mappings that are called so."""
 
 _WORDED = "worded"
 """The type of an error whose message is already a sentence for the user."""
@@ -64,32 +75,32 @@ class Checked(BaseModel):
             if all(fault["type"] == _WORDED for fault in faults):
                 raise
             reasons = [str(fault["ctx"]["error"]) for fault in faults if fault["type"] == "value_error"]
+            if reasons:
+                raise worded(f"{reasons[0]}, but is {shown(value)}") from None
             declared = annotation_of(cls, str(info.field_name))
-            raise worded(f"{reasons[0]}, but is {shown(value)}" if reasons else mismatch(declared, value)) from None
+            raise worded(mismatch(declared, value, accepts=partial(_accepts, handler))) from None
 
     @model_validator(mode="wrap")
     @classmethod
-    def _say_which_keys(cls, value: Any, handler: ModelWrapValidatorHandler[Any]) -> Any:
-        """Word the faults that concern the keys."""
+    def _say_which_keys(cls, value: Any, handler: ModelWrapValidatorHandler[Any], info: ValidationInfo) -> Any:
+        """Word the faults that concern the keys. The context of a validation may be a :data:`Elsewhere`."""
         try:
             return handler(value)
         except ValidationError as error:
+            found = error.errors(include_url=False)
             faults: list[InitErrorDetails] = [
-                {
-                    "type": worded(cls._worded(fault)),
-                    "loc": fault["loc"],
-                    "input": fault["input"],
-                }
-                for fault in error.errors(include_url=False)
+                {"type": worded(cls._worded(fault, info.context or {})), "loc": fault["loc"], "input": fault["input"]}
+                for fault in found[:MOST_TOLD]
             ]
+            faults += [{"type": worded(NOT_TOLD), "loc": fault["loc"], "input": None} for fault in found[MOST_TOLD:]]
             raise ValidationError.from_exception_data(cls.__name__, faults) from None
 
     @classmethod
-    def _worded(cls, fault: Mapping[str, Any]) -> str:
+    def _worded(cls, fault: Mapping[str, Any], elsewhere: Elsewhere) -> str:
         if fault["type"] == _WORDED:
             return str(fault["msg"])
         if fault["type"] == "extra_forbidden":
-            return unknown_key(str(fault["loc"][-1]), list(cls.model_fields))
+            return unknown_key(str(fault["loc"][-1]), list(cls.model_fields), elsewhere)
         if fault["type"] == "missing":
             return f"{MISSING}: must be {describe(annotation_of(cls, str(fault['loc'][-1])))}"
         if fault["type"] == "value_error":
@@ -102,10 +113,27 @@ def worded(message: str) -> PydanticCustomError:
     return PydanticCustomError(_WORDED, "{message}", {"message": message})
 
 
-def unknown_key(key: str, known: list[str]) -> str:
-    """The sentence about a key that is none of ``known``."""
+def unknown_key(key: str, known: list[str], elsewhere: Elsewhere | None = None) -> str:
+    """The sentence about a key that is none of ``known``, with the nearest key, here or elsewhere."""
     choices = f"must be one of {', '.join(known)}" if known else "there are none to set"
-    return f"is not a known key: {choices}.{nearest(key, known) or nearest(key.lower(), known)}".removesuffix(".")
+    *others, last = _close_keys(key, known, elsewhere or {}) or [""]
+    names = f"{', '.join(map(repr, others))} or {last!r}" if others else repr(last)
+    return f"is not a known key: {choices}" + (f". Did you mean {names}?" if last else "")
+
+
+def _close_keys(key: str, known: list[str], elsewhere: Elsewhere) -> list[str]:
+    """What ``key`` may stand for: one of ``known``, or else full names of keys elsewhere."""
+    same = [name for name in known if name.lower() == key.lower()] or elsewhere.get(key.lower(), [])
+    near = close_matches(key, elsewhere, cutoff=0.8)  # far from here only what is nearly the same
+    return same or close_matches(key, known) or [name for match in near for name in elsewhere[match]]
+
+
+def _accepts(handler: ValidatorFunctionWrapHandler, candidate: Any) -> bool:
+    try:
+        handler(candidate)
+    except ValidationError:
+        return False
+    return True
 
 
 def annotation_of(model: type[BaseModel], name: str) -> Any:

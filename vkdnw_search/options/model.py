@@ -101,7 +101,7 @@ def _adapted(annotation: Any, where: str) -> Any:
         base = Annotated[base, BeforeValidator(_one_of(arguments))]
     elif origin in (list, tuple) and arguments:
         items = tuple(part if part is Ellipsis else _adapted(part, where) for part in arguments)
-        base = Annotated[origin[items], Strict(False)]
+        base = Annotated[origin[items], Strict(False), BeforeValidator(_listed)]
     elif base in (int, str):
         base = Whole if base is int else Text
     elif base not in (bool, float, None, NoneType):
@@ -113,6 +113,11 @@ def _adapted(annotation: Any, where: str) -> Any:
 def _has_bounds(annotation: Any) -> bool:
     base = split(annotation)[0]
     return get_origin(base) is not Literal and base not in (bool, None, NoneType)
+
+
+def _listed(value: Any) -> Any:
+    """Replaces a set, a generator and the like, which are no lists, by something that is refused."""
+    return value if isinstance(value, list | tuple) else ...
 
 
 def _one_of(choices: tuple[Any, ...]) -> Callable[[Any], Any]:

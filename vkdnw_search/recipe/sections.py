@@ -38,6 +38,9 @@ Microseconds = Annotated[
 Steps = Annotated[Whole, Interval(ge=1, le=10**8)]
 MOST_BANDS = 16
 
+CROSSED = "min must not exceed max"
+"""How the sentence about a limit begins that leaves no room."""
+
 
 def _ascending(bands: list[int]) -> list[int]:
     if len(bands) > MOST_BANDS or any(a >= b for a, b in pairwise(bands)):
@@ -85,7 +88,7 @@ class Section(Checked):
     def _must_fit(cls, options: Any, info: ValidationInfo) -> Any:
         if "use" not in info.data:
             return {}  # without the plug-in nothing can be said of its options
-        return options_of(cls.kind, info.data["use"]).model_validate(options).model_dump()
+        return options_of(cls.kind, info.data["use"]).model_validate(options, context=info.context).model_dump()
 
     def build(self, *arguments: object) -> Any:
         """What the plug-in makes of its options (an optimizer: and of its problem)."""
@@ -134,7 +137,7 @@ class Bounds(Checked):
         if self.min is None and self.max is None:
             raise worded("must have min, max or both")
         if self.min is not None and self.max is not None and self.min > self.max:
-            raise worded(f"min must not exceed max, but {compact(self.min)} > {compact(self.max)}")
+            raise worded(f"{CROSSED}, but {compact(self.min)} > {compact(self.max)}")
         return self
 
 
@@ -169,3 +172,12 @@ class Stop(Checked):
     evaluations: Annotated[Steps, "candidates visited, scored or not"] = 1000
     seconds: Annotated[Annotated[float, Interval(gt=0, le=10**8)] | None, "wall-clock time"] = None
     generations: Annotated[Steps | None, "times the optimizer is asked"] = None
+
+
+SECTIONS: dict[str, Kind] = {
+    "space": "spaces",
+    "score": "proxies",
+    "optimizer": "optimizers",
+    "executor": "executors",
+}
+"""The sections that choose a plug-in, with the kind of it."""
