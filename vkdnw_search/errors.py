@@ -18,12 +18,16 @@ class RecipeError(VkdnwSearchError, ValueError):
     """A recipe, or an override of one, is not valid. The message lists every fault, one per line."""
 
 
+class OptionError(VkdnwSearchError, ValueError):
+    """An option of a plug-in is not what its type says. The message lists every fault, one per line."""
+
+
 class PluginError(VkdnwSearchError, LookupError):
     """A space, proxy, optimizer or executor of that name is not installed, or cannot be loaded."""
 
 
 class SpaceError(VkdnwSearchError, ValueError):
-    """A genome or an architecture text does not belong to the search space."""
+    """A genome or an architecture text does not belong to the search space, or an option of the space is wrong."""
 
 
 class BudgetError(VkdnwSearchError, ValueError):

@@ -19,6 +19,7 @@ from urllib.parse import SplitResult, urlsplit
 from annotated_types import Interval
 
 from vkdnw_search.errors import CandidateLost, PluginError
+from vkdnw_search.options import strict_options
 from vkdnw_search.recipe.registry import load_plugins, plugin_paths
 
 P = ParamSpec("P")
@@ -41,6 +42,7 @@ PATIENCE = 30.0
 """Seconds to wait for a scheduler to answer."""
 
 
+@strict_options()
 def dask(
     *,
     address: Annotated[str | None, "of a scheduler, tcp://HOST:PORT or tls://HOST:PORT; none: a local cluster"] = None,

@@ -20,8 +20,7 @@ Factory = Callable[..., Any]
 """A class or function that makes a space, proxy, optimizer or executor."""
 
 
-@cache
-def options_model(factory: Factory, *, positional: int = 0) -> type[Checked]:
+def options_model(factory: Factory, *, positional: int = 0, objects: tuple[str, ...] = ()) -> type[Checked]:
     """The options of ``factory``: one field for each keyword-only parameter.
 
     Bounds come from ``annotated_types`` metadata, closed sets from ``Literal``, the meaning from a text in
@@ -30,12 +29,18 @@ def options_model(factory: Factory, *, positional: int = 0) -> type[Checked]:
     Args:
         factory: a class or function.
         positional: how many arguments it will be given by position (an optimizer: 1, the problem).
+        objects: keyword-only parameters that are no options, since only Python can give them.
 
     Raises:
         PluginError: it takes other positional arguments, or a parameter's type is not one a recipe can express.
     """
+    return _options_model(inspect.unwrap(factory), positional, objects)
+
+
+@cache
+def _options_model(factory: Factory, positional: int, objects: tuple[str, ...]) -> type[Checked]:
     where = f"{factory.__module__}.{factory.__qualname__}"
-    parameters = _keyword_only(factory, where, positional)
+    parameters = {n: p for n, p in _keyword_only(factory, where, positional).items() if n not in objects}
     hints = _hints(factory, where, parameters)
     fields: dict[str, Any] = {
         name: (
