@@ -20,9 +20,9 @@ from torch import nn
 
 from search_spaces import autoformer_network as network
 from search_spaces.genomes import genome_of, values_of
-from search_spaces.options import check_options
 from search_spaces.scanner import Scanner
 from vkdnw_search.errors import SpaceError
+from vkdnw_search.options import check_options
 from vkdnw_search.records import Gene, GeneValue, Genome, Part
 
 
@@ -82,7 +82,7 @@ class AutoFormer:
     num_classes: Annotated[int, at.Interval(ge=2, le=100_000), "classes"] = 1000
 
     def __post_init__(self) -> None:
-        check_options(self)
+        check_options(self, SpaceError)
         if self.resolution % self.patch:
             raise SpaceError(
                 f"AutoFormer, resolution: must be a multiple of the patch, {self.patch}, but is {self.resolution}"

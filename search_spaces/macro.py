@@ -20,10 +20,10 @@ import annotated_types as at
 from torch import nn
 
 from search_spaces import macro_network as network
-from search_spaces.options import check_options
 from search_spaces.resolution import divided
 from search_spaces.scanner import Scanner
 from vkdnw_search.errors import SpaceError
+from vkdnw_search.options import check_options
 from vkdnw_search.records import Gene, Genome, Part
 
 PLACES = sum(network.STAGES)
@@ -62,7 +62,7 @@ class Macro:
     resolution: Annotated[int, at.Interval(ge=8, le=1024), "input height and width"] = 32
 
     def __post_init__(self) -> None:
-        check_options(self)
+        check_options(self, SpaceError)
 
     @property
     def name(self) -> str:

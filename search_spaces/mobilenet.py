@@ -22,8 +22,8 @@ from search_spaces.genomes import genome_of, values_of
 from search_spaces.mobilenet_mutation import PUBLISHED_TYPES, mutated
 from search_spaces.mobilenet_parts import chain_of, parts_of
 from search_spaces.mobilenet_structure import TYPES, Structure, SuperBlock, parse
-from search_spaces.options import check_options
 from vkdnw_search.errors import SpaceError
+from vkdnw_search.options import check_options
 from vkdnw_search.records import Gene, GeneValue, Genome, Part
 
 STAGES, SLOTS = 4, 3
@@ -60,7 +60,7 @@ class MobileNet:
     replacements: Annotated[int, at.Interval(ge=1, le=14), "blocks that one mutation draws anew"] = 2
 
     def __post_init__(self) -> None:
-        check_options(self)
+        check_options(self, SpaceError)
 
     @property
     def name(self) -> str:

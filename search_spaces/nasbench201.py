@@ -22,9 +22,9 @@ import annotated_types as at
 from torch import nn
 
 from search_spaces import nasbench201_network as network
-from search_spaces.options import check_options
 from search_spaces.scanner import Scanner
 from vkdnw_search.errors import SpaceError, nearest
+from vkdnw_search.options import check_options
 from vkdnw_search.records import Gene, Genome, Part
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
@@ -75,7 +75,7 @@ class NasBench201:
     cells: Annotated[int, at.Interval(ge=1, le=64), "cells in each of the three stages"] = 5
 
     def __post_init__(self) -> None:
-        check_options(self)
+        check_options(self, SpaceError)
 
     @property
     def name(self) -> str:

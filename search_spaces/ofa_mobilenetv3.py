@@ -23,10 +23,10 @@ from torch import nn
 
 from search_spaces import ofa_mobilenetv3_network as network
 from search_spaces.genomes import genome_of, values_of
-from search_spaces.options import check_options
 from search_spaces.resolution import divided
 from search_spaces.scanner import Scanner
 from vkdnw_search.errors import SpaceError
+from vkdnw_search.options import check_options
 from vkdnw_search.records import Gene, GeneValue, Genome, Part
 
 DEPTHS, KERNELS, EXPANSIONS = (2, 3, 4), (3, 5, 7), (3, 4, 6)
@@ -77,7 +77,7 @@ class OfaMobileNetV3:
     num_classes: Annotated[int, at.Interval(ge=2, le=100_000), "classes"] = 1000
 
     def __post_init__(self) -> None:
-        check_options(self)
+        check_options(self, SpaceError)
 
     @property
     def name(self) -> str:

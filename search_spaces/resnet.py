@@ -25,10 +25,10 @@ from torch import nn
 
 from search_spaces import resnet_network as network
 from search_spaces.genomes import genome_of, values_of
-from search_spaces.options import check_options
 from search_spaces.resnet_structure import TYPES, Structure, SuperBlock, parse
 from search_spaces.resolution import divided
 from vkdnw_search.errors import SpaceError
+from vkdnw_search.options import check_options
 from vkdnw_search.records import Gene, GeneValue, Genome, Part
 
 STAGES, SLOTS = 4, 3
@@ -58,7 +58,7 @@ class ResNet:
     small_images: Annotated[bool, "keep the resolution in stem and first stage, as published for CIFAR"] = False
 
     def __post_init__(self) -> None:
-        check_options(self)
+        check_options(self, SpaceError)
 
     @property
     def name(self) -> str:

@@ -22,10 +22,10 @@ from torch import nn
 
 from search_spaces import stages_network as network
 from search_spaces.genomes import genome_of, values_of
-from search_spaces.options import check_options
 from search_spaces.resolution import divided
 from search_spaces.stages_structure import Network, StageChoices, Unit, parse_network, parse_stage
 from vkdnw_search.errors import SpaceError
+from vkdnw_search.options import check_options
 from vkdnw_search.records import Gene, Genome, Part
 
 AROUND_MOBILENET = (
@@ -65,7 +65,7 @@ expansion, channels; types cn, ds, ir, er",
     num_classes: Annotated[int, at.Interval(ge=2, le=100_000), "classes"] = 1000
 
     def __post_init__(self) -> None:
-        check_options(self)
+        check_options(self, SpaceError)
         if not self.genes:
             raise SpaceError("Stages, stages: at least one field must have choices, such as k3/5, but none has")
 

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 
 LAYERS = (
     "errors quantities",  # words for faults and for numbers
-    "records determinism atomic_files source_rules",  # what crosses borders; seeds, files, rules for sources
+    "records determinism atomic_files source_rules options",  # what crosses borders; seeds, files, rules for sources
     "contracts",  # what a third party implements
     "choices cost fisher optimizers recipe",  # a step of the flow each; none knows another
     "proxies execution",  # how a candidate is judged, and where
@@ -53,8 +53,8 @@ def test_nothing_in_vkdnw_search_imports_a_search_space() -> None:
         assert not any(module.startswith("search_spaces") for module in everything_imported(path)), path
 
 
-def test_search_spaces_need_contracts_records_errors_source_rules_and_torch_alone() -> None:
-    allowed = {"contracts", "records", "errors", "source_rules"}
+def test_search_spaces_need_contracts_records_errors_options_source_rules_and_torch_alone() -> None:
+    allowed = {"contracts", "records", "errors", "options", "source_rules"}
     for path in (ROOT / "search_spaces").rglob("*.py"):
         ours = {package_of(m) for m in everything_imported(path) if m.startswith("vkdnw_search")}
         assert ours <= allowed, path

@@ -18,12 +18,16 @@ class RecipeError(VkdnwSearchError, ValueError):
     """A recipe, or an override of one, is not valid. The message lists every fault, one per line."""
 
 
+class OptionError(VkdnwSearchError, ValueError):
+    """An option of a plug-in is not what its type says. The message lists every fault, one per line."""
+
+
 class PluginError(VkdnwSearchError, LookupError):
     """A space, proxy, optimizer or executor of that name is not installed, or cannot be loaded."""
 
 
 class SpaceError(VkdnwSearchError, ValueError):
-    """A genome or an architecture text does not belong to the search space."""
+    """A genome or an architecture text does not belong to the search space, or an option of the space is wrong."""
 
 
 class BudgetError(VkdnwSearchError, ValueError):
@@ -86,5 +90,10 @@ class ConformanceError(VkdnwSearchError, AssertionError):
 
 def nearest(word: str, choices: Iterable[str]) -> str:
     """``" Did you mean 'x'?"`` for the choice closest to ``word``, or an empty string if none is close."""
-    match = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
-    return f" Did you mean {match[0]!r}?" if match else ""
+    return "".join(f" Did you mean {match!r}?" for match in close_matches(word, choices))
+
+
+def close_matches(word: str, choices: Iterable[str], *, cutoff: float = 0.5) -> list[str]:
+    """The choice closest to ``word``, capitals aside, in a list; an empty list if none is close."""
+    folded = {choice.lower(): choice for choice in choices}
+    return [folded[match] for match in difflib.get_close_matches(word.lower(), folded, n=1, cutoff=cutoff)]

@@ -13,6 +13,10 @@ LARGEST = 2**63 - 1
 
 _WITH_UNIT = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,18})?)([kKMGT])", re.ASCII)
 _TIME = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)(us|ms|s)", re.ASCII)
+_NEARLY_A_TIME = re.compile(
+    r"\s*([0-9]{1,12}(?:\.[0-9]{1,12})?)\s*(?:(us|[µμ]s|usecs?|micros[a-z]*)|(ms|msecs?|millis[a-z]*)|s|secs?|seconds?)\s*",
+    re.IGNORECASE,
+)
 _NEARLY = re.compile(r"\s*([0-9][0-9_]{0,17}(?:\.[0-9]{1,18})?)\s*(?:([kmgtb])[a-z/ ]*)?", re.ASCII | re.IGNORECASE)
 
 
@@ -71,3 +75,13 @@ def suggestion(text: str) -> str:
         return ""
     unit = {"k": "k", "m": "M", "g": "G", "b": "G", "t": "T", "": ""}[(match[2] or "").lower()]
     return re.sub(r"^0+(?=[0-9])", "", match[1].replace("_", "")) + unit
+
+
+def time_suggestion(text: str) -> str:
+    """The time that ``text`` nearly is, or an empty string.
+
+    >>> time_suggestion("20 ms"), time_suggestion("20 Milliseconds"), time_suggestion("0.5 sec"), time_suggestion("20")
+    ('20ms', '20ms', '0.5s', '')
+    """
+    match = _NEARLY_A_TIME.fullmatch(text)
+    return "" if match is None else match[1] + ("us" if match[2] else "ms" if match[3] else "s")

@@ -63,7 +63,7 @@ def test_weights_multiply_the_terms_of_a_sum():
 
 @pytest.mark.parametrize("weights", [(1.0,), (1.0, -1.0), (1.0, math.inf), (math.nan, 1.0)])
 def test_weights_that_do_not_fit_the_terms_are_refused(weights):
-    with pytest.raises(ScoreError, match="one number from 0 for each of a, b"):
+    with pytest.raises(ScoreError, match=r"weights: must be (one number for each of a, b|a list, each of it a number)"):
         LogRankSum(proxies={"a": Flops(), "b": Parameters()}, weights=weights)
 
 

@@ -210,5 +210,5 @@ def test_a_single_image_that_batch_norm_cannot_take_is_an_error_that_says_so():
 
 
 def test_open_bounds_are_checked_too():
-    with pytest.raises(ScoreError, match="Zen, alpha: must satisfy"):
+    with pytest.raises(ScoreError, match=r"Zen, alpha: must be a number above 0, at most 1, but is 0\.0"):
         Zen(alpha=0.0)

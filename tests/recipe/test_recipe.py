@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from tests.support.toy_recipes import STEADY, TEXT, TOYS, message, sound, toys_joined
 from vkdnw_search import quantities
 from vkdnw_search.errors import RecipeError
+from vkdnw_search.options import type_descriptions as wording
 from vkdnw_search.quantities import LARGEST, compact, whole
-from vkdnw_search.recipe import type_descriptions as wording
 from vkdnw_search.recipe import yaml_reader as safe_yaml
 from vkdnw_search.recipe.recipe import DEFAULT_PLUGINS, Recipe, load_recipe, parse_recipe, shipped_recipes
 from vkdnw_search.recipe.yaml_reader import read_yaml, write_yaml

@@ -1,7 +1,8 @@
 """The table of a recipe's keys against the recipes themselves."""
 
-from vkdnw_search.recipe.recipe import SECTIONS, load_recipe, shipped_recipes
+from vkdnw_search.recipe.recipe import load_recipe, shipped_recipes
 from vkdnw_search.recipe.reference_table import recipe_table
+from vkdnw_search.recipe.sections import SECTIONS
 
 
 def test_the_tables_of_keys_have_a_row_for_every_value_of_every_shipped_recipe():

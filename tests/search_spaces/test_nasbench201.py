@@ -179,10 +179,10 @@ def test_spaces_and_architectures_can_be_pickled_and_equal_their_copies():
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"resolution": 30}, "resolution: must be a multiple of 4, but is 30"),
-        ({"cells": 0}, "cells: must be in 1 … 64, but is 0"),
-        ({"channels": "16"}, "channels: must be of type int, but is '16'"),
-        ({"num_classes": True}, "num_classes: must be of type int, but is True"),
+        ({"resolution": 30}, "resolution: must be a whole number from 4 to 1024, a multiple of 4, but is 30"),
+        ({"cells": 0}, "cells: must be a whole number from 1 to 64, but is 0"),
+        ({"channels": "16"}, "channels: must be a whole number from 1 to 1024, but is '16'. Did you mean 16"),
+        ({"num_classes": True}, "num_classes: must be a whole number from 2 to 100k, but is true"),
     ],
 )
 def test_an_option_out_of_bounds_is_refused_in_words(option, message):

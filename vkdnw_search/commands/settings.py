@@ -9,8 +9,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from vkdnw_search.errors import RecipeError, VkdnwSearchError
+from vkdnw_search.options.checked import Checked
 from vkdnw_search.recipe.overrides import parse_override
-from vkdnw_search.recipe.plugin_options import Checked
 from vkdnw_search.recipe.registry import Kind, find, options_in_source, options_of
 
 

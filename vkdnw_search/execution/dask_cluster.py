@@ -20,6 +20,7 @@ from annotated_types import Interval
 
 from vkdnw_search.errors import CandidateLost, PluginError
 from vkdnw_search.execution.safe_path import SAFE_PATH, safe_path
+from vkdnw_search.options import strict_options
 from vkdnw_search.recipe.registry import load_plugins, plugin_paths
 
 P = ParamSpec("P")
@@ -46,6 +47,7 @@ PATIENCE = 30.0
 """Seconds to wait for a scheduler to answer."""
 
 
+@strict_options()
 def dask(
     *,
     address: Annotated[str | None, "of a scheduler, tcp://HOST:PORT or tls://HOST:PORT; none: a local cluster"] = None,

@@ -15,6 +15,7 @@ from annotated_types import Interval
 
 from vkdnw_search.determinism import cores
 from vkdnw_search.execution.worker_processes import Workers, resident
+from vkdnw_search.options import strict_options
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -41,6 +42,7 @@ def inline() -> Executor:
     return Inline()
 
 
+@strict_options()
 def processes(
     *,
     workers: Annotated[

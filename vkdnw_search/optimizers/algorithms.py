@@ -33,6 +33,7 @@ from vkdnw_search.optimizers.ask_tell import (
 )
 from vkdnw_search.optimizers.pymoo_operators import Niches, Tournament
 from vkdnw_search.optimizers.pymoo_optimizer import PymooOptimizer
+from vkdnw_search.options import strict_options
 from vkdnw_search.records import Cost, Evaluation, Genome
 
 __all__ = ["AgingEvolution", "Evolution", "Nsga2", "RandomSearch"]
@@ -42,6 +43,7 @@ PROPOSALS = 4
 """Number of children bred for each that is asked, where bands share the candidates."""
 
 
+@strict_options()
 class RandomSearch(AskTellOptimizer):
     """Random candidates without replacement: the baseline any search has to beat."""
 
@@ -60,6 +62,7 @@ class RandomSearch(AskTellOptimizer):
         pass
 
 
+@strict_options()
 class Evolution(PymooOptimizer):
     """Evolution in which the best of parents and children survive: pymoo's GA with μ + λ survival.
 
@@ -123,6 +126,7 @@ class _KeepNewest(GeneticAlgorithm):
         self.opt = filter_optimum(Population.merge(self.opt, self.off), least_infeasible=True)
 
 
+@strict_options()
 class AgingEvolution(PymooOptimizer):
     """Regularized evolution: the oldest die, whatever their score (Real et al. 2019, arXiv 1802.01548, algorithm 1).
 
@@ -152,6 +156,7 @@ class AgingEvolution(PymooOptimizer):
         )
 
 
+@strict_options()
 class Nsga2(PymooOptimizer):
     """Score against FLOPs: NSGA-II (Deb et al. 2002, doi 10.1109/4235.996017) for the whole Pareto front at once.
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 from torch import nn
 
 from vkdnw_search.contracts import HasCostScore, Probe, Proxy
 from vkdnw_search.errors import ScoreError, nearest
+from vkdnw_search.options import check_options, strict_options
 from vkdnw_search.proxies.az_nas import AzNasTerms
 from vkdnw_search.proxies.jacov import Jacov
 from vkdnw_search.proxies.probing import Images, Resolution
@@ -41,15 +43,16 @@ class RankSum:
 
     proxies: Mapping[str, Proxy]
     terms: tuple[str, ...] = ()
-    weights: tuple[float, ...] = ()
+    weights: tuple[Annotated[float, Ge(0)], ...] = ()
 
     def __post_init__(self) -> None:
+        check_options(self, ScoreError, objects=("proxies",))
         if not self.proxies:
             raise ScoreError(f"{type(self).__name__}, proxies: there must be at least one")
         ranked = self.terms or tuple(self.proxies)
-        if self.weights and (len(self.weights) != len(ranked) or not all(0 <= w < math.inf for w in self.weights)):
+        if self.weights and len(self.weights) != len(ranked):
             raise ScoreError(
-                f"{type(self).__name__}, weights: must be one number from 0 for each of {', '.join(ranked)}, but are "
+                f"{type(self).__name__}, weights: must be one number for each of {', '.join(ranked)}, but are "
                 f"{self.weights}"
             )
 
@@ -100,6 +103,7 @@ class LogRankSum(RankSum):
         return sum((w * np.log(share) for w, share in self._shares(scores)), start=np.zeros(len(scores)))
 
 
+@strict_options(ScoreError)
 def az_nas(*, images: Images = 64, resolution: Resolution = None) -> LogRankSum:
     """AZ-NAS: log-ranks of expressivity, progressivity, trainability and FLOPs. No labels."""
     return LogRankSum(
@@ -108,6 +112,7 @@ def az_nas(*, images: Images = 64, resolution: Resolution = None) -> LogRankSum:
     )
 
 
+@strict_options(ScoreError)
 def te_nas(*, images: Images = 64, resolution: Resolution = None) -> RankSum:
     """TE-NAS: ranks (not their logarithms) of −condition number of the NTK and number of linear regions. No labels."""
     return RankSum(
@@ -116,6 +121,7 @@ def te_nas(*, images: Images = 64, resolution: Resolution = None) -> RankSum:
     )
 
 
+@strict_options(ScoreError)
 def vkdnw_agg(*, images: Images = 64, resolution: Resolution = None) -> LogRankSum:
     """VKDNW_agg as published: log-ranks of VKDNW_single, Jacov, expressivity, trainability and FLOPs. No labels.
 
@@ -135,6 +141,7 @@ def vkdnw_agg(*, images: Images = 64, resolution: Resolution = None) -> LogRankS
     )
 
 
+@strict_options(ScoreError)
 def weighted_agg(*, images: Images = 64, resolution: Resolution = None) -> LogRankSum:
     """VKDNW_agg with Jacov and FLOPs counted three times. No labels.
 

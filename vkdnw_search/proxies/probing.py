@@ -4,11 +4,10 @@
 # and whoever reads a signature there must find the annotations themselves, not text to be resolved in this module.
 
 import math
-import operator
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated, TypeVar, get_args, get_type_hints
+from typing import Annotated, TypeVar
 
 import torch
 from annotated_types import Interval
@@ -18,6 +17,7 @@ from torch.nn import functional as F
 from vkdnw_search.contracts import Probe
 from vkdnw_search.determinism import seed_from
 from vkdnw_search.errors import DegenerateNetwork, ScoreError
+from vkdnw_search.options import check_options
 from vkdnw_search.proxies.initialization import Initialization, initialize
 from vkdnw_search.records import Score
 
@@ -57,12 +57,7 @@ class ImageBatch:
     resolution: Resolution = None
 
     def __post_init__(self) -> None:
-        for name, hint in get_type_hints(type(self), include_extras=True).items():
-            for bound in get_args(hint)[1:]:
-                if isinstance(bound, Interval) and not _within(getattr(self, name), bound):
-                    raise ScoreError(
-                        f"{type(self).__name__}, {name}: must satisfy {bound}, but is {getattr(self, name)}"
-                    )
+        check_options(self, ScoreError)
 
     def inputs(self, probe: Probe, *, index: int = 0) -> torch.Tensor:
         """Draw batch number ``index`` of inputs ~ N(0, I). Shape (images, *probe.input_shape), or with our
@@ -195,10 +190,3 @@ def scored(**terms: float) -> Score:
         if not math.isfinite(value):
             raise DegenerateNetwork(f"{name} is {value}: activations or gradients vanish or overflow in this network")
     return Score(value=next(iter(terms.values())), terms=terms)
-
-
-def _within(value: float | None, bound: Interval) -> bool:
-    if value is None:
-        return True
-    sides = ((bound.ge, operator.ge), (bound.gt, operator.gt), (bound.le, operator.le), (bound.lt, operator.lt))
-    return all(limit is None or holds(value, limit) for limit, holds in sides)

@@ -14,6 +14,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from vkdnw_search.contracts import Probe
+from vkdnw_search.errors import ScoreError
+from vkdnw_search.options import check_options
 from vkdnw_search.proxies.probing import (
     BrightImageProxy,
     Brightness,
@@ -87,6 +89,9 @@ class SynFlow:
     """
 
     initialization: Weights = "kaiming_normal"
+
+    def __post_init__(self) -> None:
+        check_options(self, ScoreError)
 
     def __call__(self, model: nn.Module, probe: Probe) -> Score:
         """The score of ``model``, whose batch norms are removed and whose weights become positive float64."""

@@ -15,6 +15,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from vkdnw_search.contracts import Probe
+from vkdnw_search.errors import ScoreError
+from vkdnw_search.options import check_options
 from vkdnw_search.proxies.probing import scored
 from vkdnw_search.records import Cost, Score
 
@@ -57,6 +59,9 @@ class TrainableLayers:
     """ℵ of VKDNW, more is better: parameter tensors as in its released code, or leaf modules that own parameters."""
 
     count: Annotated[Literal["tensors", "modules"], "what counts as a layer"] = "tensors"
+
+    def __post_init__(self) -> None:
+        check_options(self, ScoreError)
 
     def __call__(self, model: nn.Module, probe: Probe) -> Score:
         """The score of ``model``; does not change it."""

@@ -12,6 +12,7 @@ from torch import nn
 
 from vkdnw_search.contracts import Probe
 from vkdnw_search.errors import DegenerateNetwork, ScoreError
+from vkdnw_search.options import check_options
 from vkdnw_search.proxies.probing import ImageProxy, Weights, gradients, in_fast_layout, prepared, random_images, scored
 from vkdnw_search.proxies.rectifiers import activation_codes
 from vkdnw_search.records import Score
@@ -49,6 +50,9 @@ class LinearRegions:
     region_images: RegionImages = 1000
     region_side: RegionSide = 3
     initialization: Weights = "kaiming_normal"
+
+    def __post_init__(self) -> None:
+        check_options(self, ScoreError)
 
     def __call__(self, model: nn.Module, probe: Probe) -> Score:
         """The score of ``model``, which is initialised anew."""

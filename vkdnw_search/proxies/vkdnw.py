@@ -14,6 +14,7 @@ from vkdnw_search.contracts import Probe
 from vkdnw_search.determinism import seed_from
 from vkdnw_search.errors import DegenerateNetwork, ScoreError
 from vkdnw_search.fisher.information import FisherPass, Positions, Selection, choose_scalars, spectrum, trainable
+from vkdnw_search.options import check_options
 from vkdnw_search.proxies.initialization import Initialization, initialize
 from vkdnw_search.proxies.probing import placed
 from vkdnw_search.records import Cost, Score
@@ -72,6 +73,9 @@ class VkdnwSingle:
     memory: Annotated[int | None, Interval(ge=1, le=2**50), "bytes one pass may keep; the batch is split to fit"] = None
     check: Annotated[bool, "compare fast derivatives with literal ones on one sample, for untried networks"] = False
     device: Annotated[Literal["auto", "cpu", "cuda", "mps"], "auto: CUDA or MPS where there is one"] = "auto"
+
+    def __post_init__(self) -> None:
+        check_options(self, ScoreError)
 
     @property
     def draws_weights(self) -> bool:

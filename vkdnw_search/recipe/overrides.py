@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vkdnw_search.errors import RecipeError
-from vkdnw_search.recipe.type_descriptions import shown
+from vkdnw_search.options.type_descriptions import shown
 from vkdnw_search.recipe.yaml_reader import Path, Plain, dotted, read_yaml
 
 
@@ -33,8 +33,21 @@ class Override:
         length = min(len(path), len(self.path))
         return length > 0 and path[:length] == self.path[:length]
 
+    def sets(self, section: str) -> set[str]:
+        """The keys of a section that it gives a value."""
+        if self.path == (section,):
+            return set(self.value) if isinstance(self.value, dict) else set()
+        return {str(self.path[1])} if self.path[0] == section else set()
+
+    @property
+    def is_one_number(self) -> bool:
+        """Whether it is the maximum of a limit, whose minimum stays: ``limits.flops=450M``."""
+        return len(self.path) == 2 and self.path[0] == "limits" and isinstance(self.value, int | float | str)
+
     def applied(self, tree: dict[str, Plain]) -> dict[str, Plain]:
         """``tree`` with the value in its place; a section's bare name and a limit's bare number are opened.
+
+        A limit given as one number keeps the minimum that the recipe has.
 
         Raises:
             RecipeError: something on the way has no keys.
@@ -43,9 +56,11 @@ class Override:
 
     def _into(self, tree: dict[str, Plain], depth: int) -> dict[str, Plain]:
         key = str(self.path[depth])
-        if depth == len(self.path) - 1:
-            return {**tree, key: self.value}
         inner = tree.get(key)
+        if depth == len(self.path) - 1:
+            if self.is_one_number and isinstance(inner, dict):
+                return {**tree, key: {**inner, "max": self.value}}
+            return {**tree, key: self.value}
         if isinstance(inner, str) and depth == 0:  # optimizer: random
             inner = {"use": inner}
         elif isinstance(inner, int | float | str) and depth == 1:  # limits: {flops: 600M}

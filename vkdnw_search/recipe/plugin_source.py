@@ -4,7 +4,7 @@ Importing a plug-in imports torch, which takes seconds: too long for a list of n
 misspelt. So the module is parsed instead, and of its expressions only the types and defaults of parameters are
 evaluated, with the names they need: those of the standard library, of annotated_types and pydantic, and constants and
 aliases at the top level of this or another module. Whatever the source does not tell for certain (a decorator other
-than ``dataclass``, a name with two meanings, a compiled module) is None, and the plug-in has to be imported.
+than ``dataclass`` and ``strict_options``, a name with two meanings, a compiled module) is None, and the plug-in has to be imported.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ from inspect import Parameter, Signature
 from typing import Any, ClassVar, TypeAlias, get_origin
 
 __all__ = ["first_line", "signature"]
+
+STRICT = ("vkdnw_search.options", "strict_options")
+"""The package and the name of the decorator that checks options."""
 
 QUICK = sys.stdlib_module_names | {"annotated_types", "pydantic"}
 """Packages that are imported for types and defaults that name them."""
@@ -100,11 +103,12 @@ def _definition(target: str) -> _Definition:
 
 
 def _undecorated(found: object) -> _Definition:
-    """``found``, which must be a function as it is written, or a class with no decorator but ``dataclass``."""
+    """``found``, which must be a function or class whose decorators leave its parameters as they are written."""
     if not isinstance(found, _Definition):
         raise _Unclear
+    others = [decorator for decorator in found.node.decorator_list if not _is_strict(found.module, decorator)]
     is_class = isinstance(found.node, ast.ClassDef)
-    if not all(is_class and _is_dataclass(found.module, decorator) for decorator in found.node.decorator_list):
+    if not all(is_class and _is_dataclass(found.module, decorator) for decorator in others):
         raise _Unclear
     return found
 
@@ -217,7 +221,7 @@ def _parameters(definition: _Definition) -> list[Parameter]:
         return _of_function(function, _Scope(module, frozenset(body)))[1:]
     if "__init__" in body:
         raise _Unclear
-    if node.decorator_list:
+    if _has_fields(definition):
         return list(_fields(definition).values())
     if len(node.bases) > 1:
         raise _Unclear
@@ -253,7 +257,7 @@ def _fields(definition: _Definition) -> dict[str, Parameter]:
     body = _body(node)
     for base in reversed(node.bases):
         fields |= _fields(_base(module, base))
-    if not node.decorator_list:
+    if not _has_fields(definition):
         return fields
     for name, statement in body.items():
         if isinstance(statement, ast.AnnAssign):
@@ -285,6 +289,19 @@ def _base(module: _Module, base: ast.expr) -> _Definition:
     """The definition of a base class."""
     name = base.value if isinstance(base, ast.Subscript) else base  # Base[T]
     return _undecorated(_found(module, name.id) if isinstance(name, ast.Name) else None)
+
+
+def _has_fields(definition: _Definition) -> bool:
+    """Whether an undecorated or decorated class is itself a dataclass."""
+    return any(not _is_strict(definition.module, decorator) for decorator in definition.node.decorator_list)
+
+
+def _is_strict(module: _Module, decorator: ast.expr) -> bool:
+    """Whether a decorator is :func:`vkdnw_search.options.strict_options`, which checks options and changes nothing."""
+    if not isinstance(decorator, ast.Call) or not isinstance(decorator.func, ast.Name):
+        return False
+    found = _found(module, decorator.func.id)
+    return isinstance(found, _Definition) and (found.module.package, found.node.name) == STRICT
 
 
 def _is_dataclass(module: _Module, decorator: ast.expr) -> bool:

@@ -16,11 +16,14 @@ from annotated_types import Interval
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from vkdnw_search.errors import RecipeError, VkdnwSearchError, nearest
+from vkdnw_search.options.checked import Checked, Context, Text, Whole, worded
+from vkdnw_search.options.type_descriptions import shown
 from vkdnw_search.quantities import LARGEST, compact
+from vkdnw_search.recipe.faults import absences, faults_of, first_of, full_names, line_about
 from vkdnw_search.recipe.overrides import Override, parse_override
-from vkdnw_search.recipe.plugin_options import MISSING, Checked, Text, Whole, worded
-from vkdnw_search.recipe.registry import Kind, names, options_in_source
+from vkdnw_search.recipe.registry import options_in_source
 from vkdnw_search.recipe.sections import (
+    SECTIONS,
     Bands,
     ExecutorSection,
     FolderName,
@@ -32,7 +35,7 @@ from vkdnw_search.recipe.sections import (
     Stop,
     fits_a_folder,
 )
-from vkdnw_search.recipe.type_descriptions import shown
+from vkdnw_search.recipe.switched_plugins import without_lost_options
 from vkdnw_search.recipe.yaml_reader import MAX_BYTES, Plain, dotted, plain, read_yaml, write_yaml
 from vkdnw_search.recipe.yaml_reader import Path as Keys
 
@@ -44,14 +47,6 @@ if TYPE_CHECKING:
 __all__ = ["Change", "Recipe", "SectionName", "load_recipe", "parse_recipe", "shipped_recipes"]
 
 SectionName = Literal["space", "score", "optimizer", "executor"]
-SECTIONS: dict[str, Kind] = {
-    "space": "spaces",
-    "score": "proxies",
-    "optimizer": "optimizers",
-    "executor": "executors",
-}
-"""The sections that choose a plug-in, with the kind of it."""
-
 DEFAULT_PLUGINS: dict[str, Plain] = {"score": "vkdnw_single", "optimizer": "evolution", "executor": "inline"}
 """What is used when a recipe leaves a section out. There is no default space."""
 
@@ -170,8 +165,10 @@ def load_recipe(
 
     Args:
         source: a path wins over a shipped name.
-        overrides: ``"stop.evaluations=200"``; a section or limit given as a whole (``"optimizer=random"``) replaces
-            the old one.
+        overrides: ``"stop.evaluations=200"``. A section given as a whole (``"optimizer=random"``) replaces the old
+            one; ``"optimizer.use=random"`` keeps the options that the other plug-in has too, and a warning is logged
+            that names the rest. A limit given as one number (``"limits.flops=450M"``) is a new maximum beside the
+            recipe's minimum; ``"limits.flops={max: 450M}"`` replaces both.
         supplied: sections whose objects Python gives: they may be absent, and what the recipe says of them is dropped.
 
     Raises:
@@ -245,22 +242,20 @@ def _checked(
     """The recipe that ``tree`` becomes by the overrides ``texts``, or one RecipeError with all faults."""
     if not isinstance(tree, dict):
         raise RecipeError(f"{source}: must be a mapping of keys such as `space: mobilenet`, but is {shown(tree)}")
-    tree, overrides, told = _overridden({**dict.fromkeys(SECTIONS), **DEFAULT_PLUGINS, **tree}, texts)
-    tree |= dict.fromkeys(supplied)
-    faults = list(_absences(tree, supplied))
+    read = {**dict.fromkeys(SECTIONS), **DEFAULT_PLUGINS, **tree}
+    tree, overrides, told = _overridden(read, texts)
+    tree = without_lost_options(tree, read, overrides) | dict.fromkeys(supplied)
+    faults = list(absences(tree, supplied))
     try:
-        recipe = Recipe.model_validate(tree, context=options_in_source)  # without torch, which takes seconds to import
+        context = Context(full_names(Recipe, tree), options_in_source)  # without torch, which takes seconds to import
+        recipe = Recipe.model_validate(tree, context=context)
         if not (told or faults):
             recipe = Recipe.model_validate(tree)
     except ValidationError as error:
-        faults += _faults(tree, error)
-    for keys, message in faults:
-        override = next((override for override in reversed(overrides) if override.concerns(keys)), None)
-        line = None if override else next((lines[keys[:n]] for n in range(len(keys), 0, -1) if keys[:n] in lines), None)
-        where = ", ".join(filter(None, [override.label if override else source, dotted(keys)]))
-        told.append(f"{where}: {message}" + (f" (line {line})" if line else ""))
+        faults += faults_of(tree, error)
+    told += [line_about(fault, source=source, lines=lines, overrides=overrides) for fault in faults]
     if told:
-        raise RecipeError("\n".join(told))
+        raise RecipeError(first_of(told))
     return recipe
 
 
@@ -275,31 +270,6 @@ def _overridden(tree: dict[str, Plain], texts: Sequence[str]) -> tuple[dict[str,
         except RecipeError as error:
             faults.append(str(error))
     return tree, applied, faults
-
-
-def _absences(tree: dict[str, Plain], supplied: Collection[SectionName]) -> Iterator[tuple[Keys, str]]:
-    """The sections that are neither in ``tree`` nor supplied by Python, each with a sentence."""
-    for section, kind in SECTIONS.items():
-        if tree[section] is None and section not in supplied:
-            yield (section,), f"{MISSING}: must name one of {', '.join(names(kind))}"
-
-
-def _faults(tree: dict[str, Plain], error: ValidationError) -> Iterator[tuple[Keys, str]]:
-    """What is wrong with ``tree``: the keys to the value as the user wrote it, and a sentence."""
-    for fault in error.errors(include_url=False):
-        keys, message = fault["loc"], str(fault["msg"])
-        if keys[0] in SECTIONS and keys[1:2] == ("options",):
-            keys = (keys[0], *keys[2:])
-        yield (keys if message.startswith(MISSING) else _as_written(tree, keys)), message
-
-
-def _as_written(tree: Plain, keys: Keys) -> Keys:
-    """``keys`` as far as they are in ``tree``: ``limits.flops`` for ``limits.flops.max`` where that is one number."""
-    for depth, key in enumerate(keys):
-        if not isinstance(tree, dict) or key not in tree:
-            return keys[:depth]
-        tree = tree[str(key)]
-    return keys
 
 
 def _changes(ours: Plain, theirs: Plain, keys: Keys) -> Iterator[Change]:

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from vkdnw_search.recipe.plugin_options import Checked, annotation_of
-from vkdnw_search.recipe.recipe import DEFAULT_PLUGINS, SECTIONS, Recipe
+from vkdnw_search.options.checked import Checked, annotation_of
+from vkdnw_search.options.type_descriptions import describe, meaning, present, split
+from vkdnw_search.recipe.recipe import DEFAULT_PLUGINS, Recipe
 from vkdnw_search.recipe.registry import options_of, shipped
-from vkdnw_search.recipe.sections import Bounds
-from vkdnw_search.recipe.type_descriptions import describe, meaning, present, split
+from vkdnw_search.recipe.sections import SECTIONS, Bounds
 from vkdnw_search.recipe.yaml_reader import plain, write_yaml
 
 _HEADER = "| key | meaning | value | default |\n|---|---|---|---|\n"

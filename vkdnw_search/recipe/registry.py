@@ -28,8 +28,9 @@ from types import ModuleType
 from typing import Literal, get_args
 
 from vkdnw_search.errors import PluginError, nearest
+from vkdnw_search.options.checked import Checked
+from vkdnw_search.options.model import Factory, options_model, options_of_signature
 from vkdnw_search.recipe import plugin_source
-from vkdnw_search.recipe.plugin_options import Checked, Factory, options_model, options_of_signature
 
 __all__ = [
     "KINDS",

@@ -11,10 +11,10 @@ from annotated_types import Interval
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer, ValidationInfo, field_validator, model_validator
 
 from vkdnw_search.errors import PluginError
+from vkdnw_search.options.checked import Checked, Text, Whole, worded
+from vkdnw_search.options.type_descriptions import shown
 from vkdnw_search.quantities import compact, microseconds
-from vkdnw_search.recipe.plugin_options import Checked, Text, Whole, worded
 from vkdnw_search.recipe.registry import Kind, find, options_of
-from vkdnw_search.recipe.type_descriptions import shown
 
 
 def fits_a_folder(name: str) -> bool:
@@ -37,6 +37,9 @@ Microseconds = Annotated[
 ]
 Steps = Annotated[Whole, Interval(ge=1, le=10**8)]
 MOST_BANDS = 16
+
+CROSSED = "min must not exceed max"
+"""How the sentence about a limit begins that leaves no room."""
 
 
 def _ascending(bands: list[int]) -> list[int]:
@@ -88,12 +91,12 @@ class Section(Checked):
     def _must_fit(cls, options: Any, info: ValidationInfo) -> Any:
         if "use" not in info.data:
             return {}  # without the plug-in nothing can be said of its options
-        return cls._options(info.data["use"], info).model_validate(options).model_dump()
+        return cls._options(info.data["use"], info).model_validate(options, context=info.context).model_dump()
 
     @classmethod
     def _options(cls, name: str, info: ValidationInfo) -> type[Checked]:
         """The model of a plug-in's options, from where the context of the validation says, or from the plug-in."""
-        source: OptionsSource = info.context or options_of
+        source: OptionsSource = (info.context and info.context.options_of) or options_of
         return source(cls.kind, name)
 
     def build(self, *arguments: object) -> Any:
@@ -143,7 +146,7 @@ class Bounds(Checked):
         if self.min is None and self.max is None:
             raise worded("must have min, max or both")
         if self.min is not None and self.max is not None and self.min > self.max:
-            raise worded(f"min must not exceed max, but {compact(self.min)} > {compact(self.max)}")
+            raise worded(f"{CROSSED}, but {compact(self.min)} > {compact(self.max)}")
         return self
 
 
@@ -178,3 +181,12 @@ class Stop(Checked):
     evaluations: Annotated[Steps, "candidates visited, scored or not"] = 1000
     seconds: Annotated[Annotated[float, Interval(gt=0, le=10**8)] | None, "wall-clock time"] = None
     generations: Annotated[Steps | None, "times the optimizer is asked"] = None
+
+
+SECTIONS: dict[str, Kind] = {
+    "space": "spaces",
+    "score": "proxies",
+    "optimizer": "optimizers",
+    "executor": "executors",
+}
+"""The sections that choose a plug-in, with the kind of it."""

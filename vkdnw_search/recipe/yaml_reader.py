@@ -18,11 +18,13 @@ import yaml
 from yaml import events
 
 from vkdnw_search.errors import RecipeError
-from vkdnw_search.recipe.type_descriptions import shown
+from vkdnw_search.options.type_descriptions import shown
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 12
 """A recipe needs three or four levels."""
+MAX_VALUES = 10_000
+"""A recipe needs some fifty; so many are read in a second."""
 
 Plain: TypeAlias = "bool | int | float | str | list[Plain] | dict[str, Plain] | None"
 
@@ -143,6 +145,8 @@ class _Builder:
         self.lines.setdefault(path, _line(event) + 1)
         if len(path) > MAX_DEPTH:
             raise self.fault(f"must not be nested deeper than {MAX_DEPTH} levels", _line(event))
+        if len(self.lines) > MAX_VALUES:
+            raise self.fault(f"must have at most {MAX_VALUES:,} values, but goes on. Is it a recipe?", _line(event))
         if isinstance(event, events.ScalarEvent):
             return event.value if event.style else scalar(event.value)
         if isinstance(event, events.SequenceStartEvent):

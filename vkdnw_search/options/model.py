@@ -1,8 +1,4 @@
-"""A plug-in's keyword-only parameters → a model that checks its options and says what is wrong with them.
-
-:class:`Checked` is the base of these models and of the recipe's own: frozen, no unknown keys, no silent conversions,
-and its errors are sentences.
-"""
+"""A plug-in's keyword-only parameters → a model that checks its options and says what is wrong with them."""
 
 from __future__ import annotations
 
@@ -13,123 +9,18 @@ from functools import cache
 from types import NoneType, SimpleNamespace, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from annotated_types import Interval
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Strict,
-    ValidationError,
-    create_model,
-    field_validator,
-    model_validator,
-)
-from pydantic.functional_validators import ModelWrapValidatorHandler
-from pydantic_core import InitErrorDetails, PydanticCustomError
-from pydantic_core.core_schema import ValidationInfo, ValidatorFunctionWrapHandler
+from pydantic import BaseModel, BeforeValidator, Strict, ValidationError, create_model
 
-from vkdnw_search.errors import PluginError, nearest
-from vkdnw_search.quantities import LARGEST, whole
-from vkdnw_search.recipe.type_descriptions import LONGEST, describe, mismatch, shown, split
+from vkdnw_search.errors import PluginError
+from vkdnw_search.options.checked import Checked, Text, Whole
+from vkdnw_search.options.type_descriptions import split
+from vkdnw_search.quantities import whole
 
 Factory = Callable[..., Any]
 """A class or function that makes a space, proxy, optimizer or executor."""
 
 
-def _printable(text: str) -> str:
-    if not text.isprintable():
-        raise ValueError("must be one line of printable text")
-    return text
-
-
-Whole = Annotated[int, BeforeValidator(whole), Interval(ge=-LARGEST, le=LARGEST)]
-Text = Annotated[str, AfterValidator(_printable)]
-
-MISSING = "is missing"
-"""How the sentence about a key begins that must be there and is not."""
-
-_WORDED = "worded"
-"""The type of an error whose message is already a sentence for the user."""
-
-
-class Checked(BaseModel):
-    """Frozen settings. A ValidationError from it has, at each location, a sentence that begins with *must* or *is*."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        strict=True,
-        allow_inf_nan=False,
-        str_max_length=LONGEST,
-        validate_default=True,
-        protected_namespaces=(),
-    )
-
-    @field_validator("*", mode="wrap")
-    @classmethod
-    def _say_what_must_hold(cls, value: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
-        """Word all faults of a value as one; a nested model has worded its own."""
-        try:
-            return handler(value)
-        except ValidationError as error:
-            faults = error.errors(include_url=False)
-            if all(fault["type"] == _WORDED for fault in faults):
-                raise
-            reasons = [str(fault["ctx"]["error"]) for fault in faults if fault["type"] == "value_error"]
-            declared = annotation_of(cls, str(info.field_name))
-            raise worded(f"{reasons[0]}, but is {shown(value)}" if reasons else mismatch(declared, value)) from None
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _say_which_keys(cls, value: Any, handler: ModelWrapValidatorHandler[Any]) -> Any:
-        """Word the faults that concern the keys."""
-        try:
-            return handler(value)
-        except ValidationError as error:
-            faults: list[InitErrorDetails] = [
-                {
-                    "type": worded(cls._worded(fault)),
-                    "loc": fault["loc"],
-                    "input": fault["input"],
-                }
-                for fault in error.errors(include_url=False)
-            ]
-            raise ValidationError.from_exception_data(cls.__name__, faults) from None
-
-    @classmethod
-    def _worded(cls, fault: Mapping[str, Any]) -> str:
-        if fault["type"] == _WORDED:
-            return str(fault["msg"])
-        if fault["type"] == "extra_forbidden":
-            return unknown_key(str(fault["loc"][-1]), list(cls.model_fields))
-        if fault["type"] == "missing":
-            return f"{MISSING}: must be {describe(annotation_of(cls, str(fault['loc'][-1])))}"
-        if fault["type"] == "value_error":
-            return str(fault["ctx"]["error"])
-        return f"must be a mapping with keys among {', '.join(cls.model_fields)}, but is {shown(fault['input'])}"
-
-
-def worded(message: str) -> PydanticCustomError:
-    """An error, to be raised in a validator, whose message reaches the user as it is."""
-    return PydanticCustomError(_WORDED, "{message}", {"message": message})
-
-
-def unknown_key(key: str, known: list[str]) -> str:
-    """The sentence about a key that is none of ``known``."""
-    choices = f"must be one of {', '.join(known)}" if known else "there are none to set"
-    return f"is not a known key: {choices}.{nearest(key, known) or nearest(key.lower(), known)}".removesuffix(".")
-
-
-def annotation_of(model: type[BaseModel], name: str) -> Any:
-    """The type of a model's field with its metadata, as it was declared."""
-    field = model.model_fields[name]
-    metadata = [*field.metadata, *filter(None, [field.description])]
-    return Annotated[(field.annotation, *metadata)] if metadata else field.annotation
-
-
-@cache
-def options_model(factory: Factory, *, positional: int = 0) -> type[Checked]:
+def options_model(factory: Factory, *, positional: int = 0, objects: tuple[str, ...] = ()) -> type[Checked]:
     """The options of ``factory``: one field for each keyword-only parameter.
 
     Bounds come from ``annotated_types`` metadata, closed sets from ``Literal``, the meaning from a text in
@@ -138,12 +29,19 @@ def options_model(factory: Factory, *, positional: int = 0) -> type[Checked]:
     Args:
         factory: a class or function.
         positional: how many arguments it will be given by position (an optimizer: 1, the problem).
+        objects: keyword-only parameters that are no options, since only Python can give them.
 
     Raises:
         PluginError: it takes other positional arguments, or a parameter's type is not one a recipe can express.
     """
+    return _options_model(inspect.unwrap(factory), positional, objects)
+
+
+@cache
+def _options_model(factory: Factory, positional: int, objects: tuple[str, ...]) -> type[Checked]:
     where = f"{factory.__module__}.{factory.__qualname__}"
-    options = _keyword_only(inspect.signature(factory), where, positional)
+    found = _keyword_only(inspect.signature(factory), where, positional)
+    options = {name: option for name, option in found.items() if name not in objects}
     hints = _hints(factory, where, options)
     return _model({name: option.replace(annotation=hints[name]) for name, option in options.items()}, where)
 
@@ -227,7 +125,7 @@ def _adapted(annotation: Any, where: str) -> Any:
         base = Annotated[base, BeforeValidator(_one_of(arguments))]
     elif origin in (list, tuple) and arguments:
         items = tuple(part if part is Ellipsis else _adapted(part, where) for part in arguments)
-        base = Annotated[origin[items], Strict(False)]
+        base = Annotated[origin[items], Strict(False), BeforeValidator(_listed)]
     elif base in (int, str):
         base = Whole if base is int else Text
     elif base not in (bool, float, None, NoneType):
@@ -239,6 +137,11 @@ def _adapted(annotation: Any, where: str) -> Any:
 def _has_bounds(annotation: Any) -> bool:
     base = split(annotation)[0]
     return get_origin(base) is not Literal and base not in (bool, None, NoneType)
+
+
+def _listed(value: Any) -> Any:
+    """Replaces a set, a generator and the like, which are no lists, by something that is refused."""
+    return value if isinstance(value, list | tuple) else ...
 
 
 def _one_of(choices: tuple[Any, ...]) -> Callable[[Any], Any]:

@@ -1,4 +1,4 @@
-"""Type annotations in words: what a value must be, what came instead, and what was probably meant."""
+"""Type annotations in words: what a value must be."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import annotated_types as at
 from pydantic.fields import FieldInfo
 
-from vkdnw_search.errors import nearest
-from vkdnw_search.quantities import LARGEST, compact, microseconds, suggestion, whole
+from vkdnw_search.quantities import LARGEST, compact, microseconds
 
 MANY = 10**9
 """Numbers that may reach this are FLOPs and the like, and are explained by an example instead of their bound."""
@@ -34,8 +33,6 @@ _NOUNS = {bool: "true or false", int: "a whole number", float: "a number", str: 
 LONGEST = 1000
 """Characters of a text."""
 
-_YES_AND_NO = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
-
 _shortened = reprlib.Repr()
 _shortened.maxstring = _shortened.maxother = _shortened.maxlong = 60
 _shortened.maxlevel = 2
@@ -50,23 +47,6 @@ def shown(value: object) -> str:
     return _shortened.repr(value)
 
 
-def mismatch(annotation: Any, value: object) -> str:
-    """The sentence about a ``value`` that is no ``annotation``.
-
-    >>> mismatch(Annotated[int, at.Interval(ge=1, le=10**15)], "600MB")
-    "must be a positive number such as 600M or 6e8, but is '600MB'. Did you mean '600M'?"
-    """
-    base, notes = split(present(annotation))
-    words = describe(annotation)
-    most, number = _bounds(notes).get(at.Le), whole(value)
-    if most is not None and isinstance(number, int | float) and number > most >= MANY:
-        words += f", at most {compact(most)}"
-    if base is str and isinstance(value, str):
-        words += f" of at most {LONGEST} printable characters"
-    hint = _hint(base, value) if isinstance(value, str) else ""
-    return f"must be {words}, but is {shown(value)}" + (f".{hint}" if hint else "")
-
-
 def describe(annotation: Any) -> str:
     """What a value of this type must be.
 
@@ -78,8 +58,8 @@ def describe(annotation: Any) -> str:
     'a list, each of it one of 3, 5'
     """
     base, notes = split(annotation)
-    bounds = _bounds(notes)
-    if any(getattr(note, "func", None) is microseconds for note in notes):
+    bounds = bounds_among(notes)
+    if is_time(notes):
         return "a time with its unit, such as 20ms"
     if base is int and bounds.get(at.Ge) == 1 and bounds.get(at.Le, MANY) >= MANY:
         return "a positive whole number" if bounds.get(at.Le, LARGEST) >= LARGEST else _EXAMPLE
@@ -110,6 +90,16 @@ def split(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
     return base, tuple(_flat(notes))
 
 
+def bounds_among(notes: tuple[Any, ...]) -> dict[type, Any]:
+    """The bounds among metadata: ``{Ge: 1, Le: 4096}``."""
+    return {type(note): getattr(note, _BOUNDS[type(note)][0]) for note in notes if type(note) in _BOUNDS}
+
+
+def is_time(notes: tuple[Any, ...]) -> bool:
+    """Whether metadata says that a value is a time, which has a unit."""
+    return any(getattr(note, "func", None) is microseconds for note in notes)
+
+
 def _flat(notes: list[Any]) -> Iterator[Any]:
     for note in notes:
         if isinstance(note, FieldInfo):  # pydantic's Field(ge=1, description="…")
@@ -119,11 +109,6 @@ def _flat(notes: list[Any]) -> Iterator[Any]:
             yield from _flat(list(note))
         else:
             yield note
-
-
-def _bounds(notes: tuple[Any, ...]) -> dict[type, Any]:
-    """The bounds among metadata: ``{Ge: 1, Le: 4096}``."""
-    return {type(note): getattr(note, _BOUNDS[type(note)][0]) for note in notes if type(note) in _BOUNDS}
 
 
 def _noun(base: Any) -> str:
@@ -137,18 +122,3 @@ def _noun(base: Any) -> str:
         each = origin is list or Ellipsis in arguments
         return f"a list, each of it {items[0]}" if each else f"a list of {len(items)}: {', '.join(items)}"
     return _NOUNS.get(base, str(base))
-
-
-def _hint(base: Any, value: str) -> str:
-    """`` Did you mean …?`` where something close to ``value`` would do."""
-    origin, arguments = get_origin(base), get_args(base)
-    if base is bool and value.lower() in _YES_AND_NO:
-        return f" Did you mean {_YES_AND_NO[value.lower()]}?"
-    if base in (int, float) and (number := suggestion(value)):
-        plain = number[-1].isdigit()  # then the quotes were wrong
-        return f" Did you mean {number if plain else repr(number)}?" if plain or number != value else ""
-    if origin is Literal:
-        return nearest(value, [choice for choice in arguments if isinstance(choice, str)])
-    if origin in (Union, UnionType):
-        return next(filter(None, (_hint(split(part)[0], value) for part in arguments)), "")
-    return ""
