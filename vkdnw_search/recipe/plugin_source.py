@@ -4,7 +4,8 @@ Importing a plug-in imports torch, which takes seconds: too long for a list of n
 misspelt. So the module is parsed instead, and of its expressions only the types and defaults of parameters are
 evaluated, with the names they need: those of the standard library, of annotated_types and pydantic, and constants and
 aliases at the top level of this or another module. Whatever the source does not tell for certain (a decorator other
-than ``dataclass`` and ``strict_options``, a name with two meanings, a compiled module) is None, and the plug-in has to be imported.
+than ``dataclass`` and ``strict_options``, a name with two meanings, a compiled module) is None, and the plug-in has to
+be imported.
 """
 
 from __future__ import annotations
