@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from annotated_types import Interval
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
+from vkdnw_search.contracts import SPACE_MEMBERS
 from vkdnw_search.errors import RecipeError, VkdnwSearchError, nearest
 from vkdnw_search.options.checked import Checked, Context, Text, Whole, worded
 from vkdnw_search.options.type_descriptions import shown
@@ -94,8 +95,6 @@ class Recipe(Checked):
 
     def build_space(self) -> SearchSpace[Architecture]:
         """The search space. Raises RecipeError if its options do not go together, or if it lacks a member."""
-        from vkdnw_search.contracts import SPACE_MEMBERS  # torch, which is imported only when there is work
-
         space: SearchSpace[Architecture] = self._build("space")
         if self.space and (missing := [member for member in SPACE_MEMBERS if not hasattr(space, member)]):
             raise RecipeError(
