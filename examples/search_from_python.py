@@ -12,8 +12,8 @@ from vkdnw_search import build, export, score, search
 def main(folder: str = "runs/python") -> None:
     """Search for half a minute, and say what was found."""
     recipe = {
-        "space": {"use": "nasbench201", "channels": 8, "cells": 2},
-        "limits": {"flops": "8M"},
+        "space": {"use": "nasbench201", "channels": 8, "cells": 1},
+        "limits": {"flops": "5M"},
         "stop": {"evaluations": 40},
         "finalists": 4,
     }

@@ -5,7 +5,7 @@ set -euo pipefail
 out=${1:-runs/example}
 
 # The recipe nb201, with smaller networks and fewer candidates than it would take for a serious search.
-small=(space.cells=2 space.channels=8 limits.flops=8M stop.evaluations=30 finalists=3)
+small=(space.cells=1 space.channels=8 limits.flops=5M stop.evaluations=30 finalists=3)
 
 vkdnw-search nb201 "${small[@]}" --out "$out"                   # writes the folder: winner, report, every candidate
 vkdnw-search nb201 "${small[@]}" stop.evaluations=45 --out "$out" -q   # a longer search: continues, loses nothing
