@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from tests.support.networks import NETWORKS, Residual
 from tests.support.oracles import calibrate_in_order, entropy_of_deciles, fisher_matrix
 from vkdnw_search.errors import DegenerateNetwork, ScoreError
-from vkdnw_search.fisher.derivatives import RULES
 from vkdnw_search.fisher.information import FisherPass, choose_scalars, cotangents, spectrum
+from vkdnw_search.fisher.rules import RULES
 from vkdnw_search.fisher.taps import Scalars, Taps
 from vkdnw_search.proxies.vkdnw import decile_entropy
 

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from vkdnw_search.errors import DegenerateNetwork, ScoreError
-from vkdnw_search.fisher.derivatives import RULES
+from vkdnw_search.fisher.rules import RULES
 from vkdnw_search.fisher.taps import Scalars, Statistics, Taps
 
 Positions = Literal["aligned", "first", "random"]
