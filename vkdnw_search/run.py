@@ -14,6 +14,7 @@ from vkdnw_search.engine.best_scores import BestScores
 from vkdnw_search.engine.evaluator import Evaluator, limits_of
 from vkdnw_search.engine.finalists import FRESH, judge, winner
 from vkdnw_search.engine.neighbours import score_neighbours
+from vkdnw_search.engine.requirements import must_suit
 from vkdnw_search.engine.session import Listener, Session
 from vkdnw_search.output.module import export_all, must_have_source
 from vkdnw_search.recipe.recipe import Recipe, SectionName, load_recipe
@@ -45,8 +46,9 @@ def search(
         stopped: asked between candidates; once it is True, those under way are finished and the search ends.
 
     Raises:
-        RecipeError: the recipe is not valid.
+        RecipeError: the recipe is not valid, or its score does not suit the networks of the space.
         RunFolderError: ``out`` holds something else, or is in use.
+        ScoreError: ``proxy`` does not suit the networks of the space.
         SpaceError, ExportError: the space cannot write its networks down, which a run folder needs.
         ExecutionError: scoring raised an unexpected exception.
     """
@@ -56,6 +58,7 @@ def search(
     space, proxy = space or chosen.build_space(), proxy or chosen.build_proxy()
     if out is not None:
         must_have_source(space, seed=chosen.seed)
+    must_suit(proxy, space, chosen)
     evaluator = Evaluator(space, limits=limits_of(chosen), proxy=proxy, seed=chosen.seed)
     optimizer = chosen.build_optimizer(evaluator.problem(chosen.bands))
     with RunFolder(None if out is None else Path(out), chosen) as folder:

@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=f"shipped recipes: {names}. Other commands: {', '.join(VERBS)} (vkdnw-search COMMAND --help).",
     )
     parser.add_argument("recipe", metavar="RECIPE", help="a YAML file, or the name of a shipped recipe")
-    parser.add_argument("overrides", metavar="key=value", nargs="*", help="changes, e.g. limits.flops=450M seed=1")
+    parser.add_argument("overrides", metavar="key=value", nargs="*", help="changes, e.g. stop.evaluations=200 seed=1")
     parser.add_argument(
         "--out", metavar="DIR", type=Path, help="run folder (default: runs/NAME); continued if it is there"
     )
@@ -173,7 +173,7 @@ def _doctor(words: list[str]) -> int:
         prog="vkdnw-search doctor", description="What a run would meet: limits, time, memory, and the score's noise."
     )
     parser.add_argument("recipe", metavar="RECIPE", help="a YAML file, or the name of a shipped recipe")
-    parser.add_argument("overrides", metavar="key=value", nargs="*", help="changes, e.g. limits.flops=450M")
+    parser.add_argument("overrides", metavar="key=value", nargs="*", help="changes, e.g. limits.layers=12")
     add_plugin_option(parser)
     options = parser.parse_intermixed_args(words)
     load_plugins(options.plugin)
