@@ -9,7 +9,8 @@ defaults, are its options in a recipe: ``space: {use: mobilenet, resolution: 224
 ``MobileNet(resolution=224)``. Frozen dataclasses (``kw_only=True``) fit well. Spaces and proxies must be picklable.
 An option's type is bool, int, float, str, ``Literal``, a list or tuple of these, or a union, and ``Annotated`` adds its
 bounds and its meaning: ``images: Annotated[int, Interval(ge=1, le=4096), "images in the random batch"] = 64``. Recipes
-are checked against them, and the table of options is made from them.
+are checked against them, and the table of options is made from them. A dataclass whose ``__post_init__`` calls
+:func:`vkdnw_search.options.check_options` has them checked, in the same words, from Python too.
 """
 
 from __future__ import annotations
@@ -218,6 +219,20 @@ class HasUpperBound(Protocol):
 
     def upper_bound(self, cost: Cost) -> float:
         """Return a value that no score of a network with this cost exceeds."""
+        ...
+
+
+@runtime_checkable
+class HasRequirements(Protocol):
+    """A proxy whose options do not suit every network: what can be told beforehand is told before a run begins."""
+
+    def require(self, num_classes: int, cost: Callable[[], Cost | None]) -> None:
+        """Raise a ScoreError if the networks of a run cannot be scored.
+
+        Args:
+            num_classes: number of logits.
+            cost: counts a candidate of the run, which takes time; None if there is none to be had.
+        """
         ...
 
 

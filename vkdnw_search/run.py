@@ -18,6 +18,7 @@ from vkdnw_search.engine.clock import Clock, Interrupted
 from vkdnw_search.engine.evaluator import Evaluator, limits_of
 from vkdnw_search.engine.finalists import FRESH, Gate, judge, scores_needed, winner
 from vkdnw_search.engine.neighbours import score_neighbours
+from vkdnw_search.engine.requirements import must_suit
 from vkdnw_search.engine.rescoring import Rescorer
 from vkdnw_search.engine.session import Listener, Session
 from vkdnw_search.output.module import export_all, must_have_source
@@ -52,9 +53,11 @@ def search(
             search ends. The same call goes on from there.
 
     Raises:
-        RecipeError: the recipe is not valid.
+        RecipeError: the recipe is not valid, or its score does not suit the networks of the space.
         RunFolderError: ``out`` holds something else, or is in use.
-        SpaceError, ExportError: the space cannot write its networks down, which a run folder needs.
+        ScoreError: ``proxy`` does not suit the networks of the space.
+        SpaceError: the space cannot write its networks down, which a run folder needs.
+        ExportError: the source that the space writes does not make a network.
         ExecutionError: scoring raised an unexpected exception.
     """
     given: dict[SectionName, object | None] = {"space": space, "score": proxy}
@@ -63,6 +66,7 @@ def search(
     space, proxy = space or chosen.build_space(), proxy or chosen.build_proxy()
     if out is not None:
         must_have_source(space, seed=chosen.seed)
+    must_suit(proxy, space, chosen)
     evaluator = Evaluator(space, limits=limits_of(chosen), proxy=proxy, seed=chosen.seed)
     optimizer = chosen.build_optimizer(evaluator.problem(chosen.bands))
     with RunFolder(None if out is None else Path(out), chosen) as folder:

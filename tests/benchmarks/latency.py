@@ -57,7 +57,7 @@ def main() -> None:
     """Measure and print."""
     spaces: dict[str, tuple[Any, list[Any]]] = {
         "mobilenet, 540M to 600M FLOPs": mobilenets(NETWORKS),
-        "mobilenet, to 600M FLOPs": mobilenets(NETWORKS, "limits.flops=600M"),
+        "mobilenet, to 600M FLOPs": mobilenets(NETWORKS, "limits.flops={max: 600M}"),
     }
     for space in (NasBench201(), Stages(), ResNet(resolution=64, max_width=256)):
         rng = np.random.default_rng(0)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tests.support.toy_recipes import STEADY, TEXT, TOYS, message, sound, toys_joined
 from vkdnw_search import quantities
 from vkdnw_search.errors import RecipeError
+from vkdnw_search.options import mismatches
 from vkdnw_search.options import type_descriptions as wording
 from vkdnw_search.quantities import LARGEST, compact, whole
 from vkdnw_search.recipe import yaml_reader as safe_yaml
@@ -26,7 +27,7 @@ def toys():
         yield
 
 
-@pytest.mark.parametrize("module", [quantities, safe_yaml, wording])
+@pytest.mark.parametrize("module", [quantities, safe_yaml, wording, mismatches])
 def test_the_examples_in_docstrings_are_true(module):
     outcome = doctest.testmod(module)
     assert outcome.attempted and not outcome.failed
@@ -161,25 +162,6 @@ def test_an_override_is_the_same_as_an_edit(tree, evaluations):
     assert load_recipe(tree, [f"stop.evaluations={evaluations}"]) == load_recipe(edited)
     [*changes] = load_recipe(tree).difference(load_recipe(edited))
     assert [change.key for change in changes] == ["stop.evaluations"] * (evaluations != 1000)
-
-
-def test_overrides_open_what_was_written_short_and_replace_what_they_name_whole():
-    assert sound("space.resolution=64").space.options["resolution"] == 64
-    interval = sound("limits.flops.min=540M", limits={"flops": "600M"}).limits.flops
-    assert (interval.min, interval.max) == (540_000_000, 600_000_000)
-    assert sound("limits={macs: 1M}", limits={"flops": 1}).limits.flops is None
-    assert sound("space=toy_space", space={"use": "toy_space", "resolution": 64}).space.options["resolution"] == 224
-    assert sound("seed=1", "seed=2").seed == 2
-
-
-@pytest.mark.parametrize("text", ["", "=", "seed", "=1", "seed=", "seed= ", ".seed=1", "stop..seconds=1", "seed.x=1"])
-def test_an_override_of_the_wrong_form_is_named(text):
-    assert message(TOYS, text).startswith(f"override {text!r}")
-
-
-def test_a_fault_of_an_override_names_the_override_and_not_the_file():
-    told = message(TOYS, "limits.flops=1G", "limits.flops.min=2G")
-    assert told == "override 'limits.flops.min=2G', limits.flops: min must not exceed max, but 2G > 1G"
 
 
 def test_every_value_is_in_the_resolved_recipe_defaults_of_plug_ins_included():

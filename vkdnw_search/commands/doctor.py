@@ -19,7 +19,7 @@ def run_doctor(words: Sequence[str]) -> tuple[str, bool]:
         prog="vkdnw-search doctor", description="What a run would meet: limits, time, memory, and the score's noise."
     )
     parser.add_argument("recipe", metavar="RECIPE", help="a YAML file, or the name of a shipped recipe")
-    parser.add_argument("overrides", metavar="key=value", nargs="*", help="changes, e.g. limits.flops=450M")
+    parser.add_argument("overrides", metavar="key=value", nargs="*", help="changes, e.g. limits.layers=12")
     add_plugin_option(parser)
     options = parser.parse_intermixed_args(words)
     load_plugins(options.plugin)

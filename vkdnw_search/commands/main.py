@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=f"shipped recipes: {names}. Other commands: {', '.join(VERBS)} (vkdnw-search COMMAND --help).",
     )
     parser.add_argument("recipe", metavar="RECIPE", help="a YAML file, or the name of a shipped recipe")
-    parser.add_argument("overrides", metavar="key=value", nargs="*", help="changes, e.g. limits.flops=450M seed=1")
+    parser.add_argument("overrides", metavar="key=value", nargs="*", help="changes, e.g. stop.evaluations=200 seed=1")
     parser.add_argument(
         "--out", metavar="DIR", type=Path, help="run folder (default: runs/NAME); continued if it is there"
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 from torch import nn
 
-from vkdnw_search.contracts import HasCostScore, Probe, Proxy
+from vkdnw_search.contracts import HasCostScore, HasRequirements, Probe, Proxy
 from vkdnw_search.errors import ScoreError, nearest
 from vkdnw_search.options import check_options, strict_options
 from vkdnw_search.proxies.az_nas import AzNasTerms
@@ -21,7 +21,7 @@ from vkdnw_search.proxies.jacov import Jacov
 from vkdnw_search.proxies.probing import Images, Resolution
 from vkdnw_search.proxies.size import Flops
 from vkdnw_search.proxies.te_nas import TeNasTerms
-from vkdnw_search.records import Score
+from vkdnw_search.records import Cost, Score
 
 __all__ = ["LogRankSum", "RankSum", "az_nas", "te_nas", "vkdnw_agg", "weighted_agg"]
 
@@ -69,6 +69,12 @@ class RankSum:
                 if terms.setdefault(term, value) != value:
                     raise ScoreError(f"{type(self).__name__}: the term {term!r} has two values; rename proxy {name!r}")
         return Score(value=0.0, terms=terms)
+
+    def require(self, num_classes: int, cost: Callable[[], Cost | None]) -> None:
+        """Raise a ScoreError if one of the proxies cannot score the networks of a run."""
+        for proxy in self.proxies.values():
+            if isinstance(proxy, HasRequirements):
+                proxy.require(num_classes, cost)
 
     def fitness(self, scores: Sequence[Score]) -> NDArray[np.float64]:
         """Σ_j w_j rank_j / n for each of ``scores``. Shape (n,); O(n log n) for each term.

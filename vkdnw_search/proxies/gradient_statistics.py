@@ -17,7 +17,15 @@ from torch.nn import functional as F
 
 from vkdnw_search.contracts import Probe
 from vkdnw_search.errors import DegenerateNetwork, ScoreError
-from vkdnw_search.proxies.probing import ImageProxy, gradients, layer_weights, prepared, random_labels, scored
+from vkdnw_search.proxies.probing import (
+    ImageProxy,
+    NeedsLabels,
+    gradients,
+    layer_weights,
+    prepared,
+    random_labels,
+    scored,
+)
 from vkdnw_search.records import Score
 
 __all__ = ["GradSign", "Zico"]
@@ -26,7 +34,7 @@ Batches = Annotated[int, Interval(ge=2, le=64), "number of batches"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class GradSign(ImageProxy):
+class GradSign(ImageProxy, NeedsLabels):
     """Σ_k |Σ_n sign(∂l_n/∂θ_k)|, more is better (Zhang & Jia, ICLR 2022, arXiv 2110.08616). Needs labels.
 
     l_n is the loss of image n alone, so batch norm takes its statistics from the positions of that image. The sum
@@ -48,7 +56,7 @@ class GradSign(ImageProxy):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Zico(ImageProxy):
+class Zico(ImageProxy, NeedsLabels):
     """Σ_l ln Σ_{k in l} E|g_k| / √Var(g_k), more is better (Li et al., ICLR 2023, arXiv 2301.11300).
 
     g = gradient of the mean loss of a batch; mean and (population) variance over the batches; l runs over layers.

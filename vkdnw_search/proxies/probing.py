@@ -19,12 +19,13 @@ from vkdnw_search.determinism import seed_from
 from vkdnw_search.errors import DegenerateNetwork, ScoreError
 from vkdnw_search.options import check_options
 from vkdnw_search.proxies.initialization import Initialization, initialize
-from vkdnw_search.records import Score
+from vkdnw_search.records import Cost, Score
 
 __all__ = [
     "BrightImageProxy",
     "Brightness",
     "Images",
+    "NeedsLabels",
     "ImageBatch",
     "ImageProxy",
     "Resolution",
@@ -111,13 +112,26 @@ def random_labels(probe: Probe, count: int, *, index: int = 0) -> torch.Tensor:
     Raises:
         ScoreError: if there is a single class: its cross-entropy is 0 for every network.
     """
-    if probe.num_classes < 2:
-        raise ScoreError(
-            f"score: a proxy of the cross-entropy needs at least 2 classes, but the space has {probe.num_classes}; "
-            "choose a proxy without labels, such as vkdnw_single, jacov, naswot or synflow"
-        )
+    must_have_labels(probe.num_classes)
     generator = torch.Generator().manual_seed(seed_from(probe.seed, "labels", index))
     return torch.randint(probe.num_classes, (count,), generator=generator).to(probe.device)
+
+
+def must_have_labels(num_classes: int) -> None:
+    """Raise a ScoreError if there is a single class: its cross-entropy is 0 for every network."""
+    if num_classes < 2:
+        raise ScoreError(
+            f"score: a proxy of the cross-entropy needs at least 2 classes, but the space has {num_classes}; "
+            "choose a proxy without labels, such as vkdnw_single, jacov, naswot or synflow"
+        )
+
+
+class NeedsLabels:
+    """A proxy of the cross-entropy: a run of networks with a single class is refused before it begins."""
+
+    def require(self, num_classes: int, cost: Callable[[], Cost | None]) -> None:
+        """Raise a ScoreError if there is a single class."""
+        must_have_labels(num_classes)
 
 
 def in_fast_layout(run: Callable[[torch.Tensor], T], x: torch.Tensor) -> T:

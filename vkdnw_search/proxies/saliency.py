@@ -20,6 +20,7 @@ from vkdnw_search.proxies.probing import (
     BrightImageProxy,
     Brightness,
     ImageProxy,
+    NeedsLabels,
     Weights,
     gradients,
     layer_weights,
@@ -32,7 +33,7 @@ __all__ = ["GradNorm", "Grasp", "Snip", "SynFlow"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class GradNorm(ImageProxy):
+class GradNorm(ImageProxy, NeedsLabels):
     """‖∂L/∂w‖₂ over all trainable weights w, biases and normalisations included; more is better. Needs labels."""
 
     def __call__(self, model: nn.Module, probe: Probe) -> Score:
@@ -43,7 +44,7 @@ class GradNorm(ImageProxy):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Snip(ImageProxy):
+class Snip(ImageProxy, NeedsLabels):
     """Σ |θ ∂L/∂θ|, more is better (Lee et al., ICLR 2019, arXiv 1810.02340). Needs labels.
 
     To first order, what the loss changes by where a weight is removed.
@@ -58,7 +59,7 @@ class Snip(ImageProxy):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Grasp(BrightImageProxy):
+class Grasp(BrightImageProxy, NeedsLabels):
     """Σ −θ (H g), more is better (Wang et al., ICLR 2020, arXiv 2002.07376). Needs labels.
 
     g = ∂L/∂θ and H = ∂²L/∂θ²: to first order, what ‖g‖²/2 changes by where a weight is removed. As in the

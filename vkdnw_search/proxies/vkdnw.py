@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -106,6 +107,12 @@ class VkdnwSingle:
         """The bound ℵ + ln 9: the entropy of nine numbers is at most ln 9."""
         return (cost.tensors if self.layers == "tensors" else cost.modules) + math.log(len(DECILES))
 
+    def require(self, num_classes: int, cost: Callable[[], Cost | None]) -> None:
+        """Raise a ScoreError if a candidate has more tensors, up to ``parameters``, than images × directions."""
+        too_few = self.images * self._directions(num_classes) < self.parameters
+        if too_few and (candidate := cost()) is not None:
+            self._must_have_rows(min(self.parameters, candidate.tensors), num_classes)
+
     def _spectrum(self, model: nn.Module, probe: Probe, number: int) -> Tensor:
         """Eigenvalues (D, K) for one initialization."""
         initialize(model, seed=seed_from(probe.seed, "weights", number), scheme=self.initialization)
@@ -125,10 +132,9 @@ class VkdnwSingle:
         )
         if not chosen:
             raise DegenerateNetwork("there are no trainable parameters")
-        directions = None if self.directions == "all" else self.directions
-        self._check(len(chosen), probe.num_classes, directions)
+        self._must_have_rows(len(chosen), probe.num_classes)
         fisher = FisherPass(
-            directions=directions,
+            directions=None if self.directions == "all" else self.directions,
             calibrate=self.batch_norm == "calibrated",
             smoothing=self.smoothing,
             memory=self.memory,
@@ -136,9 +142,13 @@ class VkdnwSingle:
         )
         return spectrum(fisher.rows(model, images, chosen, generator=generator), samples=self.images)
 
-    def _check(self, parameters: int, classes: int, directions: int | None) -> None:
+    def _directions(self, classes: int) -> int:
+        """The number of directions used: the softmax leaves C − 1 at most."""
+        return classes - 1 if self.directions == "all" else min(self.directions, classes - 1)
+
+    def _must_have_rows(self, parameters: int, classes: int) -> None:
         """Require at least as many rows as weights; else the lower eigenvalues are zero whatever the network."""
-        used = classes - 1 if directions is None else min(directions, classes - 1)
+        used = self._directions(classes)
         if self.images * used < parameters:
             raise ScoreError(
                 f"score: images × directions must be at least the number of parameters ({parameters} here), but is "

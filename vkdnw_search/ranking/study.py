@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from vkdnw_search.contracts import Proxy, SearchSpace
+from vkdnw_search.contracts import HasRequirements, Proxy, SearchSpace
 from vkdnw_search.cost.counter import CostCounter
 from vkdnw_search.determinism import seed_from
 from vkdnw_search.errors import RankingError
@@ -77,6 +77,7 @@ def rank(
 
     Raises:
         RankingError: a column, sample or training number that does not fit the table.
+        ScoreError: a proxy does not suit the networks, as far as that can be told beforehand.
         RunFolderError: ``out`` holds something else, or is in use.
         ExecutionError: a proxy raised an unexpected exception; the message names it and the architecture.
     """
@@ -94,6 +95,7 @@ def rank(
     if training is not None:
         check_training(training, len(chosen))
     folder, plan = Path(out), make_plan(proxies)
+    _must_suit(plan, space, chosen.architectures[0])
     with ScoreStore(folder, space=identity(space)) as store:
         counter, keys = CostCounter(space), chosen.architectures
         forwards = _costs(space, chosen, plan, store, counter)
@@ -115,6 +117,13 @@ def rank(
     study = evaluate(space.name, chosen, columns, plan, scores, forwards, P=places, training=training)
     write_outputs(folder, study, scores, plan.names(), space=space.name, figures=figures)
     return study
+
+
+def _must_suit(plan: Plan, space: SearchSpace[Any], text: str) -> None:
+    """Raise what a proxy has against the first network, before the folder is taken."""
+    for proxy in plan.parts.values():
+        if isinstance(proxy, HasRequirements):
+            proxy.require(space.num_classes, lambda: CostCounter(space).cost(readable(space).parse(text)))
 
 
 def sampled(accuracies: AccuracyTable, sample: int | None) -> AccuracyTable:

@@ -45,7 +45,7 @@ def line_about(fault: Fault, *, source: str, lines: Mapping[Keys, int], override
     mend = ""
     if override.is_one_number and message.startswith(CROSSED):
         mend = f". The minimum is the recipe's: {dotted(keys)}={{max: {override.value}}} leaves it out"
-    return f"{_joined(override.label, keys)}: {message}{mend}"
+    return f"{_joined(override.label, keys[:2] if override.is_one_number else keys)}: {message}{mend}"
 
 
 def first_of(lines: Sequence[str]) -> str:

@@ -30,8 +30,9 @@ class Override:
 
     def concerns(self, path: Path) -> bool:
         """Whether a fault at ``path`` may be of its making: one of the two paths leads to the other."""
-        length = min(len(path), len(self.path))
-        return length > 0 and path[:length] == self.path[:length]
+        own = (*self.path, "max") if self.is_one_number else self.path
+        length = min(len(path), len(own))
+        return length > 0 and path[:length] == own[:length]
 
     def sets(self, section: str) -> set[str]:
         """The keys of a section that it gives a value."""

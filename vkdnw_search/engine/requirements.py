@@ -1,0 +1,46 @@
+"""Before a run begins: may its score be used for its candidates, as far as options and cost tell?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from vkdnw_search.contracts import HasRequirements, Proxy, SearchSpace
+from vkdnw_search.cost.counter import CostCounter
+from vkdnw_search.cost.limits import Limits, Range
+from vkdnw_search.determinism import seed_from
+from vkdnw_search.engine.evaluator import limits_of
+from vkdnw_search.errors import RecipeError, ScoreError
+from vkdnw_search.optimizers.variation import random_genome
+from vkdnw_search.recipe.recipe import Recipe
+from vkdnw_search.records import Cost
+
+TRIES = 20
+"""Random candidates, the first of which within the limits stands for those of the run."""
+
+
+def must_suit(proxy: Proxy, space: SearchSpace[Any], recipe: Recipe) -> None:
+    """Raise what ``proxy`` has against a candidate within the limits, before a run folder is taken.
+
+    Raises:
+        RecipeError: whatever the proxy of the recipe says.
+        ScoreError: the same of a proxy that is not the recipe's.
+    """
+    if isinstance(proxy, HasRequirements):
+        try:
+            proxy.require(space.num_classes, partial(_candidate, space, limits_of(recipe), recipe.seed))
+        except ScoreError as error:
+            if recipe.score is None:
+                raise
+            raise RecipeError(str(error)) from error
+
+
+def _candidate(space: SearchSpace[Any], limits: Limits, seed: int) -> Cost | None:
+    """What a candidate within the limits costs; memory and latency, whose counting takes longer, aside."""
+    limits = replace(limits, memory=Range(), latency=Range())
+    counter, rng = CostCounter(space, limits), np.random.default_rng(seed_from(seed, "requirements"))
+    costs = (counter.cost(space.decode(random_genome(space.genes, rng))) for _ in range(TRIES))
+    return next((cost for cost in costs if limits.violation(cost) == 0), None)
