@@ -76,6 +76,7 @@ def judge(evaluator: Evaluator, store: Store, executor: Executor, recipe: Recipe
         tuple(BandWinner(above, at_most, w) for (above, at_most), w in zip(ranges, winners, strict=True)),
         correlations,
         (*gate.warnings, *_warnings(best if finalists else [], correlations)),
+        gate.untrainable,
     )
 
 
@@ -100,6 +101,11 @@ class Gate:
         self._genomes = {e.number: e.genome for e in candidates}
         self._faults: dict[int, str] = {}
         self.warnings: list[str] = []
+
+    @property
+    def untrainable(self) -> tuple[int, ...]:
+        """Numbers of the candidates that cannot be trained, of those that were tried."""
+        return tuple(sorted(number for number, fault in self._faults.items() if fault))
 
     def placed(self, ranked: Sequence[Finalist]) -> list[Finalist]:
         """``ranked`` with the first that can be trained in front; the order stays if none can."""

@@ -92,7 +92,7 @@ def _family(visited: RunReader) -> dict[str, list[tuple[str, str, Evaluation | N
     """Title → rows of (label, module, network) of the networks that a run leaves beside its winner."""
     kept = front(visited.evaluations, visited.fitness) if visited.recipe.wants_front else []
     return {
-        "The best of each band": [(f"at most {compact(b)} FLOPs", band_module(b), e) for b, e in facts.bands(visited)],
+        "The best of each band": [(f"at most {compact(b)} FLOPs", band_module(b), e) for b, e in visited.bands],
         "The front of score against FLOPs": [(f"{_si(e.cost.flops)} FLOPs", front_module(e.cost), e) for e in kept],
     }
 

@@ -93,7 +93,8 @@ def _score_flops(axes: Axes, visited: RunReader, winner: Evaluation) -> None:
     x, y = places(scored.values())
     axes.scatter(x, y, s=9, color=MUTED, alpha=0.5, linewidths=0, label="scored")
     axes.plot(*places(front(visited.evaluations, visited.fitness)), color=MUTED, linewidth=1, label="front")
-    x, y = places(scored[b["number"]] for b in visited.judgement.get("baselines", ()) if b["number"] in scored)
+    baselines = () if visited.judgement is None else visited.judgement.baselines
+    x, y = places(scored[b.number] for b in baselines if b.number in scored)
     if x:
         axes.scatter(x, y, s=40, marker="s", color=SECOND, label="baselines")
     x, y = places([winner])

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from statistics import fmean, stdev
 from typing import Any
 
+from pydantic import TypeAdapter
+
 
 @dataclass(frozen=True, slots=True)
 class Finalist:
@@ -63,6 +65,7 @@ class Judgement:
         bands: one for each band the recipe asks for, ascending.
         correlations: Spearman's ρ of the score with FLOPs, parameters, layers and tensors over scored candidates.
         warnings: sentences a user should read.
+        untrainable: numbers of candidates that were tried and cannot be trained; others may not have been tried.
     """
 
     winner: int | None
@@ -71,6 +74,13 @@ class Judgement:
     bands: tuple[BandWinner, ...]
     correlations: dict[str, float]
     warnings: tuple[str, ...]
+    untrainable: tuple[int, ...] = ()
+
+    @property
+    def means(self) -> dict[int, float]:
+        """Number → mean over fresh initializations, of the finalists and the winners of bands that have one."""
+        judged = (*self.finalists, *(band.winner for band in self.bands if band.winner is not None))
+        return {f.number: f.mean for f in judged if not math.isnan(f.mean)}
 
     def to_json(self) -> str:
         """As text, to be kept with the run."""
@@ -85,8 +95,18 @@ class Judgement:
                 ],
                 "correlations": self.correlations,
                 "warnings": self.warnings,
+                "untrainable": self.untrainable,
             }
         )
+
+    @classmethod
+    def from_json(cls, text: str) -> Judgement:
+        """The judgement that ``text``, made by :meth:`to_json`, stands for.
+
+        Raises:
+            ValueError: it stands for none.
+        """
+        return TypeAdapter(cls).validate_json(text, strict=True)
 
 
 def _plain(finalist: Finalist) -> dict[str, Any]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, Self, get_args
+from typing import Self, get_args
 
 from vkdnw_search.contracts import Architecture, Proxy, SearchSpace
 from vkdnw_search.cost.latency import LatencyTable
@@ -15,6 +15,7 @@ from vkdnw_search.recipe.recipe import Recipe, SectionName, load_recipe
 from vkdnw_search.recipe.yaml_reader import read_yaml
 from vkdnw_search.records import Evaluation
 from vkdnw_search.runs.fitness import fitness
+from vkdnw_search.runs.judgement import Judgement
 from vkdnw_search.runs.result import FoundNetwork
 from vkdnw_search.runs.store import Store
 
@@ -60,10 +61,10 @@ class RunReader:
         return fitness(self.evaluations, self.proxy)
 
     @cached_property
-    def judgement(self) -> Mapping[str, Any]:
-        """The finalists scored anew, their baselines, warnings: empty before the run has ended."""
-        content = json.loads(self.store.note("judgement") or "{}")
-        return content if isinstance(content, dict) else {}
+    def judgement(self) -> Judgement | None:
+        """Who won, the finalists scored anew, their baselines, warnings: None before the run has ended."""
+        text = self.store.note("judgement")
+        return None if text is None else Judgement.from_json(text)
 
     @cached_property
     def neighbours(self) -> dict[str, float]:
@@ -78,11 +79,31 @@ class RunReader:
 
     @cached_property
     def ranked(self) -> list[Evaluation]:
-        """Scored candidates, the best first: finalists by their mean over fresh initializations, others by fitness."""
-        finalists = [int(f["number"]) for f in self.judgement.get("finalists", ())]
-        place = {number: rank for rank, number in enumerate(finalists)}
-        scored = [e for e in self.evaluations if e.number in self.fitness]
-        return sorted(scored, key=lambda e: (place.get(e.number, len(place)), -self.fitness[e.number], e.number))
+        """Scored candidates, the best first.
+
+        The winner of the run comes first; then what was judged, by its mean over fresh initializations; then the others
+        by fitness; last those that are known not to be trainable.
+        """
+        judged = self.judgement
+        means, untrainable = ({}, ()) if judged is None else (judged.means, judged.untrainable)
+
+        def place(e: Evaluation) -> tuple[bool, bool, bool, float, int]:
+            beaten = judged is None or e.number != judged.winner
+            value = means.get(e.number, self.fitness[e.number])
+            return beaten, beaten and e.number in untrainable, e.number not in means, -value, e.number
+
+        return sorted((e for e in self.evaluations if e.number in self.fitness), key=place)
+
+    @cached_property
+    def bands(self) -> list[tuple[int, Evaluation | None]]:
+        """Most FLOPs of each band of the recipe, with its winner: as judged, or while the run lasts the best so far."""
+        judged = () if self.judgement is None else self.judgement.bands
+        winners = {band.winner.number for band in judged if band.winner is not None}
+        rows: list[tuple[int, Evaluation | None]] = []
+        for above, at_most in pairwise((-1, *self.recipe.bands)):
+            within = [e for e in self.ranked if above < e.cost.flops <= at_most]
+            rows.append((at_most, next(iter([*(e for e in within if e.number in winners), *within]), None)))
+        return rows
 
     def found(self, evaluation: Evaluation) -> FoundNetwork:
         """One candidate, ready to build or export."""
