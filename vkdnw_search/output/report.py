@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -52,7 +51,6 @@ def report(folder: str | Path, *, space: SearchSpace[Architecture] | None = None
 def _content(visited: RunReader) -> dict[str, Any]:
     """All that the template shows."""
     counts = visited.store.counts()
-    file = visited.path / "environment.json"
     content: dict[str, Any] = {
         "name": visited.recipe.name or visited.path.name,
         "version": version("vkdnw-search"),
@@ -60,14 +58,14 @@ def _content(visited: RunReader) -> dict[str, Any]:
         "counts": counts,
         "seconds": visited.store.elapsed(),
         "recipe": visited.recipe.to_yaml(),
-        "environment": json.loads(file.read_text(encoding="utf-8")) if file.exists() else {},
+        "environment": visited.environment,
         "judgement": visited.judgement,
         "winner": None,
     }
     if not visited.ranked:
         return content
     winner = visited.ranked[0]
-    architecture = visited.space.decode(winner.genome)
+    architecture = visited.found(winner).architecture
     nodes, arcs = diagram.cell(architecture)
     genes = zip(visited.space.genes, winner.genome, strict=True)
     return content | {

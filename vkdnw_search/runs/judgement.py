@@ -6,9 +6,11 @@ import json
 import math
 from dataclasses import asdict, dataclass
 from statistics import fmean, stdev
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +108,23 @@ class Judgement:
         Raises:
             ValueError: it stands for none.
         """
-        return TypeAdapter(cls).validate_json(text, strict=True)
+        return read_record(cls, text)
 
 
 def _plain(finalist: Finalist) -> dict[str, Any]:
     numbers = {"mean": finalist.mean, "standard_error": finalist.standard_error}
     return asdict(finalist) | {name: None if math.isnan(value) else value for name, value in numbers.items()}
+
+
+def read_record(kind: type[T], text: str) -> T:
+    """What the JSON in ``text`` stands for, of exactly this type, such as a dataclass or ``dict[str, float]``.
+
+    Raises:
+        ValueError: it is not; the message, of one line, says where.
+    """
+    try:
+        return TypeAdapter(kind).validate_json(text, strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise ValueError(f"{place}: {first['msg']}" if place else first["msg"]) from error
