@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import nn
 
-from vkdnw_search.commands.settings import build_plugin, positive, read_settings
+from vkdnw_search.commands.settings import build_plugin, positive, read_settings, seed
 from vkdnw_search.contracts import HasText, SearchSpace
 from vkdnw_search.cost.counter import count, free_operators
 from vkdnw_search.errors import BudgetError, PluginError, RecipeError, ScoreError, UnknownOperators
@@ -47,8 +47,8 @@ def run_score(words: Sequence[str]) -> str:
     if settings:
         raise RecipeError(f"{next(iter(settings))}: settings must begin with 'space' or {options.proxy!r}")
     scores = [
-        score(target.model, target.input_shape, proxy=proxy, seed=seed, free_operators=sorted(target.free_operators))
-        for seed in range(options.seed, options.seed + options.seeds)
+        score(target.model, target.input_shape, proxy=proxy, seed=number, free_operators=sorted(target.free_operators))
+        for number in range(options.seed, options.seed + options.seeds)
     ]
     return "\n".join(f"{name:12} {text}" for name, text in _lines(target, options.proxy, scores))
 
@@ -74,7 +74,7 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
         "--input-shape", metavar="C,H,W", type=_shape, help="of one input (default: that of the search, or 3,224,224)"
     )
     parser.add_argument("--proxy", metavar="NAME", default="vkdnw_single", help="default: %(default)s")
-    parser.add_argument("--seed", metavar="N", type=int, default=0, help="of the first initialization")
+    parser.add_argument("--seed", metavar="N", type=seed, default=0, help="of the first initialization")
     parser.add_argument("--seeds", metavar="K", type=positive, default=1, help="initializations (default: 1)")
     add_plugin_option(parser)
     return parser.parse_intermixed_args(list(words))

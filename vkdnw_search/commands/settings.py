@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from vkdnw_search.errors import RecipeError, VkdnwSearchError
+from vkdnw_search.errors import RecipeError, RunFolderError, VkdnwSearchError
+from vkdnw_search.quantities import LARGEST
 from vkdnw_search.recipe.overrides import parse_override
 from vkdnw_search.recipe.registry import Kind, find, options_of
 
@@ -30,6 +32,34 @@ def positive(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 1024:
         raise argparse.ArgumentTypeError(f"must be a number from 1 to 1024, but is {text!r}")
     return int(text)
+
+
+def seed(text: str) -> int:
+    """A seed, for argparse: a whole number as a recipe's seed is."""
+    if not text.isdecimal() or int(text) > LARGEST:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 0 to {LARGEST}, but is {text!r}")
+    return int(text)
+
+
+def file_to_write(text: str) -> Path:
+    """A file that is to be written, for argparse."""
+    path = Path(text)
+    if path.is_dir() or not path.name or text.endswith("/"):
+        raise argparse.ArgumentTypeError(f"must be a file to write, such as {path / 'NAME'}, but {text!r} is a folder")
+    return path
+
+
+def must_be_new(files: Sequence[Path]) -> None:
+    """Refuse files that are there: nothing outside a run folder is written over.
+
+    Raises:
+        RunFolderError: naming the first of them.
+    """
+    for file in files:
+        if file.exists():
+            raise RunFolderError(
+                f"{file}: is there already, and was left as it is. Remove it, or name another with --to"
+            )
 
 
 def build_plugin(kind: Kind, name: str, options: Mapping[str, Any]) -> Any:

@@ -21,7 +21,13 @@ from vkdnw_search.runs.reader import RunReader
 from vkdnw_search.runs.result import band_module, front_module
 
 
-def report(folder: str | Path, *, space: SearchSpace[Architecture] | None = None, proxy: Proxy | None = None) -> Path:
+def report(
+    folder: str | Path,
+    *,
+    space: SearchSpace[Architecture] | None = None,
+    proxy: Proxy | None = None,
+    to: Path | None = None,
+) -> Path:
     """Write ``report.html`` and ``figures/`` into a run folder, whether its run has ended or not.
 
     Nothing in the folder is executed, and all text from it is escaped.
@@ -29,6 +35,7 @@ def report(folder: str | Path, *, space: SearchSpace[Architecture] | None = None
     Args:
         folder: of the run.
         space, proxy: of a run that was given them from Python.
+        to: where to write the page instead, without ``figures/``.
 
     Returns:
         The page.
@@ -42,14 +49,15 @@ def report(folder: str | Path, *, space: SearchSpace[Architecture] | None = None
     )
     environment.filters |= {"si": _si, "signed": _signed}
     with RunReader(folder, space=space, proxy=proxy) as visited:
-        page = environment.get_template("report.html").render(_content(visited))
-    target = folder / "report.html"
+        content = _content(visited, None if to is not None else folder / "figures")
+        page = environment.get_template("report.html").render(content)
+    target = to or folder / "report.html"
     write_whole(target, page)
     return target
 
 
-def _content(visited: RunReader) -> dict[str, Any]:
-    """All that the template shows."""
+def _content(visited: RunReader, figures: Path | None) -> dict[str, Any]:
+    """All that the template shows. The figures are written to a folder too, if one is given."""
     counts = visited.store.counts()
     content: dict[str, Any] = {
         "name": visited.recipe.name or visited.path.name,
@@ -71,7 +79,7 @@ def _content(visited: RunReader) -> dict[str, Any]:
     return content | {
         "winner": winner,
         "fitness": visited.fitness[winner.number],
-        "figures": {name: Markup(svg) for name, svg in draw(visited, winner, visited.path / "figures").items()},
+        "figures": {name: Markup(svg) for name, svg in draw(visited, winner, figures).items()},
         "nodes": nodes,
         "arcs": arcs,
         "bars": diagram.chain(architecture),

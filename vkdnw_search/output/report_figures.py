@@ -33,19 +33,20 @@ SQUEEZED = 20
 """So many times the typical distance from the best is the largest before an axis is no longer linear."""
 
 
-def draw(visited: RunReader, winner: Evaluation, folder: Path) -> dict[str, str]:
-    """Write every figure as PNG and SVG to ``folder``. Returns name → SVG to stand in a page."""
+def draw(visited: RunReader, winner: Evaluation, folder: Path | None) -> dict[str, str]:
+    """Draw every figure, and write it as PNG and SVG to ``folder`` if there is one. Returns name → SVG for a page."""
     painters: dict[str, Callable[[Axes], None]] = {
         "progress": lambda axes: _progress(axes, visited),
         "score_flops": lambda axes: _score_flops(axes, visited, winner),
     }
     if facts.deciles(winner):
         painters["spectrum"] = lambda axes: _spectrum(axes, visited, winner)
-    folder.mkdir(parents=True, exist_ok=True)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
     return {name: _figure(name, painter, folder) for name, painter in painters.items()}
 
 
-def _figure(name: str, paint: Callable[[Axes], None], folder: Path) -> str:
+def _figure(name: str, paint: Callable[[Axes], None], folder: Path | None) -> str:
     style: dict[Any, Any] = {
         "svg.fonttype": "none",
         "svg.hashsalt": name,
@@ -58,10 +59,12 @@ def _figure(name: str, paint: Callable[[Axes], None], folder: Path) -> str:
         axes = figure.subplots()
         axes.spines[["top", "right"]].set_visible(False)
         paint(axes)
-        figure.savefig(folder / f"{name}.png", dpi=160, facecolor="white")
         text = io.StringIO()
+        if folder is not None:
+            figure.savefig(folder / f"{name}.png", dpi=160, facecolor="white")
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
-    (folder / f"{name}.svg").write_text(text.getvalue(), encoding="utf-8")
+    if folder is not None:
+        (folder / f"{name}.svg").write_text(text.getvalue(), encoding="utf-8")
     return _inline(text.getvalue())
 
 
