@@ -73,7 +73,7 @@ class RunFolderError(VkdnwSearchError, FileExistsError):
 
 
 class ExportError(VkdnwSearchError, RuntimeError):
-    """The generated source does not reproduce the network that was searched."""
+    """What is to be left of a run cannot be written, or does not reproduce the network that was searched."""
 
 
 class ExecutionError(VkdnwSearchError, RuntimeError):

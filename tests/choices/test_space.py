@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -10,9 +11,13 @@ import torch
 from torch import nn
 
 from tests.support.chosen_spaces import (
+    READERS,
     Model,
     chosen_model,
     contradicting,
+    dropping,
+    dropping_by_item,
+    faulty,
     fixed,
     foreign,
     gradual,
@@ -79,6 +84,39 @@ def test_names_that_get_their_meaning_in_several_statements_come_along_and_local
 
 def test_a_function_is_as_good_as_a_class():
     check_search_space(space(small), samples=4)
+
+
+@pytest.mark.parametrize("way", READERS)
+def test_a_constructor_may_look_at_its_numbers(way):
+    found = space(partial(dropping, way))
+    assert {gene.name: gene.choices for gene in found.genes} == {"depth": (1, 2, 3), "width": (4, 8)}
+    network = found.build(found.parse("depth=3,width=8"))
+    assert network[2].rates == READERS[way](3)
+    assert network(torch.zeros(2, 3, 4, 4)).shape == (2, 3)
+
+
+def test_a_space_with_stochastic_depth_keeps_the_contract():
+    check_search_space(
+        space_of(dropping_by_item, input_shape=(3, 4, 4), num_classes=3, free_operators=["aten::add", "aten::mul"]),
+        samples=4,
+    )
+
+
+def test_weights_have_no_numbers_while_choices_are_looked_for():
+    seen = []
+
+    def make(num_classes: int) -> nn.Module:
+        Choice("width", 4, 8)
+        seen.append(nn.Linear(4, 4).weight.device.type)
+        return nn.Identity()
+
+    space(make).genes  # noqa: B018
+    assert set(seen) == {"meta"}
+
+
+def test_what_a_constructor_raises_of_itself_is_what_comes():
+    with pytest.raises(ValueError, match="width 4 is not to my liking"):
+        space(faulty).genes  # noqa: B018
 
 
 def test_what_is_wrong_is_told_in_words():

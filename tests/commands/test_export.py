@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from search_spaces.mobilenet import MobileNet
 from search_spaces.nasbench201 import NasBench201
 from tests.support.generated_source import assert_same_network, load, load_network
 from tests.support.quick import Quick, leave_out_the_end
+from tests.support.read_only import command_on
 from vkdnw_search import Result, search
 from vkdnw_search.commands.export import run_export
 from vkdnw_search.errors import ExportError, PluginError, RunFolderError, SpaceError
@@ -80,6 +82,70 @@ def test_initial_weights_are_not_written_over_either(run: Result, tmp_path: Path
     with pytest.raises(RunFolderError, match=r"net\.safetensors: is there already"):
         run_export([str(run.folder), "--to", str(tmp_path / "net.py"), "--weights", "safetensors"])
     assert (tmp_path / "net.safetensors").read_text() == "mine"
+
+
+@pytest.mark.parametrize("place", ["x.py", "new/deep/x.py"])
+def test_what_fails_leaves_nothing(run: Result, tmp_path: Path, place: str) -> None:
+    words = ["--weights", "safetensors", "--in-channels", "1", "--to", str(tmp_path / place)]
+    with pytest.raises(ExportError, match="Network does not take in_channels=1: TypeError"):
+        run_export([str(run.folder), *words])
+    assert not list(tmp_path.iterdir())
+    assert run.folder is not None and not (run.folder / "exports").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--rank", "1", "--number", "2"], "argument --number: not allowed with argument --rank"),
+        (["--text", "|none~0|", "--rank", "1"], "argument --rank: not allowed with argument --text"),
+        (["--to", "."], "argument --to: must be a file to write, such as NAME, but '.' is a folder"),
+        (["--to", ".."], "argument --to: must be a file to write, such as ../NAME, but '..' is a folder"),
+        (["--to", "new/"], "argument --to: must be a file to write, such as new/NAME, but 'new/' is a folder"),
+        (["--network", "[1]"], "must be a JSON object such as '{\"dropout\": 0.2}', but is '[1]'"),
+        (["--network", "[" * 100_000], "argument --network: must be JSON such as"),
+        (["--seed", "1" + "0" * 30], "argument --seed: must be a whole number from 0 to"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused_by_usage(
+    run: Result, words: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        run_export([str(run.folder), *words])
+    assert stop.value.code == 2 and says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("name", "words"), [("x.json", []), ("x.safetensors", ["--weights", "safetensors"])])
+def test_files_of_one_name_are_refused(run: Result, tmp_path: Path, name: str, words: list[str]) -> None:
+    with pytest.raises(RunFolderError, match=f"--to: {name} is the name of another file written beside"):
+        run_export([str(run.folder), "--to", str(tmp_path / name), *words])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_in_a_folder_that_cannot_be_written_to_is_read_and_written_elsewhere(tmp_path: Path) -> None:
+    """Also where the run was killed, so that its last candidates are in the write-ahead log alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        leave_out_the_end(patch)
+        result = search(RECIPE, out=tmp_path / "done")
+        shutil.copytree(tmp_path / "done", tmp_path / "killed")  # before the database is closed
+    result.store.close()
+    done, killed, elsewhere = tmp_path / "done", tmp_path / "killed", str(tmp_path / "elsewhere")
+    (killed / "run.sqlite-shm").unlink()
+    assert (killed / "run.sqlite-wal").stat().st_size > 0 and not (done / "run.sqlite-wal").exists()
+    before = [files(folder) for folder in (done, killed)]
+    assert result.best is not None
+    ended = command_on(killed, "export", str(killed), "--format", "structure", "--to", elsewhere)
+    assert (ended.returncode, ended.stderr) == (0, "") and Path(elsewhere).read_text() == f"{result.best.key}\n"
+    ended = command_on(killed, "export", str(killed), "--format", "structure")
+    assert ended.returncode == 1 and ended.stderr.endswith("Nothing was kept; name another place with --to\n")
+    ended = command_on(done, "report", str(done))
+    assert ended.returncode == 1 and ended.stderr.startswith(f"{done}: the report cannot be written there: ")
+    ended = command_on(done, "report", str(done), "--to", f"{elsewhere}.html")
+    assert (ended.returncode, ended.stderr) == (0, "") and result.best.key in Path(f"{elsewhere}.html").read_text()
+    assert before == [files(folder) for folder in (done, killed)]
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(file): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
 def test_the_structure_is_the_text_that_the_space_reads_back(run: Result, tmp_path: Path) -> None:

@@ -62,6 +62,9 @@ def test_an_exported_network_is_scored_at_the_resolution_it_was_searched_at(
     (tmp_path / "architecture.json").write_text('{"input_shape": [3, 4, 4]}')
     assert main(["score", f"{tmp_path / 'model.py'}:small", "--proxy", "flops"]) == 0
     assert told(capsys.readouterr().out)["FLOPs"] == "408 at 3×4×4"
+    (tmp_path / "architecture.json").write_text("[" * 100_000)  # then it is that of ImageNet
+    assert main(["score", f"{tmp_path / 'model.py'}:small", "--proxy", "flops"]) == 1
+    assert "must accept an input of shape (1, 3, 224, 224)" in capsys.readouterr().err
 
 
 def test_flops_of_a_network_with_operators_that_nobody_declared_free_are_told_with_their_names(

@@ -11,6 +11,7 @@ from search_spaces.mobilenet import MobileNet
 from search_spaces.nasbench201 import NasBench201
 from search_spaces.resnet import ResNet
 from search_spaces.stages import Stages
+from vkdnw_search.choices import Choice, space_of
 from vkdnw_search.cost.counter import CostCounter
 from vkdnw_search.cost.limits import Limits, Range
 from vkdnw_search.cost.peak_memory import PeakMemory, memory_profile
@@ -72,6 +73,17 @@ def test_the_meta_device_gives_what_real_numbers_give():
     space = MobileNet(resolution=32, last_width=64)
     architecture = space.decode(tuple(len(gene.choices) // 2 for gene in space.genes))
     assert PeakMemory(space)(architecture) == peak(space.build(architecture), space.input_shape)
+
+
+def looking(num_classes: int) -> nn.Module:
+    width, depth = Choice("width", 4, 8), 2
+    rates = [float(rate) for rate in torch.linspace(0, 0.1, depth).numpy()]
+    return nn.Sequential(nn.Flatten(), nn.Linear(48, width), *map(nn.Dropout, rates), nn.Linear(width, num_classes))
+
+
+def test_a_constructor_that_looks_at_its_numbers_is_traced_in_earnest():
+    space = space_of(looking, input_shape=(3, 4, 4), num_classes=3)
+    assert PeakMemory(space)(space.parse("width=8")) == FLOAT * (48 + 8)
 
 
 def test_memory_is_found_only_where_a_limit_asks_for_it():

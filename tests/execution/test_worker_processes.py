@@ -12,6 +12,7 @@ import pytest
 
 from vkdnw_search.determinism import cores
 from vkdnw_search.errors import CandidateLost, ExecutionError
+from vkdnw_search.execution.executors import inline
 from vkdnw_search.execution.worker_processes import DEATHS, Workers, resident
 from vkdnw_search.recipe.recipe import load_recipe
 
@@ -109,3 +110,11 @@ def test_a_worker_freezes_what_its_first_call_imported() -> None:
     with Workers(1) as workers:
         before, after = (workers.submit(gc.get_freeze_count).result() for _ in range(2))
     assert before == 0 < after
+
+
+def test_an_executor_that_was_shut_down_says_so() -> None:
+    with Workers(1) as workers, inline() as here:
+        assert workers.submit(abs, -3).result() == here.submit(abs, -3).result() == 3
+    for executor in (workers, here):
+        with pytest.raises(RuntimeError, match=r"cannot take calls after shutdown\(\)"):
+            executor.submit(abs, -3)

@@ -79,6 +79,17 @@ def test_the_page_is_well_formed_and_fetches_nothing(folder: Path) -> None:
         assert (folder / "figures" / f"{name}.svg").read_text().rstrip().endswith("</svg>")
 
 
+def test_the_page_may_be_written_elsewhere_and_over_nothing(folder: Path, tmp_path: Path) -> None:
+    before = sorted(folder.rglob("*"))
+    page = tmp_path / "page.html"
+    assert run_report([str(folder), "--to", str(page)]) == str(page)
+    assert page.read_text().count("<svg") >= 2 and sorted(folder.rglob("*")) == before
+    page.write_text("mine")
+    with pytest.raises(RunFolderError, match="is there already, and was left as it is"):
+        run_report([str(folder), "--to", str(page)])
+    assert page.read_text() == "mine" and [file.name for file in tmp_path.iterdir()] == ["page.html"]
+
+
 def test_the_page_shows_the_winner_and_the_limit_that_binds(folder: Path) -> None:
     text = write_report(folder).read_text()
     with RunReader(folder) as visited:

@@ -53,6 +53,14 @@ def curve(folder: Path) -> list[dict[str, float]]:
     return [{name: float(value) for name, value in row.items() if name != "seconds"} for row in rows]
 
 
+@pytest.mark.parametrize("text", ["", "[]", "{}", "[" * 100_000, '{"input_shape": 3}'])
+def test_a_description_that_is_damaged_is_told_of_with_the_option_to_give(tmp_path: Path, text: str) -> None:
+    train = program(tmp_path)
+    (tmp_path / "architecture.json").write_text(text)
+    with pytest.raises(SystemExit, match=r"architecture\.json: must have the input_shape, but: .*Give --size instead"):
+        train._searched_size()
+
+
 def test_a_small_network_learns_the_digits_and_its_weights_can_be_loaded(tmp_path: Path) -> None:
     train = program(tmp_path)
     accuracy = train.main([*DIGITS, "--epochs", "4", "--out", str(tmp_path / "out")])

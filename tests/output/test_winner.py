@@ -14,7 +14,7 @@ from torch import nn
 from search_spaces.nasbench201 import NasBench201
 from tests.support.generated_source import load
 from tests.support.quick import Quick, leave_out_the_end
-from vkdnw_search import build, search
+from vkdnw_search import FoundNetwork, Result, build, search
 from vkdnw_search.commands.progress import closing_table
 from vkdnw_search.engine.neighbours import one_step
 from vkdnw_search.runs.reader import RunReader
@@ -73,6 +73,44 @@ def test_a_winner_that_cannot_be_trained_gives_place_to_the_next(finalists: int)
         first, second, *_ = gated.judgement.finalists
         assert first.key == gated.best.key and second.verdict.startswith("cannot be trained: ")
     assert "cannot be trained" in closing_table(gated) or not finalists
+
+
+@pytest.mark.parametrize("finalists", [0, 3])
+def test_every_reader_names_the_winner_of_the_run(tmp_path: Path, finalists: int) -> None:
+    """Also where networks with a higher score cannot be trained: overall, in each band, and below a number of FLOPs."""
+    recipe = {**RECIPE, "bands": ["600k", "1M", "2M"], "finalists": finalists}
+    plain = search(recipe, space=small(NasBench201), proxy=Quick())
+    dead = {found.key for found in (plain.best, *plain.bands.values()) if found is not None}
+
+    class HalfDead(NasBench201):
+        """The networks that would win otherwise cannot be trained."""
+
+        def build(self, architecture: Any) -> nn.Module:
+            model = super().build(architecture)
+            return Dead(model) if architecture.key in dead else model
+
+    result = search(recipe, space=small(HalfDead), proxy=Quick(), out=tmp_path / "run")
+    assert result.best is not None and result.best.key not in dead
+    assert result.judgement is not None and len(result.judgement.untrainable) == len(dead)
+    with RunReader(tmp_path / "run", space=small(NasBench201), proxy=Quick()) as visited:
+        assert visited.judgement == result.judgement
+        assert visited.ranked[0].key == result.best.key
+        assert {e.key for e in visited.ranked[-len(dead) :]} == dead
+        assert dict(visited.bands) == {most: found and found.evaluation for most, found in result.bands.items()}
+        for most, found in result.bands.items():
+            best = max((b for edge, b in result.bands.items() if edge <= most and b), key=lambda b: standing(b, result))
+            assert found is not None and next(e for e in visited.ranked if e.cost.flops <= most).key == best.key
+    page = (tmp_path / "run/report.html").read_text()
+    assert f"<h2>The winner</h2>\n<p><code>{result.best.key}</code>" in page
+    assert all(f"bands/{edge}/model.py" in page for edge in ("600k", "1M", "2M"))
+    assert result.best.key in (tmp_path / "run/best/model.py").read_text()
+
+
+def standing(found: FoundNetwork, result: Result) -> tuple[bool, float]:
+    """What a network of a band is ranked by: the winner first, others by mean or score."""
+    assert result.best is not None and result.judgement is not None
+    mean = result.judgement.means.get(found.evaluation.number, found.score.value)
+    return found.key == result.best.key, mean
 
 
 def test_where_no_network_can_be_trained_the_run_says_so() -> None:

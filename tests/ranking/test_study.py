@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import contextlib
 import csv
 import math
+import sqlite3
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -326,6 +328,17 @@ def test_the_folder_of_another_space_or_of_something_else_is_left_alone(tmp_path
     (tmp_path / "broken" / "scores.sqlite").write_text("no database " * 100)
     with pytest.raises(RunFolderError, match="must be the database of a ranking study"):
         rank(SPACE, table(6), {"quick": Quick()}, out=tmp_path / "broken")
+
+
+@pytest.mark.parametrize("terms", ["", "[]", '{"a": "1"}', "[" * 100_000])
+def test_a_damaged_score_is_told_of(tmp_path, terms):
+    rank(SPACE, table(6), {"quick": Quick()}, out=tmp_path / "out")
+    with contextlib.closing(sqlite3.connect(tmp_path / "out/scores.sqlite", isolation_level=None)) as database:
+        database.execute("UPDATE score SET terms = ?", (terms,))
+    with pytest.raises(
+        RunFolderError, match=r"scores\.sqlite: scores must be as they were written, but are not: that of"
+    ):
+        rank(SPACE, table(6), {"quick": Quick()}, out=tmp_path / "out")
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,67 @@ def refused(path: Path, match: str) -> None:
     assert {file: file.read_bytes() for file in path.parent.iterdir()} == before
 
 
+def left_by_a_killed_process(run: Path, folder: Path) -> Path:
+    """A copy of the database with its write-ahead log, which alone has the candidate 500."""
+    folder.mkdir()
+    with Store(run) as store:
+        store.add([scored(500)], seconds={}, now=2.0)
+        for file in run.parent.glob("run.sqlite*"):
+            (folder / file.name).write_bytes(file.read_bytes())
+    (folder / "run.sqlite-shm").unlink()
+    return folder / "run.sqlite"
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir() if not file.name.endswith("-shm")}
+
+
+def test_reading_changes_nothing_and_leaves_nothing_beside(run: Path) -> None:
+    before = files(run.parent)
+    with Store.to_read(run) as store:
+        assert len(list(store.evaluations())) == 500
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            store.set_note("judgement", "{}")
+    assert files(run.parent) == before == {"run.sqlite": run.read_bytes()}
+    assert [file.name for file in run.parent.iterdir()] == ["run.sqlite"]
+
+
+def test_what_is_read_is_of_one_moment_while_a_run_goes_on(run: Path) -> None:
+    with Store(run) as writer:
+        writer.add([scored(500)], seconds={}, now=2.0)
+        with Store.to_read(run) as store:
+            writer.add([scored(501)], seconds={}, now=3.0)
+            assert store.counts() == {"scored": 501} and len(list(store.evaluations())) == 501
+        with Store.to_read(run) as store:
+            assert store.counts() == {"scored": 502}
+
+
+def test_what_a_killed_process_left_in_the_log_is_read_and_stays_there(run: Path, tmp_path: Path) -> None:
+    killed = left_by_a_killed_process(run, tmp_path / "killed")
+    before = files(killed.parent)
+    with Store.to_read(killed) as store:
+        assert store.counts() == {"scored": 501}
+    assert files(killed.parent) == before
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"x" * 50, None])
+def test_nothing_is_made_to_be_read(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "run.sqlite"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(
+        RunFolderError, match=r"must be the database of a run, but (is empty|cannot be read as one)|is some other"
+    ):
+        Store.to_read(path)
+    assert files(tmp_path) == ({} if content is None else {"run.sqlite": content})
+
+
+@pytest.mark.parametrize("content", [b"[]", b"x" * 50])
+def test_a_file_too_short_for_a_database_is_not_made_one(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "run.sqlite").write_bytes(content)
+    refused(tmp_path / "run.sqlite", "is some other database|cannot be read as one")
+
+
 @given(st.floats(allow_nan=False, allow_infinity=False), st.text(max_size=20))
 def test_what_is_stored_comes_back_to_the_bit(value: float, reason: str) -> None:
     cost = Cost(flops=2**62, macs=0, parameters=1, layers=0, tensors=0, modules=0)

@@ -79,6 +79,44 @@ def gradual(num_classes: int) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(48, result), Act(), nn.Linear(result, num_classes))
 
 
+class Scaled(nn.Module):
+    """Residual blocks whose shortcuts get weaker with the depth, as rates of stochastic depth do."""
+
+    def __init__(self, width: int, rates: list[float]) -> None:
+        super().__init__()
+        self.blocks, self.rates = nn.ModuleList(nn.Linear(width, width) for _ in rates), rates
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for block, rate in zip(self.blocks, self.rates, strict=True):
+            x = x + (1 - rate) * block(x)
+        return x
+
+
+READERS = {
+    "item": lambda depth: [r.item() for r in torch.linspace(0, 0.2, depth)],
+    "tolist": lambda depth: torch.linspace(0, 0.2, depth).tolist(),
+    "float": lambda depth: [float(x) for x in torch.arange(depth) / 10],
+    "numpy": lambda depth: [float(x) for x in torch.tensor([0.0, 0.1, 0.2])[:depth].numpy()],
+    "weights": lambda depth: torch.full((depth,), 0.1).cumsum(0).tolist(),
+    "module": lambda depth: nn.BatchNorm1d(depth).weight.tolist(),
+}
+"""Ways in which a constructor may come to the numbers of its drop-path rates."""
+
+
+def dropping(way: str, num_classes: int) -> nn.Module:
+    depth, width = Choice("depth", 1, 2, 3), Choice("width", 4, 8)
+    rates = READERS[way](depth)
+    return nn.Sequential(nn.Flatten(), nn.Linear(48, width), Scaled(width, rates), nn.Linear(width, num_classes))
+
+
+def dropping_by_item(num_classes: int) -> nn.Module:
+    return dropping("item", num_classes)
+
+
+def faulty(num_classes: int) -> nn.Module:
+    raise ValueError(f"width {Choice('width', 4, 8)} is not to my liking")
+
+
 def chosen_model(*, num_classes: int = 10) -> ChoiceSpace:
     """A model with choices, as a plug-in."""
     return space_of(

@@ -15,6 +15,7 @@ import torch
 from tests.proxies.test_registered import PROXIES, proxy
 from tests.support.quick import Quick, QuickWithBound
 from vkdnw_search.errors import ConformanceError, DegenerateNetwork
+from vkdnw_search.execution.dask_cluster import dask
 from vkdnw_search.execution.executors import Inline, inline, processes
 from vkdnw_search.optimizers.algorithms import Evolution, RandomSearch
 from vkdnw_search.recipe.registry import find, shipped
@@ -46,6 +47,11 @@ def test_the_executors_of_this_machine_pass():
 @pytest.mark.slow
 def test_worker_processes_pass():
     check_executor(partial(processes, workers=2))
+
+
+@pytest.mark.slow
+def test_a_local_dask_cluster_passes():
+    check_executor(partial(dask, workers=1))
 
 
 # ---------------------------------------------------------------------------------------------- proxies
@@ -268,6 +274,13 @@ class Leaving(Executor):
         return future
 
 
+class Reopening(Inline):
+    """Takes calls after its shutdown."""
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Stays as it is."""
+
+
 def refusing() -> Executor:
     raise OSError("no more processes")
 
@@ -280,6 +293,7 @@ def refusing() -> Executor:
         (Breaking, "but raised BrokenPipeError: the worker is gone. Keep the exception"),
         (NoCapacity, "capacity: must be a whole number of at least 1, or not be there, but is 0"),
         (Leaving, "must wait for the calls under way"),
+        (Reopening, "submit after shutdown: must raise RuntimeError as those of concurrent.futures do"),
         (refusing, "must be made, take calls and be shut down, but raised OSError: no more processes"),
     ],
 )

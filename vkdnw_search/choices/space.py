@@ -18,18 +18,19 @@ depend on the depth: the key of a network names the choices that were met when i
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from vkdnw_search.choices.source import chosen_source
-from vkdnw_search.errors import SpaceError, nearest
+from vkdnw_search.errors import SpaceError, VkdnwSearchError, nearest
 from vkdnw_search.records import Gene, GeneValue, Genome
 
 __all__ = ["Choice", "ChoiceSpace", "Chosen", "space_of"]
@@ -37,7 +38,10 @@ __all__ = ["Choice", "ChoiceSpace", "Chosen", "space_of"]
 T = TypeVar("T", int, float, str, bool)
 
 MEMO = 2**14
-"""Genomes whose met choices are remembered; each costs one construction without numbers."""
+"""Genomes whose met choices are remembered; each costs one construction without weights."""
+
+WEIGHTS = frozenset({torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn})
+"""Functions that make weights. What others make, such as ``torch.linspace``, are numbers that constructors look at."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 _VALUE = re.compile(r"[A-Za-z0-9_.+/:-]+")
@@ -163,6 +167,17 @@ class ChoiceSpace:
 
     def _met(self, answers: dict[str, GeneValue], known: dict[str, Gene]) -> dict[str, Gene]:
         """The choices that are met when those in ``answers`` are given, and all others are the first ones."""
+        try:
+            return self._asked(answers, known, _WithoutWeights())
+        except VkdnwSearchError:
+            raise
+        except Exception:  # of a constructor that looks at its weights; if it is at fault itself, it says so again
+            return self._asked(answers, known, nullcontext())
+
+    def _asked(
+        self, answers: dict[str, GeneValue], known: dict[str, Gene], world: AbstractContextManager[object]
+    ) -> dict[str, Gene]:
+        """The choices that are asked for while a network is constructed in ``world``."""
         met: dict[str, Gene] = {}
 
         def answer(gene: Gene) -> GeneValue:
@@ -174,9 +189,21 @@ class ChoiceSpace:
                 )
             return answers.get(gene.name, gene.choices[0])
 
-        with _answering(answer), torch.random.fork_rng(devices=[]), torch.device("meta"):  # no numbers, no time
+        with _answering(answer), torch.random.fork_rng(devices=[]), world:
             self.make(num_classes=self.num_classes)
         return met
+
+
+class _WithoutWeights(TorchFunctionMode):
+    """Weights have shapes and no numbers within, which takes no time; rates, positions and the like keep theirs."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        given = dict(kwargs or {})
+        if func in WEIGHTS and given.get("device") is None:
+            given["device"] = "meta"
+        return func(*args, **given)
 
 
 def space_of(

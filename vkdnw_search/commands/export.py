@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import io
 import json
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from vkdnw_search.commands.settings import build_plugin, check_plugin
+from vkdnw_search.atomic_files import all_or_nothing
+from vkdnw_search.commands.settings import build_plugin, check_plugin, file_to_write, must_be_new, seed
 from vkdnw_search.contracts import Architecture, HasEncoding, HasText, SearchSpace
-from vkdnw_search.errors import ExportError, RecipeError, RunFolderError, SpaceError
+from vkdnw_search.errors import ExportError, RecipeError, RunFolderError, SpaceError, VkdnwSearchError
 from vkdnw_search.quantities import whole
+from vkdnw_search.recipe.recipe import Recipe
 from vkdnw_search.recipe.registry import add_plugin_option, load_plugins
 from vkdnw_search.records import Cost, Evaluation, Status
 from vkdnw_search.runs.reader import RunReader, must_be_a_run
@@ -26,7 +31,7 @@ def run_export(words: Sequence[str]) -> str:
 
     Raises:
         RunFolderError: the folder is no run, or has no such network.
-        ExportError: what was written does not compute what the network does, so it was not kept.
+        ExportError: what was to be written cannot be, or does not compute what the network does. Nothing is kept.
     """
     options = _parse(words)
     load_plugins(options.plugin)
@@ -35,9 +40,6 @@ def run_export(words: Sequence[str]) -> str:
         check_plugin("spaces", options.folder.name, {})
     else:
         must_be_a_run(options.folder)
-
-    from vkdnw_search.output.module import description_of, export  # torch, which takes seconds to import
-
     recipe, place = None, Path()
     if options.text is not None:
         found = _written(options.folder.name, options.text)
@@ -47,21 +49,60 @@ def run_export(words: Sequence[str]) -> str:
         place = options.folder / "exports" / f"{found.evaluation.number}"
     found = _with_classes(found, options.num_classes)
     path: Path = options.to or place / SUFFIXES[options.format]
-    written = [path]
-    if options.format == "python":
-        written.append(description_of(path))
-    if options.weights:
-        written.append(path.with_suffix(".safetensors"))
+    written = _files(path, options)
     if options.to is not None or options.text is not None:
-        _must_be_new(written)
-    path.parent.mkdir(parents=True, exist_ok=True)
+        must_be_new(written)
+    try:
+        with all_or_nothing(path.parent) as drafts, _torch_silent():
+            _write(found, drafts / path.name, options, recipe)
+            if (path.parent / "train.py").exists():  # users change it
+                (drafts / "train.py").unlink(missing_ok=True)
+    except VkdnwSearchError:
+        raise
+    except OSError as error:
+        raise ExportError(
+            f"{path.parent}: files cannot be written there: {error.strerror or error}. Nothing was kept; name another "
+            "place with --to"
+        ) from error
+    return "\n".join(map(str, written))
+
+
+@contextmanager
+def _torch_silent() -> Iterator[None]:
+    """Without what torch's exporters log and print where they fail, pages of it; the error says it in a sentence."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logging.disable(before)
+
+
+def _files(path: Path, options: argparse.Namespace) -> list[Path]:
+    """All files that are shown to the user, which must not be one."""
+    from vkdnw_search.output.module import description_of  # torch, which takes seconds to import
+
+    files = [path]
+    if options.format == "python":
+        files.append(description_of(path))
+    if options.weights:
+        files.append(path.with_suffix(".safetensors"))
+    if len(set(files)) < len(files):
+        raise RunFolderError(f"--to: {path.name} is the name of another file written beside; end it with .py, say")
+    return files
+
+
+def _write(found: FoundNetwork, path: Path, options: argparse.Namespace, recipe: Recipe | None) -> None:
+    """Write the network, and what belongs to it beside."""
+    from vkdnw_search.output.module import export
+
     if options.format == "python":
         export(found, path, recipe=recipe)
     elif options.format == "structure":
         path.write_text(found.key + "\n", encoding="utf-8")
     if options.format in ("torch-export", "onnx") or options.weights:
         _write_network(found, path, options)
-    return "\n".join(map(str, written))
 
 
 def _parse(words: Sequence[str]) -> argparse.Namespace:
@@ -69,15 +110,15 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "folder", metavar="DIR|SPACE", type=Path, help="run folder, finished or not; with --text a search space"
     )
-    parser.add_argument("--text", metavar="TEXT", help="an architecture of SPACE as text, such as a published one")
     which = parser.add_mutually_exclusive_group()
-    which.add_argument(
-        "--rank", type=int, default=1, metavar="K", help="the K-th best, finalists first (default: the best)"
-    )
+    which.add_argument("--text", metavar="TEXT", help="an architecture of SPACE as text, such as a published one")
+    which.add_argument("--rank", type=int, metavar="K", help="the K-th best, finalists first (default: the best)")
     which.add_argument("--flops", metavar="450M", help="the best with at most so many FLOPs")
     which.add_argument("--number", type=int, metavar="N", help="the candidate of that number in results.csv")
     parser.add_argument("--format", choices=SUFFIXES, default="python")
-    parser.add_argument("--to", type=Path, metavar="PATH", help="file to write (default: under DIR/exports, or here)")
+    parser.add_argument(
+        "--to", type=file_to_write, metavar="PATH", help="file to write (default: under DIR/exports, or here)"
+    )
     parser.add_argument("--num-classes", type=int, metavar="N", help="other than those searched for")
     parser.add_argument("--in-channels", type=int, metavar="N", help="of the images, where the space supports it")
     parser.add_argument(
@@ -88,7 +129,7 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
         help='more arguments of Network, e.g. {"dropout": 0.2}',
     )
     parser.add_argument("--weights", choices=["safetensors"], help="also write initial weights")
-    parser.add_argument("--seed", type=int, default=0, help="of the initial weights")
+    parser.add_argument("--seed", type=seed, default=0, help="of the initial weights")
     add_plugin_option(parser)
     options = parser.parse_args(words)
     if options.format in ("python", "structure") and (options.in_channels or options.network) and not options.weights:
@@ -97,23 +138,14 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
 
 
 def _mapping(text: str) -> dict[str, Any]:
-    """Arguments of a network, for argparse."""
+    """A JSON object, for argparse."""
     try:
-        found = json.loads(text)
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise argparse.ArgumentTypeError(f'must be a mapping in JSON such as {{"dropout": 0.2}}, but is {text!r}')
-    return found
-
-
-def _must_be_new(files: Sequence[Path]) -> None:
-    """Nothing outside a run folder is written over."""
-    for file in files:
-        if file.exists():
-            raise RunFolderError(
-                f"{file}: is there already, and was left as it is. Remove it, or name another with --to"
-            )
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise argparse.ArgumentTypeError(f"must be JSON such as '{{\"dropout\": 0.2}}', but: {error}") from error
+    if not isinstance(content, dict):
+        raise argparse.ArgumentTypeError(f"must be a JSON object such as '{{\"dropout\": 0.2}}', but is {text!r:.80}")
+    return content
 
 
 def _written(name: str, text: str) -> FoundNetwork:
@@ -150,12 +182,12 @@ def _chosen(visited: RunReader, options: argparse.Namespace, most: int | None) -
         ranked = [e for e in ranked if e.cost.flops <= most]
         if not ranked:
             raise RunFolderError(f"--flops: no scored network of {visited.path} has at most {options.flops} FLOPs")
-    if not 1 <= options.rank <= len(ranked):
+    rank: int = 1 if options.rank is None else options.rank
+    if not 1 <= rank <= len(ranked):
         raise RunFolderError(
-            f"--rank: must be in 1 … {len(ranked)}, the scored networks, but is {options.rank}; results.csv lists them"
+            f"--rank: must be in 1 … {len(ranked)}, the scored networks, but is {rank}; results.csv lists them"
         )
-    place: int = options.rank - 1
-    return ranked[place]
+    return ranked[rank - 1]
 
 
 def _with_classes(found: FoundNetwork, num_classes: int | None) -> FoundNetwork:
@@ -194,4 +226,5 @@ def _write_network(found: FoundNetwork, path: Path, options: argparse.Namespace)
     elif options.format == "onnx":
         write_onnx(model, (channels, *size), path)
     if options.weights:
-        write_safetensors(model, path.with_suffix(".safetensors"))
+        fresh = network(found, seed=options.seed + 1, arguments=arguments)
+        write_safetensors(model, fresh, path.with_suffix(".safetensors"))

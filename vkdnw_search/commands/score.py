@@ -10,7 +10,7 @@ from statistics import fmean, stdev
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from vkdnw_search.commands.settings import build_plugin, check_plugin, positive, read_settings, shape
+from vkdnw_search.commands.settings import build_plugin, check_plugin, positive, read_settings, seed, shape
 from vkdnw_search.errors import PluginError, RecipeError
 from vkdnw_search.recipe.registry import add_plugin_option, file_module, load_plugins, named_module, names
 
@@ -47,8 +47,8 @@ def run_score(words: Sequence[str]) -> str:
 
     proxy = build_plugin("proxies", options.proxy, of_proxy)
     scores = [
-        score(target.model, target.input_shape, proxy=proxy, seed=seed, free_operators=sorted(target.free_operators))
-        for seed in range(options.seed, options.seed + options.seeds)
+        score(target.model, target.input_shape, proxy=proxy, seed=number, free_operators=sorted(target.free_operators))
+        for number in range(options.seed, options.seed + options.seeds)
     ]
     rows = [("network", target.name), *_verdict(options.proxy, scores), *size(target)]
     return "\n".join(f"{name:12} {text}" for name, text in rows)
@@ -65,7 +65,7 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
         "--input-shape", metavar="C,H,W", type=shape, help="of one input (default: that of the search, or 3,224,224)"
     )
     parser.add_argument("--proxy", metavar="NAME", default="vkdnw_single", help="default: %(default)s")
-    parser.add_argument("--seed", metavar="N", type=int, default=0, help="of the first initialization")
+    parser.add_argument("--seed", metavar="N", type=seed, default=0, help="of the first initialization")
     parser.add_argument("--seeds", metavar="K", type=positive, default=1, help="initializations (default: 1)")
     add_plugin_option(parser)
     return parser.parse_intermixed_args(list(words))

@@ -77,7 +77,9 @@ def _searched_at(file: Path) -> tuple[int, ...]:
     """The input shape of an exported network, from the description beside it; that of ImageNet otherwise."""
     beside = description_of(file)
     if file.suffix == ".py" and beside.is_file():
-        with suppress(ValueError, TypeError, LookupError, argparse.ArgumentTypeError):  # it may be any JSON file
+        with suppress(
+            ValueError, TypeError, LookupError, RecursionError, argparse.ArgumentTypeError
+        ):  # it may be any JSON file
             return shape(",".join(map(str, json.loads(beside.read_bytes())["input_shape"])))
     return (3, 224, 224)
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from vkdnw_search.errors import RecipeError, VkdnwSearchError
+from vkdnw_search.errors import RecipeError, RunFolderError, VkdnwSearchError
 from vkdnw_search.options.checked import Checked
+from vkdnw_search.quantities import LARGEST
 from vkdnw_search.recipe.overrides import parse_override
 from vkdnw_search.recipe.registry import Kind, find, options_in_source, options_of
 
@@ -39,6 +41,34 @@ def shape(text: str) -> tuple[int, ...]:
     if not all(size.isdecimal() and 1 <= int(size) <= 10**6 for size in sizes):
         raise argparse.ArgumentTypeError(f"must be whole numbers such as 3,224,224, but is {text!r}")
     return tuple(map(int, sizes))
+
+
+def seed(text: str) -> int:
+    """A seed, for argparse: a whole number as a recipe's seed is."""
+    if not text.isdecimal() or int(text) > LARGEST:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 0 to {LARGEST}, but is {text!r}")
+    return int(text)
+
+
+def file_to_write(text: str) -> Path:
+    """A file that is to be written, for argparse."""
+    path = Path(text)
+    if path.is_dir() or not path.name or text.endswith("/"):
+        raise argparse.ArgumentTypeError(f"must be a file to write, such as {path / 'NAME'}, but {text!r} is a folder")
+    return path
+
+
+def must_be_new(files: Sequence[Path]) -> None:
+    """Refuse files that are there: nothing outside a run folder is written over.
+
+    Raises:
+        RunFolderError: naming the first of them.
+    """
+    for file in files:
+        if file.exists():
+            raise RunFolderError(
+                f"{file}: is there already, and was left as it is. Remove it, or name another with --to"
+            )
 
 
 def check_plugin(kind: Kind, name: str, options: Mapping[str, Any]) -> None:

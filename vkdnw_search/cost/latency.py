@@ -124,10 +124,10 @@ def _read(text: str) -> dict[str, float]:
     try:
         table: Any = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise BudgetError(f"latency table: must be as it was written, but is no JSON: {error}") from error
+        raise BudgetError(f"latency table of the run: must be as it was written, but is no JSON: {error}") from error
     usable = isinstance(table, Mapping) and all(
         isinstance(value, float) and math.isfinite(value) and value >= 0 for value in table.values()
     )
     if not usable:
-        raise BudgetError("latency table: must map parts to seconds, but does not. Remove it to measure again")
+        raise BudgetError("latency table of the run: must be as it was written, seconds of each part, but is not")
     return dict(table)

@@ -86,6 +86,7 @@ def judge(evaluator: Evaluator, store: Store, rescorer: Rescorer, gate: Gate, re
         tuple(BandWinner(above, at_most, w) for (above, at_most), w in zip(ranges, winners, strict=True)),
         correlations,
         (*gate.warnings, *_warnings(best if finalists else [], correlations)),
+        gate.untrainable,
     )
 
 
@@ -111,6 +112,11 @@ class Gate:
         self._executor, self._clock = executor, clock
         self._faults: dict[int, str] = {}
         self.warnings: list[str] = []
+
+    @property
+    def untrainable(self) -> tuple[int, ...]:
+        """The numbers of the candidates that cannot be trained, of those that were tried."""
+        return tuple(sorted(number for number, fault in self._faults.items() if fault))
 
     def placed(self, ranked: Sequence[Finalist], candidates: Mapping[int, Evaluation]) -> list[Finalist]:
         """``ranked`` with the first that can be trained in front; the order stays if none can.

@@ -14,7 +14,7 @@ from typing import Annotated, Literal, ParamSpec, TypeVar
 from annotated_types import Interval
 
 from vkdnw_search.determinism import cores
-from vkdnw_search.execution.worker_processes import Workers, resident
+from vkdnw_search.execution.worker_processes import SHUT_DOWN, Workers, resident
 from vkdnw_search.options import strict_options
 
 P = ParamSpec("P")
@@ -26,8 +26,17 @@ class Inline(Executor):
 
     capacity = 1
 
+    def __init__(self) -> None:
+        self._is_shut_down = False
+
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """A future that is already done."""
+        """Run the call, and return a future that is already done.
+
+        Raises:
+            RuntimeError: the executor has been shut down.
+        """
+        if self._is_shut_down:
+            raise RuntimeError(SHUT_DOWN)
         future: Future[T] = Future()
         future.set_running_or_notify_cancel()
         try:
@@ -35,6 +44,10 @@ class Inline(Executor):
         except Exception as error:
             future.set_exception(error)
         return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no further calls; none is under way."""
+        self._is_shut_down = True
 
 
 def inline() -> Executor:

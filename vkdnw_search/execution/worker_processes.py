@@ -47,6 +47,9 @@ WATCH = 0.02
 UNGUARDED = "A script that searches with processes must call search() under `if __name__ == '__main__':`"
 """Since workers import it anew."""
 
+SHUT_DOWN = "cannot take calls after shutdown(). Make a new executor"
+"""What ``submit`` says then; without it the future would never be done."""
+
 COORDINATORS = (signal.SIGINT, signal.SIGTERM)
 """Signals that the coordinator alone reacts to, even where the whole process group gets them."""
 
@@ -64,6 +67,8 @@ class Workers(Executor):
         if getattr(multiprocessing.current_process(), "_inheriting", False):  # a worker that imports the user's script
             raise ExecutionError(f"a worker process must not start others. {UNGUARDED}")
         self.capacity = count + WAITING
+        self._gate = threading.Lock()
+        self._is_shut_down = False
         self._calls: SimpleQueue[tuple[Future[Any], Any] | None] = SimpleQueue()
         self._workers = [_Worker(seconds, memory) for _ in range(count)]
         self._kill = weakref.finalize(self, _kill, self._workers)  # at the latest when the interpreter ends
@@ -80,15 +85,23 @@ class Workers(Executor):
 
         The future raises CandidateLost when the call exceeded a limit or ended DEATHS workers, ExecutionError when no
         worker can be started, and otherwise what the call raised.
+
+        Raises:
+            RuntimeError: the executor has been shut down.
         """
         future: Future[T] = Future()
-        self._calls.put((future, (fn, args, kwargs)))
+        with self._gate:  # no call may come after the words that end the threads
+            if self._is_shut_down:
+                raise RuntimeError(SHUT_DOWN)
+            self._calls.put((future, (fn, args, kwargs)))
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """End the workers, after the calls under way; with ``cancel_futures`` at once, whatever they are at."""
-        for _ in self._threads:
-            self._calls.put(None)
+        with self._gate:
+            self._is_shut_down = True
+            for _ in self._threads:
+                self._calls.put(None)
         if cancel_futures:
             self._kill()
         if wait:

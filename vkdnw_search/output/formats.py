@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,15 @@ TOLERANCE = 1e-4
 """Between onnxruntime and PyTorch, relative to the largest logit (or absolute, if that is below 1)."""
 BATCHES = (2, 5)
 """Sizes at which a program is compared with the network; neither is special to the exporter."""
+LONGEST = 300
+"""Characters that are repeated of what an exporter says."""
 
 
 def network(found: FoundNetwork, *, seed: int, arguments: Mapping[str, Any]) -> nn.Module:
     """``Network(**arguments)`` of the source that ``export`` writes, in evaluation mode, its weights from ``seed``.
 
     Raises:
-        ExportError: Network has no such argument.
+        ExportError: Network does not take these arguments.
     """
     source = found.space.source(found.architecture)
     must_import_torch_alone(source, found.space.name, found.key)
@@ -37,8 +40,11 @@ def network(found: FoundNetwork, *, seed: int, arguments: Mapping[str, Any]) -> 
         torch.manual_seed(seed)
         try:
             made: nn.Module = names["Network"](**arguments)
-        except TypeError as error:
-            raise ExportError(f"{found.space.name}: Network does not take {', '.join(arguments)}: {error}") from error
+        except Exception as error:
+            given = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+            raise ExportError(
+                f"{found.space.name}: Network does not take {given}: {type(error).__name__}: {error}"
+            ) from error
     return made.eval()
 
 
@@ -46,19 +52,23 @@ def write_torch_export(model: nn.Module, input_shape: tuple[int, ...], path: Pat
     """A ``torch.export`` program with any batch size, compared with ``model`` before it is kept.
 
     Raises:
-        ExportError: it computes something else.
+        ExportError: torch.export cannot trace the network, or the program computes something else.
     """
-    program = torch.export.export(
-        model, (torch.randn(BATCHES[0], *input_shape),), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},)
-    )
-    _keep(path, lambda draft: torch.export.save(program, draft), lambda draft: _run_program(draft), model, input_shape)
+
+    def write(draft: Path) -> None:
+        images = torch.randn(BATCHES[0], *input_shape)
+        program = torch.export.export(model, (images,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},))
+        torch.export.save(program, draft)
+
+    _keep(path, write, lambda draft: torch.export.load(draft).module(), model, input_shape)
 
 
 def write_onnx(model: nn.Module, input_shape: tuple[int, ...], path: Path) -> None:
     """An ONNX file with any batch size, compared by onnxruntime with ``model`` before it is kept.
 
     Raises:
-        ExportError: the extra ``onnx`` is not installed, or the file computes something else.
+        ExportError: the extra ``onnx`` is not installed, torch cannot trace the network, or the file computes something
+            else.
     """
     runtime = _extra("onnxruntime")
     _extra("onnxscript")
@@ -86,17 +96,46 @@ def write_onnx(model: nn.Module, input_shape: tuple[int, ...], path: Path) -> No
     _keep(path, write, run, model, input_shape)
 
 
-def write_safetensors(model: nn.Module, path: Path) -> None:
-    """The weights and batch-norm statistics of ``model``.
+def write_safetensors(model: nn.Module, fresh: nn.Module, path: Path) -> None:
+    """The weights and batch-norm statistics of ``model``, so that ``fresh.load_state_dict(load_file(path))`` has them.
+
+    A tensor with several names, as tied weights have, is written under each of them.
+
+    Args:
+        model: with the weights.
+        fresh: another instance of the same network, into which they are loaded to see that they can be.
+        path: of the file.
 
     Raises:
-        ExportError: the extra ``onnx`` is not installed.
+        ExportError: the extra ``onnx`` is not installed, or the weights cannot be written so.
     """
-    _extra("safetensors.torch").save_file(model.state_dict(), str(path))
+    safetensors = _extra("safetensors.torch")
+    with _in_words(path):
+        state = {name: tensor.detach().clone().contiguous() for name, tensor in model.state_dict().items()}
+        safetensors.save_file(state, str(path))
+        fresh.load_state_dict(safetensors.load_file(str(path)))
+        loaded = fresh.state_dict()
+        different = [name for name, tensor in state.items() if not torch.equal(loaded[name], tensor)]
+    if different:
+        raise ExportError(f"{path.name}: weights must come back as they are, but {different[0]} does not")
 
 
-def _run_program(draft: Path) -> Any:
-    return torch.export.load(draft).module()
+@contextmanager
+def _in_words(path: Path) -> Iterator[None]:
+    """Say of whatever an exporter raises that it cannot write this network."""
+    try:
+        yield
+    except (ExportError, OSError):
+        raise
+    except Exception as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        said = next(iter(str(cause).strip().splitlines()), "").rstrip(".")[:LONGEST]
+        raise ExportError(
+            f"{path.name}: the network cannot be written in this form: {type(cause).__name__}: {said}. Its Python "
+            "module, which is all that training needs, is written by --format python"
+        ) from error
 
 
 def _keep(path: Path, write: Any, run: Any, model: nn.Module, input_shape: tuple[int, ...]) -> None:
@@ -104,13 +143,14 @@ def _keep(path: Path, write: Any, run: Any, model: nn.Module, input_shape: tuple
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         draft = Path(folder) / path.name
-        write(draft)
-        compute = run(draft)
-        generator = torch.Generator().manual_seed(0)
-        for batch in BATCHES:
-            images = torch.randn(batch, *input_shape, generator=generator)
-            with torch.no_grad():
-                _must_agree(compute(images), model(images), path)
+        with _in_words(path):
+            write(draft)
+            compute = run(draft)
+            generator = torch.Generator().manual_seed(0)
+            for batch in BATCHES:
+                images = torch.randn(batch, *input_shape, generator=generator)
+                with torch.no_grad():
+                    _must_agree(compute(images), model(images), path)
         draft.replace(path)
 
 
@@ -118,7 +158,7 @@ def _must_agree(theirs: Tensor, ours: Tensor, path: Path) -> None:
     difference = float((theirs - ours).abs().max()) if theirs.shape == ours.shape else float("inf")
     if not difference <= TOLERANCE * max(1.0, float(ours.abs().max())):
         raise ExportError(
-            f"{path}: must compute what the network does to {TOLERANCE:g}, but differs by up to {difference:.3g} "
+            f"{path.name}: must compute what the network does to {TOLERANCE:g}, but differs by up to {difference:.3g} "
             f"(shapes {tuple(theirs.shape)} and {tuple(ours.shape)}). Nothing was kept"
         )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -28,6 +27,7 @@ def write_report(
     *,
     space: SearchSpace[Architecture] | None = None,
     proxy: Proxy | None = None,
+    to: Path | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> Path:
     """Write ``report.html`` and ``figures/`` into a run folder, whether its run has ended or not.
@@ -38,6 +38,7 @@ def write_report(
         folder: of the run.
         space: the search space of a run that was given one from Python.
         proxy: the proxy of a run that was given one from Python.
+        to: where to write the page instead, without ``figures/``.
         check: called again and again on the way; what it raises ends the writing, between two files.
 
     Returns:
@@ -52,17 +53,17 @@ def write_report(
     )
     environment.filters |= {"si": _si, "signed": _signed}
     with RunReader(folder, space=space, proxy=proxy) as visited:
-        page = environment.get_template("report.html").render(_content(visited, check))
+        content = _content(visited, None if to is not None else folder / "figures", check)
+        page = environment.get_template("report.html").render(content)
     check()
-    target = folder / "report.html"
+    target = to or folder / "report.html"
     write_whole(target, page)
     return target
 
 
-def _content(visited: RunReader, check: Callable[[], None]) -> dict[str, Any]:
-    """All that the template shows."""
+def _content(visited: RunReader, figures: Path | None, check: Callable[[], None]) -> dict[str, Any]:
+    """All that the template shows. The figures are written to a folder too, if one is given."""
     counts = visited.store.counts()
-    file = visited.path / "environment.json"
     content: dict[str, Any] = {
         "name": visited.recipe.name or visited.path.name,
         "version": version("vkdnw-search"),
@@ -70,21 +71,21 @@ def _content(visited: RunReader, check: Callable[[], None]) -> dict[str, Any]:
         "counts": counts,
         "seconds": visited.store.elapsed(),
         "recipe": visited.recipe.to_yaml(),
-        "environment": json.loads(file.read_text(encoding="utf-8")) if file.exists() else {},
+        "environment": visited.environment,
         "judgement": visited.judgement,
         "winner": None,
     }
     if not visited.ranked:
         return content
     winner = visited.ranked[0]
-    architecture = visited.space.decode(winner.genome)
+    architecture = visited.found(winner).architecture
     check()
     nodes, arcs = diagram.cell(architecture)
     genes = zip(visited.space.genes, winner.genome, strict=True)
     return content | {
         "winner": winner,
         "fitness": visited.fitness[winner.number],
-        "figures": {name: Markup(svg) for name, svg in draw(visited, winner, visited.path / "figures", check).items()},
+        "figures": {name: Markup(svg) for name, svg in draw(visited, winner, figures, check).items()},
         "nodes": nodes,
         "arcs": arcs,
         "bars": diagram.chain(architecture),
@@ -103,7 +104,7 @@ def _family(visited: RunReader) -> dict[str, list[tuple[str, str, Evaluation | N
     """Title → rows of (label, module, network) of the networks that a run leaves beside its winner."""
     kept = pareto_front(visited.evaluations, visited.fitness) if visited.recipe.wants_front else []
     return {
-        "The best of each band": [(f"at most {compact(b)} FLOPs", band_module(b), e) for b, e in facts.bands(visited)],
+        "The best of each band": [(f"at most {compact(b)} FLOPs", band_module(b), e) for b, e in visited.bands],
         "The front of score against FLOPs": [(f"{_si(e.cost.flops)} FLOPs", front_module(e.cost), e) for e in kept],
     }
 

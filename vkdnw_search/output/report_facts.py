@@ -6,7 +6,6 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 from vkdnw_search.cost.counter import CostCounter
 from vkdnw_search.engine.evaluator import limits_of
@@ -126,16 +125,6 @@ def bounds(visited: RunReader, winner: Evaluation) -> list[Bound]:
             )
             rows.append(Bound(name, limit.min, limit.max, getattr(winner.cost, name), broken))
     return sorted(rows, key=lambda bound: bound.room)
-
-
-def bands(visited: RunReader) -> list[tuple[int, Evaluation | None]]:
-    """Most FLOPs of each band of the recipe, with its winner: as judged, or while the run lasts the highest score."""
-    judged = {b["winner"]["number"] for b in visited.judgement.get("bands", ()) if b["winner"]}
-    rows: list[tuple[int, Evaluation | None]] = []
-    for above, at_most in pairwise((-1, *visited.recipe.bands)):
-        within = [e for e in visited.ranked if above < e.cost.flops <= at_most]
-        rows.append((at_most, next(iter([*(e for e in within if e.number in judged), *within]), None)))
-    return rows
 
 
 def best_so_far(visited: RunReader) -> list[tuple[int, float]]:

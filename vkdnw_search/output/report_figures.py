@@ -33,8 +33,8 @@ SQUEEZED = 20
 """So many times the typical distance from the best is the largest before an axis is no longer linear."""
 
 
-def draw(visited: RunReader, winner: Evaluation, folder: Path, check: Callable[[], None]) -> dict[str, str]:
-    """Write every figure as PNG and SVG to ``folder``, and call ``check`` before each.
+def draw(visited: RunReader, winner: Evaluation, folder: Path | None, check: Callable[[], None]) -> dict[str, str]:
+    """Draw every figure, write it as PNG and SVG to ``folder`` if there is one, and call ``check`` before each.
 
     Returns:
         Name → SVG to stand in a page.
@@ -45,7 +45,8 @@ def draw(visited: RunReader, winner: Evaluation, folder: Path, check: Callable[[
     }
     if facts.deciles(winner):
         painters["spectrum"] = lambda axes: _spectrum(axes, visited, winner)
-    folder.mkdir(parents=True, exist_ok=True)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
     figures = {}
     for name, painter in painters.items():
         check()
@@ -53,7 +54,7 @@ def draw(visited: RunReader, winner: Evaluation, folder: Path, check: Callable[[
     return figures
 
 
-def _figure(name: str, paint: Callable[[Axes], None], folder: Path) -> str:
+def _figure(name: str, paint: Callable[[Axes], None], folder: Path | None) -> str:
     style: dict[Any, Any] = {
         "svg.fonttype": "none",
         "svg.hashsalt": name,
@@ -68,10 +69,12 @@ def _figure(name: str, paint: Callable[[Axes], None], folder: Path) -> str:
         axes = figure.subplots()
         axes.spines[["top", "right"]].set_visible(False)
         paint(axes)
-        figure.savefig(folder / f"{name}.png", dpi=160, facecolor="white")
         text = io.StringIO()
+        if folder is not None:
+            figure.savefig(folder / f"{name}.png", dpi=160, facecolor="white")
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
-    (folder / f"{name}.svg").write_text(text.getvalue(), encoding="utf-8")
+    if folder is not None:
+        (folder / f"{name}.svg").write_text(text.getvalue(), encoding="utf-8")
     return _inline(text.getvalue())
 
 
@@ -103,7 +106,8 @@ def _score_flops(axes: Axes, visited: RunReader, winner: Evaluation) -> None:
     x, y = places(scored.values())
     axes.scatter(x, y, s=9, color=MUTED, alpha=0.5, linewidths=0, label="scored")
     axes.plot(*places(pareto_front(visited.evaluations, visited.fitness)), color=MUTED, linewidth=1, label="front")
-    x, y = places(scored[b["number"]] for b in visited.judgement.get("baselines", ()) if b["number"] in scored)
+    baselines = () if visited.judgement is None else visited.judgement.baselines
+    x, y = places(scored[b.number] for b in baselines if b.number in scored)
     if x:
         axes.scatter(x, y, s=40, marker="s", color=SECOND, label="baselines")
     x, y = places([winner])

@@ -14,6 +14,7 @@ from typing import Self
 
 from vkdnw_search.errors import RunFolderError
 from vkdnw_search.runs.database import DatabaseSchema, open_database
+from vkdnw_search.runs.judgement import read_record
 
 __all__ = ["PartScore", "ScoreStore"]
 
@@ -104,10 +105,20 @@ class ScoreStore:
             self._db.executemany("INSERT INTO score VALUES (?, ?, ?, ?, ?, ?)", rows)
 
     def of(self, part: str) -> Iterator[tuple[str, int, PartScore]]:
-        """(key, seed, score) of everything one proxy said."""
+        """(key, seed, score) of everything one proxy said.
+
+        Raises:
+            RunFolderError: a score is not as it was written.
+        """
         query = "SELECT key, seed, terms, reason FROM score WHERE proxy = ?"
         for key, seed, terms, reason in self._db.execute(query, (self._number(part),)):
-            yield key, seed, PartScore(part, json.loads(terms), reason)
+            try:
+                yield key, seed, PartScore(part, read_record(dict[str, int | float], terms), reason)
+            except ValueError as error:
+                raise RunFolderError(
+                    f"{self.path}: scores must be as they were written, but are not: that of {key} by {part}: {error}. "
+                    "Take the folder from a backup, or begin anew in another one"
+                ) from error
 
     def forwards(self, part: str) -> float | None:
         """What the proxy costs in forward passes, where that has been measured."""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from vkdnw_search.errors import RunFolderError
 
-__all__ = ["DatabaseSchema", "open_database"]
+__all__ = ["DatabaseSchema", "open_database", "open_to_read"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +46,58 @@ def open_database(path: Path | None, form: DatabaseSchema, *, alone: bool = Fals
     Raises:
         RunFolderError: the file is something else, of another version, damaged or in use.
     """
-    database = sqlite3.connect(":memory:" if path is None else path, isolation_level=None, timeout=1.0)
-    try:
+    with ExitStack() as unless_sound, _told_in_words(form, path):
+        database = sqlite3.connect(":memory:" if path is None else path, isolation_level=None, timeout=1.0)
+        unless_sound.callback(database.close)
         database.execute("PRAGMA trusted_schema = OFF")
         if alone:
             database.execute("PRAGMA locking_mode = EXCLUSIVE")
-        fresh = _value(database, "page_count") == 0  # also where the process that made it was killed on the way
-        if fresh:  # before there is a write-ahead log, which would leave a page in the file
+        pages = _value(database, "page_count")  # none also where the process that made it was killed on the way
+        if pages == 0 and (
+            path is None or not _has_content(path)
+        ):  # before there is a write-ahead log, which would leave a page in the file
             _create(database, form)
         else:
             _check(database, form, path)
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = NORMAL")  # a commit survives the process; the last ones no power cut
+        unless_sound.pop_all()
+    return database
+
+
+def open_to_read(path: Path, form: DatabaseSchema) -> sqlite3.Connection:
+    """A connection that only reads, to the file as it is at one moment: nothing is changed or made in its folder.
+
+    The folder may be one that cannot be written to, and another process may be writing to the file.
+
+    Args:
+        path: of the file.
+        form: what the file must be.
+
+    Raises:
+        RunFolderError: the file is empty, something else, of another version or damaged.
+    """
+    if not _has_content(path):
+        raise RunFolderError(
+            f"{path}: must be {form.what}, but is empty or not there: what wrote it was ended at once, or it is "
+            "damaged. Nothing was changed; begin anew in another folder"
+        )
+    with ExitStack() as unless_sound, _told_in_words(form, path):
+        database = _read_only(path)
+        unless_sound.callback(database.close)
+        database.execute("PRAGMA trusted_schema = OFF")
+        database.execute("BEGIN")  # from the first look on it stays as it is
+        _check(database, form, path)
+        unless_sound.pop_all()
+    return database
+
+
+@contextmanager
+def _told_in_words(form: DatabaseSchema, path: Path | None) -> Iterator[None]:
+    """Say why a database cannot be used."""
+    try:
+        yield
     except sqlite3.DatabaseError as error:
-        database.close()
         if getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             raise RunFolderError(
                 f"{path}: is in use by another process. Wait for it, or choose another folder with --out"
@@ -64,10 +106,41 @@ def open_database(path: Path | None, form: DatabaseSchema, *, alone: bool = Fals
             f"{path}: must be {form.what}, but cannot be read as one: {error}. Nothing was changed; choose another "
             "folder with --out"
         ) from error
-    except BaseException:
+
+
+def _read_only(path: Path) -> sqlite3.Connection:
+    """A connection to a file and the write-ahead log beside it, if there is one, which changes neither."""
+    log = path.with_name(f"{path.name}-wal")
+    if not _has_content(log):  # nobody is writing, nor was killed while writing
+        return _connected(path, "immutable=1")
+    database = _connected(path, "mode=ro")
+    try:
+        _value(database, "page_count")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+            return database  # busy, for instance: the next to ask will say so
         database.close()
-        raise
+        return _in_memory(path, log)  # an index of the log is needed, but its folder cannot be written to
     return database
+
+
+def _connected(path: Path, mode: str) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, isolation_level=None, timeout=1.0)
+
+
+def _in_memory(path: Path, log: Path) -> sqlite3.Connection:
+    """A copy of the file with what its log adds."""
+    database = sqlite3.connect(":memory:", isolation_level=None)
+    with tempfile.TemporaryDirectory() as folder:
+        for file in (path, log):
+            shutil.copyfile(file, Path(folder) / file.name)
+        with closing(sqlite3.connect(Path(folder) / path.name)) as copied:
+            copied.backup(database)
+    return database
+
+
+def _has_content(file: Path) -> bool:
+    return file.is_file() and file.stat().st_size > 0
 
 
 def _create(database: sqlite3.Connection, form: DatabaseSchema) -> None:

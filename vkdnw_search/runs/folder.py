@@ -38,6 +38,9 @@ LOGGER = logging.getLogger("vkdnw_search")
 FREE_TO_CHANGE = ("executor.", "name", "description")
 """Keys that do not change what is found, so that a continued run may differ in them."""
 
+FIRST_FILES = {"run.lock", "recipe.yaml", "environment.json", "run.sqlite", "run.sqlite-journal"}
+"""What may be in the folder of a run before the first candidate."""
+
 
 class RunFolder:
     """An open run folder, or with ``path=None`` a run that is kept in memory only.
@@ -53,7 +56,7 @@ class RunFolder:
         if path is None:
             self.store = Store()
             return
-        continues = (path / "run.sqlite").exists()
+        continues = _has_content(path / "run.sqlite")
         _must_be_ours(path)
         if continues:
             _must_match(path / "recipe.yaml", recipe)
@@ -191,17 +194,27 @@ def _processor() -> str:
 def _must_be_ours(path: Path) -> None:
     if path.exists() and not path.is_dir():
         raise RunFolderError(f"{path}: must be a folder, but is a file. Choose another with --out")
-    if path.is_dir() and not (path / "run.sqlite").exists() and not _begun(path):
+    if path.is_dir() and not _has_content(path / "run.sqlite") and not _begun(path):
+        if (path / "run.sqlite").exists():
+            raise RunFolderError(
+                f"{path}: its run.sqlite is empty, though other files of a run are there: it is damaged. Nothing was "
+                "written; take it from a backup, or choose another folder with --out"
+            )
         raise RunFolderError(
             f"{path}: must be empty, or hold a run to continue, but holds other files. Nothing was written; "
             "choose another folder with --out"
         )
 
 
+def _has_content(database: Path) -> bool:
+    """Whether a database was made. It is empty where a run was killed while it made it, or where it is damaged."""
+    return database.exists() and database.stat().st_size > 0
+
+
 def _begun(path: Path) -> bool:
     """Whether nothing is in a folder, or only what a run writes that was killed before its first candidate."""
     names = {file.name.removesuffix(DRAFT) for file in path.iterdir()}
-    return not names or ("run.lock" in names and names <= {"run.lock", "recipe.yaml", "environment.json"})
+    return not names or ("run.lock" in names and names <= FIRST_FILES)
 
 
 def _must_match(file: Path, recipe: Recipe) -> None:
@@ -229,7 +242,7 @@ def _locked(file: Path) -> IO[str]:
     """Make the folder of ``file`` and hold it for this process until it ends, however it ends."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        handle = file.open("a+", encoding="utf-8")
+        handle = file.open("a+", encoding="utf-8", errors="replace")
     except OSError as error:
         raise RunFolderError(
             f"{file.parent}: must be a folder that can be made and written to, but: {error.strerror}. Choose another "

@@ -6,7 +6,11 @@ import json
 import math
 from dataclasses import asdict, dataclass
 from statistics import fmean, stdev
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,7 @@ class Judgement:
         bands: one for each band the recipe asks for, ascending.
         correlations: Spearman's ρ of the score with FLOPs, parameters, layers and tensors over scored candidates.
         warnings: sentences a user should read.
+        untrainable: numbers of candidates that were tried and cannot be trained; others may not have been tried.
     """
 
     winner: int | None
@@ -71,6 +76,13 @@ class Judgement:
     bands: tuple[BandWinner, ...]
     correlations: dict[str, float]
     warnings: tuple[str, ...]
+    untrainable: tuple[int, ...] = ()
+
+    @property
+    def means(self) -> dict[int, float]:
+        """Number → mean over fresh initializations, of the finalists and the winners of bands that have one."""
+        judged = (*self.finalists, *(band.winner for band in self.bands if band.winner is not None))
+        return {f.number: f.mean for f in judged if not math.isnan(f.mean)}
 
     def to_json(self) -> str:
         """As text, to be kept with the run."""
@@ -85,10 +97,34 @@ class Judgement:
                 ],
                 "correlations": self.correlations,
                 "warnings": self.warnings,
+                "untrainable": self.untrainable,
             }
         )
+
+    @classmethod
+    def from_json(cls, text: str) -> Judgement:
+        """The judgement that ``text``, made by :meth:`to_json`, stands for.
+
+        Raises:
+            ValueError: it stands for none.
+        """
+        return read_record(cls, text)
 
 
 def _plain(finalist: Finalist) -> dict[str, Any]:
     numbers = {"mean": finalist.mean, "standard_error": finalist.standard_error}
     return asdict(finalist) | {name: None if math.isnan(value) else value for name, value in numbers.items()}
+
+
+def read_record(kind: type[T], text: str) -> T:
+    """What the JSON in ``text`` stands for, of exactly this type, such as a dataclass or ``dict[str, float]``.
+
+    Raises:
+        ValueError: it is not; the message, of one line, says where.
+    """
+    try:
+        return TypeAdapter(kind).validate_json(text, strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise ValueError(f"{place}: {first['msg']}" if place else first["msg"]) from error

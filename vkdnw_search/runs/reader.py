@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import operator
+from collections.abc import Callable, Mapping
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, get_args
+from typing import TYPE_CHECKING, Any, Self, TypeVar, get_args
 
 from vkdnw_search.contracts import Architecture, Proxy, SearchSpace
 from vkdnw_search.errors import RunFolderError
-from vkdnw_search.recipe.recipe import Recipe, SectionName, load_recipe
-from vkdnw_search.recipe.yaml_reader import read_yaml
+from vkdnw_search.recipe.recipe import Recipe, SectionName, parse_recipe
+from vkdnw_search.recipe.yaml_reader import MAX_BYTES, read_yaml
 from vkdnw_search.records import Evaluation
 from vkdnw_search.runs.fitness import fitness_of
+from vkdnw_search.runs.judgement import Judgement, read_record
 from vkdnw_search.runs.result import FoundNetwork
-from vkdnw_search.runs.store import Store
+from vkdnw_search.runs.store import VERDICTS, Store
+
+T = TypeVar("T")
 
 if TYPE_CHECKING:
     from vkdnw_search.cost.latency import LatencyTable
@@ -29,7 +34,9 @@ class RunReader:
         space, proxy: of the run. By default they are made from its recipe.yaml, by the names they are installed under.
 
     Raises:
-        RunFolderError: the folder is not a run, or its space was given from Python and is in no recipe.
+        RunFolderError: the folder is not a run, its space was given from Python and is in no recipe, or what is stored
+            is damaged; so do all members whose text is damaged.
+        RecipeError: recipe.yaml is damaged, or names a plug-in that is not there.
     """
 
     def __init__(
@@ -37,14 +44,18 @@ class RunReader:
     ) -> None:
         must_be_a_run(path)
         self.path = path
-        sections: tuple[SectionName, ...] = get_args(SectionName)
-        self.recipe: Recipe = load_recipe(path / "recipe.yaml", supplied=_absent(path / "recipe.yaml", sections))
+        self.recipe: Recipe = _recipe(path / "recipe.yaml")
         if self.recipe.space is None and space is None:
             raise RunFolderError(f"{path}: its search space was given from Python, so only Python can open this run")
         self.space: SearchSpace[Architecture] = space or self.recipe.build_space()
         self.proxy = proxy or (None if self.recipe.score is None else self.recipe.build_proxy())
-        self.store = Store(path / "run.sqlite")
-        self.evaluations = list(self.store.evaluations())
+        self.store = Store.to_read(path / "run.sqlite")
+        try:
+            self.evaluations = list(self.store.evaluations())
+            self._must_be_of_the_space()
+        except BaseException:
+            self.store.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -58,35 +69,98 @@ class RunReader:
         return fitness_of(self.evaluations, self.proxy)
 
     @cached_property
-    def judgement(self) -> Mapping[str, Any]:
-        """The finalists scored anew, their baselines, warnings: empty before the run has ended."""
-        content = json.loads(self.store.note("judgement") or "{}")
-        return content if isinstance(content, dict) else {}
+    def environment(self) -> Mapping[str, Any] | None:
+        """What environment.json says of machine and versions; None where it cannot be read."""
+        return _plain_mapping(self.path / "environment.json")
+
+    @cached_property
+    def judgement(self) -> Judgement | None:
+        """Who won, the finalists scored anew, their baselines, warnings: None before the run has ended."""
+        judged = self._note("judgement", Judgement.from_json)
+        if judged is not None and judged.winner is not None and judged.winner not in self.fitness:
+            raise self._damaged("judgement", f"its winner, network {judged.winner}, has no score")
+        return judged
 
     @cached_property
     def neighbours(self) -> dict[str, float]:
         """Key → score of the networks one step from the winner: empty before the run has ended."""
-        content = json.loads(self.store.note("neighbours") or "{}")
-        return {str(key): float(value) for key, value in content.items()} if isinstance(content, dict) else {}
+        return self._note("neighbours", _named_numbers) or {}
 
     @cached_property
     def latencies(self) -> LatencyTable[Architecture]:
         """What the run measured, if a limit asked for it."""
         from vkdnw_search.cost.latency import LatencyTable  # torch, which takes seconds to import
 
-        return LatencyTable(self.space, text=self.store.note("latencies"))
+        table = self._note("latencies", lambda text: LatencyTable(self.space, text=text))
+        return LatencyTable(self.space) if table is None else table
+
+    def _note(self, name: str, read: Callable[[str], T]) -> T | None:
+        """What ``read`` makes of a text that is kept with the run; None if there is no such text."""
+        text = self.store.note(name)
+        try:
+            return None if text is None else read(text)
+        except ValueError as error:
+            raise self._damaged(name, str(error)) from error
+
+    def _damaged(self, name: str, what: str) -> RunFolderError:
+        anew = "the command that made the run makes it anew" if name in VERDICTS else "begin anew in another folder"
+        return RunFolderError(
+            f"{self.path / 'run.sqlite'}, {name}: must be as it was written, but is not: {what}. Take the folder from "
+            f"a backup, or {anew}"
+        )
+
+    def _must_be_of_the_space(self) -> None:
+        """Refuse genomes that do not belong to the search space, which a winner is decoded by."""
+        sizes = [len(gene.choices) for gene in self.space.genes]
+        for e in self.evaluations:
+            if len(e.genome) != len(sizes) or not all(map(operator.lt, e.genome, sizes)):
+                raise RunFolderError(
+                    f"{self.path / 'run.sqlite'}: genomes must have an index for each of the {len(sizes)} genes of "
+                    f"{self.space.name}, but that of candidate {e.number} is {e.genome}. The folder is damaged, or of "
+                    "another version of the search space"
+                )
 
     @cached_property
     def ranked(self) -> list[Evaluation]:
-        """Scored candidates, the best first: finalists by their mean over fresh initializations, others by fitness."""
-        finalists = [int(f["number"]) for f in self.judgement.get("finalists", ())]
-        place = {number: rank for rank, number in enumerate(finalists)}
-        scored = [e for e in self.evaluations if e.number in self.fitness]
-        return sorted(scored, key=lambda e: (place.get(e.number, len(place)), -self.fitness[e.number], e.number))
+        """Scored candidates, the best first.
+
+        The winner of the run comes first; then what was judged, by its mean over fresh initializations; then the others
+        by fitness; last those that are known not to be trainable.
+        """
+        judged = self.judgement
+        means, untrainable = ({}, ()) if judged is None else (judged.means, judged.untrainable)
+
+        def place(e: Evaluation) -> tuple[bool, bool, bool, float, int]:
+            beaten = judged is None or e.number != judged.winner
+            value = means.get(e.number, self.fitness[e.number])
+            return beaten, beaten and e.number in untrainable, e.number not in means, -value, e.number
+
+        return sorted((e for e in self.evaluations if e.number in self.fitness), key=place)
+
+    @cached_property
+    def bands(self) -> list[tuple[int, Evaluation | None]]:
+        """Most FLOPs of each band of the recipe, with its winner: as judged, or while the run lasts the best so far."""
+        judged = () if self.judgement is None else self.judgement.bands
+        winners = {band.winner.number for band in judged if band.winner is not None}
+        rows: list[tuple[int, Evaluation | None]] = []
+        for above, at_most in pairwise((-1, *self.recipe.bands)):
+            within = [e for e in self.ranked if above < e.cost.flops <= at_most]
+            rows.append((at_most, next(iter([*(e for e in within if e.number in winners), *within]), None)))
+        return rows
 
     def found(self, evaluation: Evaluation) -> FoundNetwork:
-        """One candidate, ready to build or export."""
-        return FoundNetwork(self.space, evaluation)
+        """One candidate, ready to build or export.
+
+        Raises:
+            RunFolderError: its genome stands for another network than the one that was scored.
+        """
+        found = FoundNetwork(self.space, evaluation)
+        if found.architecture.key != evaluation.key:
+            raise RunFolderError(
+                f"{self.path / 'run.sqlite'}: candidate {evaluation.number} must be {evaluation.key}, but its genome "
+                f"is that of {found.architecture.key}. The folder is damaged, or of another version of the search space"
+            )
+        return found
 
 
 def must_be_a_run(path: Path) -> None:
@@ -98,7 +172,30 @@ def must_be_a_run(path: Path) -> None:
         )
 
 
-def _absent(recipe: Path, sections: tuple[SectionName, ...]) -> list[SectionName]:
-    """Sections that a run was given as objects: its recipe.yaml has null or nothing there."""
-    tree = read_yaml(recipe.read_bytes(), source=str(recipe)).tree
-    return [name for name in sections if isinstance(tree, dict) and tree.get(name) is None]
+def _recipe(file: Path) -> Recipe:
+    """The recipe of a run. Sections that it was given as objects are null there, and stay out."""
+    with file.open("rb") as opened:
+        text = opened.read(MAX_BYTES + 1)
+    tree = read_yaml(text, source=str(file)).tree
+    given = tree if isinstance(tree, dict) else {}
+    sections: tuple[SectionName, ...] = get_args(SectionName)
+    return parse_recipe(text, source=str(file), supplied=[s for s in sections if s in given and given[s] is None])
+
+
+def _named_numbers(text: str) -> dict[str, float]:
+    """The mapping that ``text`` holds. Raises ValueError if it holds none."""
+    return read_record(dict[str, float], text)
+
+
+def _plain_mapping(file: Path) -> dict[str, Any] | None:
+    """The mapping that a JSON file holds; None if it holds none, or cannot be read."""
+    try:
+        if not file.is_file():
+            return None
+        with file.open("rb") as opened:
+            content = json.loads(opened.read(MAX_BYTES))
+        for shown in (str(content), json.dumps(content, ensure_ascii=False)):  # neither too deep for the page,
+            shown.encode()  # nor with half a character
+    except (OSError, ValueError, RecursionError):
+        return None
+    return content if isinstance(content, dict) else None

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from vkdnw_search.errors import RunFolderError
-from vkdnw_search.records import Cost, Evaluation, Genome, Score, Status
-from vkdnw_search.runs.database import DatabaseSchema, open_database
+from vkdnw_search.records import Evaluation, Genome, Score
+from vkdnw_search.runs.database import DatabaseSchema, open_database, open_to_read
+from vkdnw_search.runs.rows import evaluation_of, plain_json, row_of, score_of, text_of
 
 MOST_FLOPS = 2**62
 """More than any network has."""
@@ -68,6 +69,8 @@ class Snapshot:
 class Store:
     """Evaluations of one run, in the order of their numbers.
 
+    Every method that reads raises RunFolderError where what is stored is not what this program writes.
+
     Args:
         path: the database file, made if it is not there; None keeps everything in memory.
 
@@ -78,6 +81,17 @@ class Store:
     def __init__(self, path: Path | None = None) -> None:
         self.path = path
         self._db = open_database(path, RUN)
+
+    @classmethod
+    def to_read(cls, path: Path) -> Self:
+        """The store of a run as it is at one moment, to be read alone: nothing in its folder is changed or made.
+
+        Raises:
+            RunFolderError: the file is not a run of this version, is empty or damaged.
+        """
+        store = cls.__new__(cls)
+        store.path, store._db = path, open_to_read(path, RUN)
+        return store
 
     def __enter__(self) -> Self:
         return self
@@ -107,7 +121,7 @@ class Store:
             RunFolderError: the run in this folder asked something else here.
         """
         text = json.dumps(genomes, separators=(",", ":"))
-        row = self._db.execute("SELECT first, genomes FROM generation WHERE number = ?", (number,)).fetchone()
+        row = self._first("SELECT first, genomes FROM generation WHERE number = ?", (number,))
         if row is None:
             self._db.execute("INSERT INTO generation VALUES (?, ?, ?)", (number, first, text))
         elif row != (first, text):
@@ -127,7 +141,7 @@ class Store:
             seconds: number → how long scoring took.
             now: seconds since the run started.
         """
-        rows = [_row(evaluation) for evaluation in evaluations]
+        rows = [row_of(evaluation) for evaluation in evaluations]
         with self._transaction():
             self._db.executemany(f"INSERT INTO evaluation VALUES ({','.join('?' * 18)})", rows)
             self._db.executemany(
@@ -147,12 +161,12 @@ class Store:
         Raises:
             RunFolderError: it is not what this program writes.
         """
-        row = self._db.execute("SELECT generation, number, made_by, state FROM snapshot").fetchone()
+        row = self._first("SELECT generation, number, made_by, state FROM snapshot")
         if row is None:
             return None
         try:
-            state = json.loads(row[3])
-        except (ValueError, RecursionError) as error:
+            state = plain_json(row[3], "it")
+        except ValueError as error:
             raise RunFolderError(f"{self.path}: the optimizer's state kept there is damaged: {error}") from error
         if not isinstance(state, dict):
             raise RunFolderError(f"{self.path}: the optimizer's state kept there must be a mapping, but is not")
@@ -166,40 +180,45 @@ class Store:
         """Stored evaluations from number ``first`` on, in order."""
         last = 2**62 if count is None else first + count
         query = "SELECT * FROM evaluation WHERE number >= ? AND number < ? ORDER BY number"
-        for row in self._db.execute(query, (first, last)):
-            yield _evaluation(row)
+        yield from map(self._evaluation, self._rows(query, (first, last)))
 
     def terms(self) -> list[str]:
         """Names of all terms of scores, in the order in which they came first."""
-        texts = self._db.execute("SELECT terms FROM evaluation WHERE terms IS NOT NULL ORDER BY number")
-        return list(dict.fromkeys(name for (text,) in texts for name in json.loads(text)))
+        texts = self._rows("SELECT terms, number FROM evaluation WHERE terms IS NOT NULL ORDER BY number")
+        try:
+            return list(dict.fromkeys(name for text, _ in texts for name in plain_json(text, "a score's terms")))
+        except ValueError as error:
+            raise self._damaged(str(error)) from error
 
     def best(self, count: int, *, flops: tuple[int, int] = (-1, MOST_FLOPS)) -> list[Evaluation]:
         """The ``count`` highest scores, of networks with FLOPs (above, at most); of equals the first found."""
         within = "status = 'scored' AND flops > ? AND flops <= ?"
         query = f"SELECT * FROM evaluation WHERE {within} ORDER BY value DESC, number LIMIT ?"
-        return [_evaluation(row) for row in self._db.execute(query, (*flops, count))]
+        return [self._evaluation(row) for row in self._rows(query, (*flops, count))]
 
     def least_infeasible(self) -> Evaluation | None:
         """The candidate that misses the limits by least, if no candidate is feasible."""
-        row = self._db.execute("SELECT * FROM evaluation ORDER BY violation, number LIMIT 1").fetchone()
-        return None if row is None or row[12] <= 0 else _evaluation(row)
+        row = self._first("SELECT * FROM evaluation ORDER BY violation, number LIMIT 1")
+        return None if row is None or row[12] <= 0 else self._evaluation(row)
 
     def counts(self) -> dict[str, int]:
         """Status → number of evaluations."""
-        return dict(self._db.execute("SELECT status, count(*) FROM evaluation GROUP BY status ORDER BY status"))
+        return dict(self._rows("SELECT status, count(*) FROM evaluation GROUP BY status ORDER BY status"))
 
     def timings(self) -> list[tuple[int, float, float]]:
         """(number, finished, seconds) of each evaluation, in order of number."""
-        return list(self._db.execute("SELECT number, finished, seconds FROM timing ORDER BY number"))
+        return list(self._rows("SELECT number, finished, seconds FROM timing ORDER BY number"))
 
     def elapsed(self) -> float:
         """Seconds of running until the last result, over all sessions."""
-        return float(self._db.execute("SELECT coalesce(max(finished), 0.0) FROM timing").fetchone()[0])
+        ((seconds,),) = self._rows("SELECT coalesce(max(finished), 0.0) FROM timing")
+        if not 0 <= seconds < math.inf:
+            raise self._damaged(f"the time of running is {seconds} seconds")
+        return float(seconds)
 
     def note(self, name: str) -> str | None:
         """A named text kept with the run."""
-        row = self._db.execute("SELECT value FROM note WHERE name = ?", (name,)).fetchone()
+        row = self._first("SELECT value FROM note WHERE name = ?", (name,))
         return None if row is None else str(row[0])
 
     def extra_score(self, key: str, seed: int) -> tuple[Score | None] | None:
@@ -213,12 +232,14 @@ class Store:
             None in the tuple for a network that has no usable score.
         """
         text = self.note(_extra(key, seed))
-        return None if text is None else (_read_score(text),)
+        try:
+            return None if text is None else (score_of(text),)
+        except ValueError as error:
+            raise self._damaged(f"the score with seed {seed} of {key}: {error}") from error
 
     def add_extra_score(self, key: str, seed: int, score: Score | None) -> None:
         """Keep a score beside those of the candidates; None: the network has no usable one."""
-        plain = None if score is None else [score.value, _null(score.standard_error), dict(score.terms)]
-        self.set_note(_extra(key, seed), json.dumps(plain))
+        self.set_note(_extra(key, seed), text_of(score))
 
     def forget(self, names: Sequence[str]) -> None:
         """Keep texts of these names no longer."""
@@ -228,41 +249,28 @@ class Store:
         """Keep a named text."""
         self._db.execute("INSERT OR REPLACE INTO note VALUES (?, ?)", (name, value))
 
+    def _first(self, query: str, values: Sequence[object] = ()) -> tuple[Any, ...] | None:
+        return next(self._rows(query, values), None)
 
-def _row(evaluation: Evaluation) -> tuple[object, ...]:
-    cost, score = evaluation.cost, evaluation.score
-    judged = (
-        (None, None, None)
-        if score is None
-        else (score.value, _null(score.standard_error), json.dumps(dict(score.terms)))
-    )
-    return (
-        evaluation.number, evaluation.generation, json.dumps(evaluation.genome), evaluation.key,
-        cost.flops, cost.macs, cost.parameters, cost.layers, cost.tensors, cost.modules, cost.memory, cost.latency,
-        evaluation.violation, str(evaluation.status), evaluation.reason, *judged,
-    )  # fmt: skip
+    def _rows(self, query: str, values: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
+        try:
+            yield from self._db.execute(query, values)
+        except sqlite3.DatabaseError as error:
+            raise self._damaged(str(error)) from error
 
+    def _evaluation(self, row: Sequence[Any]) -> Evaluation:
+        try:
+            return evaluation_of(row)
+        except ValueError as error:
+            raise self._damaged(f"candidate {row[0]}: {error}") from error
 
-def _evaluation(row: Sequence[object]) -> Evaluation:
-    number, generation, genome, key, *rest = row
-    cost, (violation, status, reason, value, error, terms) = Cost(*rest[:8]), rest[8:]  # type: ignore[arg-type]
-    score = None if value is None else Score(value, math.nan if error is None else error, json.loads(str(terms)))  # type: ignore[arg-type]
-    genome_ = tuple(json.loads(str(genome)))
-    return Evaluation(number, generation, genome_, key, cost, violation, Status(status), reason, score)  # type: ignore[arg-type]
+    def _damaged(self, what: str) -> RunFolderError:
+        return RunFolderError(
+            f"{self.path}: the candidates must be as they were written, but are not: {what}. Take the folder from a "
+            "backup, or begin anew in another one"
+        )
 
 
 def _extra(key: str, seed: int) -> str:
     """The name of the note that keeps an extra score."""
     return f"score with seed {seed} of {key}"
-
-
-def _read_score(text: str) -> Score | None:
-    plain = json.loads(text)
-    if plain is None:
-        return None
-    value, error, terms = plain
-    return Score(float(value), math.nan if error is None else float(error), terms)
-
-
-def _null(value: float) -> float | None:
-    return None if math.isnan(value) else value

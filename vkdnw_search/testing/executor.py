@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -24,7 +25,8 @@ def check_executor(make: Callable[[], Executor]) -> None:
     """Hold an executor to ``concurrent.futures.Executor`` as a search uses it.
 
     Looks for: calls that get the result of another or another result than in this process, exceptions that do not
-    come back, calls after an exception that do not work, a capacity that is no number, and a shutdown that loses calls.
+    come back, calls after an exception that do not work, a capacity that is no number, a shutdown that loses calls, and
+    calls that are taken after it.
 
     Args:
         make: makes the executor, e.g. ``lambda: processes(workers=2)``.
@@ -49,6 +51,7 @@ def check_executor(make: Callable[[], Executor]) -> None:
             "leaving `with executor`: must wait for the calls under way, but one is not done. Wait in "
             "shutdown(wait=True)",
         )
+        _check_refusal(executor, findings)
     findings.report()
 
 
@@ -71,6 +74,17 @@ def _check_capacity(executor: Any, findings: Findings) -> None:
         "capacity",
         f"capacity: must be a whole number of at least 1, or not be there, but is {capacity!r}",
     )
+
+
+def _check_refusal(executor: Executor, findings: Findings) -> None:
+    """An executor that has been shut down must say so, since a call that it takes might never be made."""
+    with suppress(RuntimeError):
+        executor.submit(work, CALLS)
+        findings.add(
+            "after shutdown",
+            "submit after shutdown: must raise RuntimeError as those of concurrent.futures do, but took the call. "
+            "Whoever waits for its future may wait for ever",
+        )
 
 
 def _check_call(number: int, future: Future[Any], findings: Findings) -> None:

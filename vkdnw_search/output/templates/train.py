@@ -322,7 +322,12 @@ class ImageFolder(Dataset[tuple[Tensor, int]]):
 def _searched_size() -> int:
     """The resolution the network was searched for, as architecture.json says."""
     description = HERE / "architecture.json"
-    return int(json.loads(description.read_text())["input_shape"][-1]) if description.exists() else 224
+    if not description.exists():
+        return 224
+    try:
+        return int(json.loads(description.read_bytes())["input_shape"][-1])
+    except (ValueError, TypeError, LookupError, RecursionError) as error:
+        sys.exit(f"{description}: must have the input_shape, but: {type(error).__name__}: {error}. Give --size instead")
 
 
 if __name__ == "__main__":
