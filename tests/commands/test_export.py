@@ -121,6 +121,7 @@ def test_files_of_one_name_are_refused(run: Result, tmp_path: Path, name: str, w
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_run_in_a_folder_that_cannot_be_written_to_is_read_and_written_elsewhere(tmp_path: Path) -> None:
     """Also where the run was killed, so that its last candidates are in the write-ahead log alone."""
     with pytest.MonkeyPatch.context() as patch:

@@ -105,6 +105,24 @@ def test_a_reader_that_leaves_ends_the_command_silently() -> None:
     assert (ended.returncode, ended.stderr) == (141, "")
 
 
+def test_what_cannot_be_written_in_the_encoding_is_replaced(tmp_path: Path) -> None:
+    """Both where a search has ended and where a fault is told of."""
+
+    def ended(*words: str) -> tuple[int, str, str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "vkdnw_search", *words],
+            env={**os.environ, "PYTHONIOENCODING": "ascii"},
+            capture_output=True,
+            encoding="ascii",
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    code, out, err = ended(*INSTANT, "stop.evaluations=3", "finalists=0", "-q", "--out", str(tmp_path / "größer…"))
+    assert (code, err) == (0, "") and "gr??er?/best/model.py" in out
+    code, out, err = ended("export", str(tmp_path / "größer…"), "--rank", "9")
+    assert code == 2 and "Traceback" not in err and "--rank: must be in 1 ? 3" in err
+
+
 def test_an_unknown_option_is_refused_by_usage(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main(["nb201", "--outt", "x"])

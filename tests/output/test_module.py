@@ -12,6 +12,7 @@ from torch import nn
 from search_spaces.mobilenet import MobileNet
 from search_spaces.nasbench201 import NasBench201
 from tests.support.generated_source import load
+from tests.support.tiny_space import Tiny
 from vkdnw_search import FoundNetwork, build, export, load_recipe, search
 from vkdnw_search.cost.counter import CostCounter
 from vkdnw_search.errors import ExportError
@@ -57,6 +58,19 @@ def test_the_header_and_the_description_say_what_was_found(tmp_path: Path) -> No
     assert description["architecture"] == best.key
     assert description["cost"]["flops"] == best.cost.flops
     assert description["genome"] == list(CELL)
+
+
+def test_a_difference_is_told_whatever_the_encoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Larger(Tiny):
+        def build(self, architecture: Any) -> nn.Module:
+            return Tiny().build(architecture)
+
+        def source(self, architecture: Any) -> str:
+            return super().source(architecture) + "        self.größe = nn.Linear(1, 1)\n"
+
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    with pytest.raises(ExportError, match=r"names or shapes of parameters differ: .*gr\\xf6"):
+        export(found(Larger(), (0, 0, 0)), tmp_path / "model.py")
 
 
 def test_the_number_of_classes_is_an_argument_of_the_module(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ stop on SIGINT (Ctrl-C) and SIGTERM, 141 where whoever read the output has left 
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import os
 import signal
@@ -36,6 +37,9 @@ DONE, FAILED, USAGE, NOTHING_FEASIBLE, READER_LEFT = 0, 1, 2, 3, 141
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # what a terminal cannot show shall not end a finished search
     words = list(sys.argv[1:] if arguments is None else arguments)
     verb: Callable[[list[str]], int] = _search
     if words and words[0] in VERBS:

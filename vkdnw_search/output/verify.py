@@ -7,6 +7,7 @@ which and why, if parameters, outputs or FLOPs differ.
 from __future__ import annotations
 
 import importlib.util
+import io
 import sys
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,8 @@ def differences(module_path: Path, expected: dict[str, Any]) -> str:
 
 def main(arguments: list[str]) -> int:
     """Compare and report."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # whatever the encoding, the difference is told
     for file in sorted(Path(arguments[0]).glob("*.pt"), key=lambda file: int(file.stem)):
         found = differences(file.with_suffix(".py"), torch.load(file, weights_only=True))
         if found:
