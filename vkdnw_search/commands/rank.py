@@ -13,6 +13,7 @@ from vkdnw_search.commands.settings import build_plugin, positive, read_settings
 from vkdnw_search.contracts import Proxy, SearchSpace
 from vkdnw_search.errors import RankingError, RecipeError
 from vkdnw_search.execution.executors import inline, processes
+from vkdnw_search.ranking.budgets import read_budgets
 from vkdnw_search.ranking.models import TRAINING
 from vkdnw_search.ranking.nats import read_nats
 from vkdnw_search.ranking.scoring_jobs import readable
@@ -35,6 +36,7 @@ def run_rank(words: list[str], *, stopped: Callable[[], bool]) -> str:
     options = _parser().parse_intermixed_args(words)
     load_plugins(options.plugin)
     settings = read_settings(options.settings)
+    budgets = read_budgets(options.budgets) if options.budgets is not None else ()
     space: SearchSpace[Any] = build_plugin("spaces", options.space, settings.pop("space", {}))
     proxies = _proxies(options.proxies, settings)
     accuracies = _read(options.accuracies, space)
@@ -49,6 +51,7 @@ def run_rank(words: list[str], *, stopped: Callable[[], bool]) -> str:
             sample=options.sample,
             seeds=options.seeds,
             training=options.models,
+            budgets=budgets,
             figures=not options.no_figures,
             executor=executor,
             listener=bar.show,
@@ -63,8 +66,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="vkdnw-search rank",
         description="How well do proxies rank networks whose accuracy is known? Scores each network once per seed; "
-        "what is in the folder already is not scored again, so the same command continues, and another --column "
-        "costs nothing.",
+        "what is in the folder already is not scored again, so the same command continues, and another --column or "
+        "other --budgets cost no scoring.",
     )
     parser.add_argument("space", metavar="SPACE", help="a search space that reads architectures, such as nasbench201")
     parser.add_argument(
@@ -84,6 +87,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--models", metavar="N", type=int, nargs="?", const=TRAINING,
         help="add random forests trained on N networks (default: %(const)s); needs the extra 'model'",
+    )  # fmt: skip
+    parser.add_argument(
+        "--budgets", metavar="B,B,…",
+        help="add the regret under budgets: shares of the largest FLOPs (25%%,50%%,100%%) or FLOPs (150M,300M)",
     )  # fmt: skip
     parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder of the study")
     parser.add_argument("--no-figures", action="store_true", help="tables only")
