@@ -51,6 +51,16 @@ def test_columns_and_options_are_chosen(accuracies, capsys):
     assert "4 networks" in capsys.readouterr().out
 
 
+def test_regret_under_budgets_is_added_to_the_tables(accuracies, capsys):
+    assert rank(accuracies, "--proxies", "flops", *SMALL) == 0
+    without = capsys.readouterr().out
+    assert "Regret" not in without
+    assert rank(accuracies, "--proxies", "flops", "--budgets", "50%,30M,100%", *SMALL) == 0
+    printed = capsys.readouterr().out
+    assert "| method | type | 50% | 30M | 100% | mean |" in printed
+    assert "Fewer than 20 networks are within 50%, 30M, 100%: not judged." in printed  # there are but 15
+
+
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
@@ -61,6 +71,8 @@ def test_columns_and_options_are_chosen(accuracies, capsys):
         (["--proxies", "jacov", "images=9"], 2, "must have the form NAME.OPTION=VALUE"),
         (["--proxies", "flops", "--column", "cifar1"], 2, "Did you mean 'cifar10'?"),
         (["--proxies", "flops", "--sample", "16"], 2, "must be from 2 to the 15 networks"),
+        (["--proxies", "flops", "--budgets", "25"], 2, "Did you mean '25%'?"),
+        (["--proxies", "flops", "--budgets", ""], 2, "must be shares of the largest FLOPs such as 35%"),
         (["--proxies", "flops", "--models", "14"], 2, "must be from 1 to 13"),
         (["--proxies", "flops", "--accuracies", "nowhere.csv"], 2, "nowhere.csv: must be an accuracy table"),
     ],

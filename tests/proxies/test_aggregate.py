@@ -61,6 +61,16 @@ def test_weights_multiply_the_terms_of_a_sum():
     assert RankSum(proxies=proxies, weights=(0, 1)).fitness(seen) == pytest.approx([0.5, 0.5, 1])
 
 
+@pytest.mark.parametrize("kind", [RankSum, LogRankSum])
+def test_terms_given_as_columns_have_the_fitness_of_the_scores_they_are_the_terms_of(kind):
+    columns = {"a": [9.0, 1.0, 5.0, 5.0], "b": [2.0, 2.0, 7.0, -1.0], "unused": [0.0, 1.0, 2.0, 3.0]}
+    proxy = kind(proxies={"a": Flops(), "b": Parameters()}, weights=(2, 0.5))
+    arrays = {name: np.array(values) for name, values in columns.items()}
+    assert proxy.combined(arrays).tolist() == proxy.fitness(scores(**columns)).tolist()
+    with pytest.raises(ScoreError, match="must have the term 'b', but one has only a"):
+        proxy.combined({"a": arrays["a"]})
+
+
 @pytest.mark.parametrize("weights", [(1.0,), (1.0, -1.0), (1.0, math.inf), (math.nan, 1.0)])
 def test_weights_that_do_not_fit_the_terms_are_refused(weights):
     with pytest.raises(ScoreError, match=r"weights: must be (one number for each of a, b|a list, each of it a number)"):

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import math
 import sqlite3
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from torch import nn
 
 from search_spaces.nasbench201 import NasBench201
 from tests.support.quick import Failing, Quick, Recording
+from tests.support.studies import PROXIES, SPACE, Chance, lines, table
 from vkdnw_search.contracts import Probe
 from vkdnw_search.cost.counter import CostCounter
 from vkdnw_search.cost.limits import Limits
@@ -37,36 +37,11 @@ from vkdnw_search.ranking.tables import AccuracyTable
 from vkdnw_search.records import Score
 
 rank = partial(ranking.rank, figures=False)
-SPACE = NasBench201(cells=1, channels=2, resolution=8)
-
-
-def table(n: int = 20) -> AccuracyTable:
-    """Accuracies by a formula: more convolutions are better, and so is what the seed of the key says."""
-    rng = np.random.default_rng(3)
-    keys = list(dict.fromkeys(SPACE.decode(tuple(map(int, rng.integers(5, size=6)))).key for _ in range(3 * n)))[:n]
-    good = np.array([10.0 * key.count("conv") + seed_from(key) % 1000 / 100 for key in keys])
-    return AccuracyTable(tuple(keys), {"good": good, "other": 70 - good, "params": np.arange(1.0, n + 1)})
-
-
-@dataclass(frozen=True, kw_only=True)
-class Chance:
-    """A number that follows from the seed alone, without a network."""
-
-    def __call__(self, model: nn.Module, probe: Probe) -> Score:
-        return Score(probe.seed / 2**63, terms={"noise": -float(probe.seed % 7)})
-
-
-def lines(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def without_forwards(path: Path) -> list[dict[str, str]]:
     """The cost is measured by the clock; everything else is reproducible."""
     return [{name: text for name, text in line.items() if name != "forwards"} for line in lines(path)]
-
-
-PROXIES = {"quick": Quick(), "chance": Chance(), "both": LogRankSum(proxies={"q": Quick(), "c": Chance()})}
 
 
 def test_the_tables_say_what_scipy_says_of_the_scores(tmp_path):

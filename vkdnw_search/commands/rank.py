@@ -13,6 +13,7 @@ from vkdnw_search.commands.settings import build_plugin, check_plugin, positive,
 from vkdnw_search.contracts import SearchSpace
 from vkdnw_search.errors import RankingError, RecipeError
 from vkdnw_search.execution.executors import inline, processes
+from vkdnw_search.ranking.budgets import read_budgets
 from vkdnw_search.ranking.published import TRAINING
 from vkdnw_search.recipe.registry import add_plugin_option, load_plugins, names
 
@@ -34,6 +35,7 @@ def run_rank(words: list[str], *, stopped: Callable[[], bool]) -> str:
     options = _parser().parse_intermixed_args(words)
     load_plugins(options.plugin)
     settings = read_settings(options.settings)
+    budgets = read_budgets(options.budgets) if options.budgets is not None else ()
     check_plugin("spaces", options.space, of_space := settings.pop("space", {}))
     chosen = _chosen(options.proxies, settings)
     if not options.accuracies.exists():
@@ -55,6 +57,7 @@ def run_rank(words: list[str], *, stopped: Callable[[], bool]) -> str:
             sample=options.sample,
             seeds=options.seeds,
             training=options.models,
+            budgets=budgets,
             figures=not options.no_figures,
             executor=executor,
             listener=bar.show,
@@ -69,8 +72,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="vkdnw-search rank",
         description="How well do proxies rank networks whose accuracy is known? Scores each network once per seed; "
-        "what is in the folder already is not scored again, so the same command continues, and another --column "
-        "costs nothing.",
+        "what is in the folder already is not scored again, so the same command continues, and another --column or "
+        "other --budgets cost no scoring.",
     )
     parser.add_argument("space", metavar="SPACE", help="a search space that reads architectures, such as nasbench201")
     parser.add_argument(
@@ -90,6 +93,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--models", metavar="N", type=int, nargs="?", const=TRAINING,
         help="add random forests trained on N networks (default: %(const)s); needs the extra 'model'",
+    )  # fmt: skip
+    parser.add_argument(
+        "--budgets", metavar="B,B,…",
+        help="add the regret under budgets: shares of the largest FLOPs (25%%,50%%,100%%) or FLOPs (150M,300M)",
     )  # fmt: skip
     parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder of the study")
     parser.add_argument("--no-figures", action="store_true", help="tables only")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import numpy as np
 from annotated_types import Ge
@@ -24,6 +24,8 @@ from vkdnw_search.proxies.te_nas import TeNasTerms
 from vkdnw_search.records import Cost, Score
 
 __all__ = ["LogRankSum", "RankSum", "az_nas", "te_nas", "vkdnw_agg", "weighted_agg"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,10 +51,9 @@ class RankSum:
         check_options(self, ScoreError, objects=("proxies",))
         if not self.proxies:
             raise ScoreError(f"{type(self).__name__}, proxies: there must be at least one")
-        ranked = self.terms or tuple(self.proxies)
-        if self.weights and len(self.weights) != len(ranked):
+        if self.weights and len(self.weights) != len(self.ranked):
             raise ScoreError(
-                f"{type(self).__name__}, weights: must be one number for each of {', '.join(ranked)}, but are "
+                f"{type(self).__name__}, weights: must be one number for each of {', '.join(self.ranked)}, but are "
                 f"{self.weights}"
             )
 
@@ -77,19 +78,33 @@ class RankSum:
                 proxy.require(num_classes, cost)
 
     def fitness(self, scores: Sequence[Score]) -> NDArray[np.float64]:
-        """Σ_j w_j rank_j / n for each of ``scores``. Shape (n,); O(n log n) for each term.
+        """The sum of each of ``scores`` among them all. Shape (n,); O(n log n) for each term.
 
         Raises:
             ScoreError: if a score lacks a term.
         """
-        return sum((w * share for w, share in self._shares(scores)), start=np.zeros(len(scores)))
+        return self.combined({name: np.array([_term(score.terms, name) for score in scores]) for name in self.ranked})
 
-    def _shares(self, scores: Sequence[Score]) -> Iterator[tuple[float, NDArray[np.float64]]]:
-        """The weight of each term, and rank / n by it: (n,), in (0, 1]."""
-        names = self.terms or tuple(self.proxies)
-        for name, weight in zip(names, self.weights or (1.0,) * len(names), strict=True):
-            values = [_term(score, name) for score in scores]
-            yield weight, rankdata(values, method="average") / max(len(values), 1)
+    @property
+    def ranked(self) -> tuple[str, ...]:
+        """The names of the terms that are ranked."""
+        return self.terms or tuple(self.proxies)
+
+    def combined(self, terms: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
+        """The fitness of n candidates whose terms are given as columns, name → (n,). Shape (n,).
+
+        Raises:
+            ScoreError: if a term is missing.
+        """
+        columns = [_term(terms, name) for name in self.ranked]
+        n = len(columns[0])
+        worths = (self._worth(rankdata(column, method="average") / max(n, 1)) for column in columns)
+        weights = self.weights or (1.0,) * len(columns)
+        return sum((w * worth for w, worth in zip(weights, worths, strict=True)), start=np.zeros(n))
+
+    def _worth(self, share: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What one term adds to the sum: ``share`` is rank / n, (n,), in (0, 1]."""
+        return share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,13 +115,9 @@ class LogRankSum(RankSum):
     as :class:`RankSum`.
     """
 
-    def fitness(self, scores: Sequence[Score]) -> NDArray[np.float64]:
-        """Σ_j w_j ln(rank_j / n) for each of ``scores``. Shape (n,); O(n log n) for each term.
-
-        Raises:
-            ScoreError: if a score lacks a term.
-        """
-        return sum((w * np.log(share) for w, share in self._shares(scores)), start=np.zeros(len(scores)))
+    def _worth(self, share: NDArray[np.float64]) -> NDArray[np.float64]:
+        """ln(rank / n)."""
+        return np.log(share)
 
 
 @strict_options(ScoreError)
@@ -167,10 +178,10 @@ def _score(proxy: Proxy, model: nn.Module, probe: Probe) -> Score:
     return proxy(copy.deepcopy(model), probe)
 
 
-def _term(score: Score, name: str) -> float:
-    if name not in score.terms:
+def _term(terms: Mapping[str, T], name: str) -> T:
+    if name not in terms:
         raise ScoreError(
             f"sum of ranks: every score must have the term {name!r}, but one has only "
-            f"{', '.join(sorted(score.terms)) or 'none'}.{nearest(name, score.terms)}"
+            f"{', '.join(sorted(terms)) or 'none'}.{nearest(name, terms)}"
         )
-    return score.terms[name]
+    return terms[name]

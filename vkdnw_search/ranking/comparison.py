@@ -11,8 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vkdnw_search.ranking.metrics import kendall, ndcg_at, precision_at, regret_at, spearman
+from vkdnw_search.ranking.markdown import line, number, with_spread
+from vkdnw_search.ranking.metrics import Quality, kendall, ndcg_at, precision_at, regret_at, spearman
 from vkdnw_search.ranking.published import published
+from vkdnw_search.ranking.regret_table import RegretTable
 
 __all__ = ["METRICS", "TOP", "Quality", "TableRow", "quality", "table_csv", "table_markdown"]
 
@@ -26,14 +28,6 @@ of the 100 best-scored that are among the 100 most accurate. All networks where 
 _SIGNS = {"kendall": "τ", "spearman": "ρ", "ndcg": "nDCG"}
 
 Vector = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class Quality:
-    """A metric's mean and standard deviation over repetitions; the latter NaN for one."""
-
-    mean: float
-    deviation: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,20 +71,36 @@ def _measured(scores: Vector, accuracies: Vector, P: int) -> list[float]:
     ]
 
 
-def table_csv(rows: Sequence[TableRow], *, space: str) -> str:
-    """A line for each method and column, with the paper's numbers where it has any; unknown numbers are empty."""
+def table_csv(rows: Sequence[TableRow], regrets: RegretTable | None = None, *, space: str) -> str:
+    """A line for each method and column, with the paper's numbers where it has any; unknown numbers are empty.
+
+    With ``regrets`` there are more columns, and lines of the best choice and of a random one.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     metrics = (*METRICS, *TOP)
     ours = [f"{metric}{suffix}" for metric in metrics for suffix in ("", "_std")]
-    writer.writerow(["method", "type", "column", *ours, *(f"paper_{m}" for m in METRICS), "forwards", "failed"])
+    paper = [f"paper_{metric}" for metric in METRICS]
+    more = regrets.header() if regrets else []
+    writer.writerow(["method", "type", "column", *ours, *paper, "forwards", "failed", *more])
     for row in rows:
         for column, qualities in row.qualities.items():
             measured = [x for m in metrics for x in (qualities[m].mean, qualities[m].deviation)]
-            paper = published(space=space, method=row.name, column=column) or [math.nan] * len(METRICS)
-            numbers = ["" if math.isnan(x) else repr(x) for x in (*measured, *paper, row.forwards)]
-            writer.writerow([row.name, row.kind, column, *numbers, row.failed])
+            known = published(space=space, method=row.name, column=column) or [math.nan] * len(METRICS)
+            numbers = _numbers([*measured, *known, row.forwards])
+            lost = _numbers(regrets.numbers(regrets.methods[row.name][column])) if regrets else []
+            writer.writerow([row.name, row.kind, column, *numbers, row.failed, *lost])
+    if regrets is not None:
+        for name, columns in regrets.references.items():
+            for column, regret in columns.items():
+                unknown = [""] * (len(ours) + len(paper) + 2)
+                writer.writerow([name, "reference", column, *unknown, *_numbers(regrets.numbers(regret))])
     return text.getvalue()
+
+
+def _numbers(values: Iterable[float]) -> list[str]:
+    """Exact texts, empty for NaN."""
+    return ["" if math.isnan(value) else repr(float(value)) for value in values]
 
 
 def table_markdown(rows: Sequence[TableRow], *, space: str, about: str) -> str:
@@ -106,8 +116,8 @@ def table_markdown(rows: Sequence[TableRow], *, space: str, about: str) -> str:
     lines = [
         about,
         "",
-        _line(["method", "type", *heads, "forwards", "failed"]),
-        _line([":--", ":--", *["--:"] * (len(heads) + 2)]),
+        line(["method", "type", *heads, "forwards", "failed"]),
+        line([":--", ":--", *["--:"] * (len(heads) + 2)]),
     ]
     for row in rows:
         cells = [
@@ -115,7 +125,7 @@ def table_markdown(rows: Sequence[TableRow], *, space: str, about: str) -> str:
             for column in columns
             for metric in METRICS
         ]
-        lines.append(_line([row.name, row.kind, *cells, _number(row.forwards, "{:.3g}"), str(row.failed)]))
+        lines.append(line([row.name, row.kind, *cells, number(row.forwards, "{:.3g}"), str(row.failed)]))
     paper = [row for row in rows for column in columns if published(space=space, method=row.name, column=column)]
     if paper:
         lines += [
@@ -136,13 +146,4 @@ def _paper(space: str, method: str, column: str, metric: str) -> float:
 
 
 def _cell(quality: Quality, paper: float) -> str:
-    spread = "" if math.isnan(quality.deviation) else f" ± {quality.deviation:.3f}"
-    return _number(quality.mean, "{:.3f}") + spread + ("" if math.isnan(paper) else f" ({paper:.3f})")
-
-
-def _number(value: float, form: str) -> str:
-    return "–" if math.isnan(value) else form.format(value)
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+    return with_spread(quality, "{:.3f}") + ("" if math.isnan(paper) else f" ({paper:.3f})")

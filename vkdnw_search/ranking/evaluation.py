@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import nan
 
 import numpy as np
@@ -12,11 +13,16 @@ from numpy.typing import NDArray
 from vkdnw_search.ranking.comparison import TableRow, quality, table_markdown
 from vkdnw_search.ranking.models import REPEATS, forest_predictions, model_features
 from vkdnw_search.ranking.plan import Plan, Row, Terms, column
+from vkdnw_search.ranking.regret import Ranking, Regret, Subsamples, references, regrets
+from vkdnw_search.ranking.regret_table import RegretTable
 from vkdnw_search.ranking.tables import AccuracyTable
 
 __all__ = ["Study", "evaluate"]
 
 Vector = NDArray[np.float64]
+
+Predictions = Mapping[str, Mapping[str, Sequence[tuple[NDArray[np.intp], Vector]]]]
+"""Model row → accuracy column → for each repetition the networks left out of training, and what is predicted there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +34,15 @@ class Study:
         accuracies: of the networks that were ranked.
         P: places that nDCG counts.
         values: method → its value for each seed and network, (seeds, n); NaN: no usable score.
-        markdown: the table as text.
+        regrets: what the methods lose under budgets; None where there are no budgets.
+        markdown: the tables as text.
     """
 
     rows: Sequence[TableRow]
     accuracies: AccuracyTable
     P: int
     values: Mapping[str, NDArray[np.float64]]
+    regrets: RegretTable | None
     markdown: str
 
 
@@ -48,6 +56,7 @@ def evaluate(
     *,
     P: int,
     training: int | None = None,
+    subsamples: Subsamples | None = None,
 ) -> Study:
     """The table of all rows of ``plan``.
 
@@ -60,6 +69,7 @@ def evaluate(
         forwards: row → its cost in forward passes.
         P: places that nDCG counts.
         training: adds the model-driven rows, trained on so many networks.
+        subsamples: adds what the methods lose under budgets.
     """
     values = {row.name: np.stack([row.values(parts) for parts in scores]) for row in plan.rows}  # (seeds, n) each
     truths = {column: chosen.column(column) for column in columns}
@@ -74,11 +84,17 @@ def evaluate(
         for row in plan.rows
     ]
     about = f"{space}: {len(chosen):,} networks, {len(scores)} seed{'s' * (len(scores) > 1)}, nDCG@{P:,}."
+    predicted: Predictions = {}
     if training is not None:
         features = [model_features(plan, parts, chosen.architectures, space=space) for parts in scores]
-        rows += _model_rows(features, truths, P=P, training=training)
+        predicted = {name: _predictions([f[name] for f in features], truths, training) for name in features[0]}
+        rows += [_model_row(name, found, truths, P=P) for name, found in predicted.items()]
         about += f" Model rows: trained on {training:,} networks, measured on the others, {REPEATS} times."
-    return Study(rows, chosen, P, values, table_markdown(rows, space=space, about=about))
+    markdown = table_markdown(rows, space=space, about=about)
+    lost = None if subsamples is None else _regrets(plan, scores, predicted, truths, subsamples)
+    if lost is not None:
+        markdown += lost.markdown({row.name: row.kind for row in rows})
+    return Study(rows, chosen, P, values, lost, markdown)
 
 
 def _failed(row: Row, scores: Sequence[Mapping[str, Terms]]) -> int:
@@ -89,30 +105,62 @@ def _failed(row: Row, scores: Sequence[Mapping[str, Terms]]) -> int:
     )
 
 
-def _model_rows(
-    features: Sequence[Mapping[str, NDArray[np.float64]]], truths: Mapping[str, Vector], *, P: int, training: int
-) -> list[TableRow]:
-    """The rows that need known accuracies."""
-    return [
-        TableRow(
-            name,
-            "model",
-            nan,
-            0,
-            {
-                column: quality(_predictions([f[name] for f in features], truth, training), P=P)
-                for column, truth in truths.items()
-            },
-        )
-        for name in features[0]
-    ]
-
-
 def _predictions(
-    features: Sequence[NDArray[np.float64]], truth: Vector, training: int
-) -> Iterator[tuple[Vector, Vector]]:
-    """(predicted, true) accuracies of each repetition; repetition r takes the scores of seed r modulo their number."""
-    for repeat in range(REPEATS):
-        matrix = features[repeat % len(features)]
-        left, predicted = forest_predictions(matrix, truth, training=training, repeat=repeat)
-        yield predicted, truth[left]
+    features: Sequence[NDArray[np.float64]], truths: Mapping[str, Vector], training: int
+) -> Mapping[str, Sequence[tuple[NDArray[np.intp], Vector]]]:
+    """For each column and repetition; repetition r takes the scores of seed r modulo their number."""
+    return {
+        column: [
+            forest_predictions(features[repeat % len(features)], truth, training=training, repeat=repeat)
+            for repeat in range(REPEATS)
+        ]
+        for column, truth in truths.items()
+    }
+
+
+def _model_row(
+    name: str,
+    predicted: Mapping[str, Sequence[tuple[NDArray[np.intp], Vector]]],
+    truths: Mapping[str, Vector],
+    *,
+    P: int,
+) -> TableRow:
+    """A row that needs known accuracies."""
+    qualities = {
+        column: quality([(values, truths[column][left]) for left, values in repetitions], P=P)
+        for column, repetitions in predicted.items()
+    }
+    return TableRow(name, "model", nan, 0, qualities)
+
+
+def _regrets(
+    plan: Plan,
+    scores: Sequence[Mapping[str, Terms]],
+    predicted: Predictions,
+    truths: Mapping[str, Vector],
+    subsamples: Subsamples,
+) -> RegretTable:
+    """The regret of every row; a model chooses among the networks it was not trained on."""
+    n = len(next(iter(truths.values())))
+    every = np.ones(n, dtype=np.bool_)
+    found = {
+        row.name: regrets([Ranking(partial(row.values, parts), every) for parts in scores], truths, subsamples)
+        for row in plan.rows
+    }
+    for name, columns in predicted.items():
+        found[name] = {
+            column: _model_regret(repetitions, truths[column], subsamples) for column, repetitions in columns.items()
+        }
+    return RegretTable(subsamples, found, references(truths, subsamples))
+
+
+def _model_regret(
+    repetitions: Sequence[tuple[NDArray[np.intp], Vector]], truth: Vector, subsamples: Subsamples
+) -> Regret:
+    """The regret of a model by one kind of accuracy, each repetition having networks of its own to choose from."""
+    rankings = []
+    for left, values in repetitions:
+        everywhere, networks = np.full(len(truth), np.nan), np.zeros(len(truth), dtype=np.bool_)
+        everywhere[left], networks[left] = values, True
+        rankings.append(Ranking(everywhere.__getitem__, networks))
+    return regrets(rankings, {"": truth}, subsamples)[""]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from vkdnw_search.ranking.comparison import METRICS, TableRow
 from vkdnw_search.ranking.published import published
 
-__all__ = ["bars", "scatter"]
+__all__ = ["BLUE", "GREY", "ORANGE", "bars", "figure_file", "scatter"]
 
 TOP = 10
 """Networks marked in a scatter plot: the most accurate, and the best by the score."""
@@ -44,7 +44,7 @@ def scatter(path: Path, scores: Vector, accuracies: Vector, *, method: str, colu
         method: name of the scores.
         column: name of the accuracies.
     """
-    with _figure(path, 5.5, 4.2) as figure:
+    with figure_file(path, 5.5, 4.2) as figure:
         axes = figure.add_subplot()
         usable = np.flatnonzero(np.isfinite(scores))
         axes.scatter(scores[usable], accuracies[usable], s=5, c=GREY, alpha=0.4, linewidths=0, rasterized=True)
@@ -63,7 +63,7 @@ def scatter(path: Path, scores: Vector, accuracies: Vector, *, method: str, colu
 
 def bars(path: Path, rows: Sequence[TableRow], *, column: str, space: str) -> None:
     """Each metric of each method as a bar, as a PNG: the standard deviation over seeds, and the paper's number."""
-    with _figure(path, 11, 1.2 + 0.3 * len(rows)) as figure:
+    with figure_file(path, 11, 1.2 + 0.3 * len(rows)) as figure:
         places = np.arange(len(rows))[::-1]
         for axes, metric in zip(figure.subplots(1, len(METRICS), sharey=True), METRICS, strict=True):
             found = [row.qualities[column][metric] for row in rows]
@@ -83,8 +83,8 @@ def bars(path: Path, rows: Sequence[TableRow], *, column: str, space: str) -> No
 
 
 @contextmanager
-def _figure(path: Path, width: float, height: float) -> Iterator[Figure]:
-    """A figure that needs no display and no global state, written to ``path`` at the end."""
+def figure_file(path: Path, width: float, height: float) -> Iterator[Figure]:
+    """A figure of so many inches that needs no display and no global state, written to ``path`` at the end."""
     figure = Figure(figsize=(width, height), layout="constrained", dpi=150)
     FigureCanvasAgg(figure)
     yield figure

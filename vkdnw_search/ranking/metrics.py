@@ -1,4 +1,4 @@
-"""Compare a ranking by scores with the accuracies: Kendall's τ, Spearman's ρ, nDCG, regret, precision.
+"""Compare a ranking by scores with the accuracies: Kendall's τ, Spearman's ρ, nDCG, regret, precision, the first.
 
 Everywhere ``scores`` and ``accuracies`` are two sequences of the same n ≥ 2 networks in the same order, and higher
 is better in both. The rules that all metrics share:
@@ -11,15 +11,25 @@ is better in both. The rules that all metrics share:
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from vkdnw_search.errors import RankingError
 
-__all__ = ["kendall", "ndcg_at", "precision_at", "regret_at", "spearman"]
+__all__ = ["Quality", "accuracy_of_first", "kendall", "ndcg_at", "precision_at", "regret_at", "spearman"]
 
 Vector = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """A metric's mean and standard deviation over repetitions; the latter NaN for one, both for none."""
+
+    mean: float
+    deviation: float
 
 
 def kendall(scores: ArrayLike, accuracies: ArrayLike) -> float:
@@ -79,6 +89,26 @@ def regret_at(scores: ArrayLike, accuracies: ArrayLike, *, k: int = 1) -> float:
         expected += drawn * max(best, float(accuracy))
         left -= drawn
     return max(float(a.max()) - expected, 0.0)
+
+
+def accuracy_of_first(scores: Vector, accuracies: NDArray[np.float64]) -> Vector:
+    """Accuracies of the network with the highest score, of each kind; networks that share that score have their mean.
+
+    For a choice that is made thousands of times: nothing is checked. Unlike in the other metrics a network without a
+    usable score is not chosen as long as there is one with a score. Where there is none, any network is as good as
+    another.
+
+    Args:
+        scores: (n,), n ≥ 1.
+        accuracies: (n, kinds).
+
+    Returns:
+        Shape (kinds,).
+    """
+    usable = np.isfinite(scores)
+    if not usable.any():
+        return np.asarray(accuracies.mean(axis=0))
+    return np.asarray(accuracies[scores == scores[usable].max()].mean(axis=0))
 
 
 def precision_at(scores: ArrayLike, accuracies: ArrayLike, *, k: int) -> float:

@@ -12,6 +12,7 @@ from vkdnw_search.ranking.comparison import table_csv
 from vkdnw_search.ranking.evaluation import Study
 from vkdnw_search.ranking.figures import bars, scatter
 from vkdnw_search.ranking.plan import VALUE, Terms
+from vkdnw_search.ranking.regret_figure import regret_lines
 
 __all__ = ["write_outputs"]
 
@@ -36,7 +37,7 @@ def write_outputs(
         figures: whether to draw; a second for each.
     """
     _write_rows(folder / "scores.csv", _score_lines(study, scores, names))
-    write_whole(folder / "table.csv", table_csv(study.rows, space=space))
+    write_whole(folder / "table.csv", table_csv(study.rows, study.regrets, space=space))
     write_whole(folder / "table.md", study.markdown)
     for column in study.rows[0].qualities if figures else ():
         truth = study.accuracies.column(column)
@@ -44,6 +45,8 @@ def write_outputs(
             path = folder / "figures" / f"{column}_{method}.png"
             scatter(path, values[0], truth, method=method, column=column)
         bars(folder / "figures" / f"{column}_bars.png", study.rows, column=column, space=space)
+        if study.regrets is not None:
+            regret_lines(folder / "figures" / f"{column}_regret.png", study.regrets, column=column, space=space)
 
 
 def _score_lines(

@@ -14,13 +14,16 @@ from vkdnw_search.proxies.az_nas import AzNasTerms, Expressivity, Progressivity,
 from vkdnw_search.proxies.te_nas import LinearRegions, NtkCondition, TeNasTerms
 from vkdnw_search.records import Score
 
-__all__ = ["VALUE", "Plan", "Row", "Terms", "column", "identity", "make_plan"]
+__all__ = ["VALUE", "Chosen", "Plan", "Row", "Terms", "column", "identity", "make_plan"]
 
 VALUE = ""
 """The name under which the value of a score stands among its terms."""
 
 Terms = Mapping[str, NDArray[np.float64]]
 """Term → its value for each of n networks, shape (n,); NaN where the proxy failed."""
+
+Chosen = NDArray[np.intp] | slice
+"""Numbers of the networks that are meant, from 0."""
 
 _JOINT: Mapping[type, tuple[str, type]] = {
     Expressivity: ("expressivity", AzNasTerms),
@@ -56,28 +59,26 @@ class Row:
         """Name → proxy: those a sum of ranks is made of, or the proxy alone."""
         return self.proxy.proxies if isinstance(self.proxy, RankSum) else {self.name: self.proxy}
 
-    def values(self, parts: Mapping[str, Terms]) -> NDArray[np.float64]:
+    def values(self, parts: Mapping[str, Terms], chosen: Chosen = slice(None)) -> NDArray[np.float64]:
         """The value of each of n networks, for one seed. Shape (n,); NaN: no usable score.
 
         In an aggregate a network without a usable term ranks last by it, as in the published evaluation.
+
+        Args:
+            parts: part → term → values of all networks.
+            chosen: which networks; an aggregate ranks them among one another. All by default.
         """
         if not isinstance(self.proxy, HasRelativeFitness):
             ((part, term),) = self.sources.values()
-            return column(parts[part], term)
+            return column(parts[part], term)[chosen]
         own: dict[str, NDArray[np.float64]] = {}
         for name, (part, value) in self.sources.items():
-            terms = parts[part]
+            terms = {term: numbers[chosen] for term, numbers in parts[part].items()}
             values = column(terms, value)
             if not np.isfinite(values).any():
                 return np.full(len(values), np.nan)
             own |= {name: values, **{term: numbers for term, numbers in terms.items() if term != VALUE}}
-        filled = {name: _lowest(numbers) for name, numbers in own.items()}
-        alone = not isinstance(self.proxy, RankSum)  # an aggregate of a stranger's: one part, whose value counts
-        scores = [
-            Score(row[0] if alone else 0.0, terms=dict(zip(filled, row, strict=True)))
-            for row in zip(*(column.tolist() for column in filled.values()), strict=True)
-        ]
-        return np.asarray(self.proxy.fitness(scores), dtype=np.float64)
+        return _fitness(self.proxy, {name: _lowest(numbers) for name, numbers in own.items()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +142,19 @@ def column(terms: Terms, name: str) -> NDArray[np.float64]:
     return terms.get(name, terms[VALUE])
 
 
+def _fitness(proxy: HasRelativeFitness, terms: Terms) -> NDArray[np.float64]:
+    """What an aggregate makes of the terms of n networks. Shape (n,)."""
+    if isinstance(proxy, RankSum) and type(proxy).fitness is RankSum.fitness:
+        return proxy.combined(terms)  # the same, ten times as fast
+    alone = not isinstance(proxy, RankSum)  # an aggregate of a stranger's: one part, whose value counts
+    scores = [
+        Score(row[0] if alone else 0.0, terms=dict(zip(terms, row, strict=True)))
+        for row in zip(*(column.tolist() for column in terms.values()), strict=True)
+    ]
+    return np.asarray(proxy.fitness(scores), dtype=np.float64)
+
+
 def _lowest(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """``values`` with the smallest finite one in place of those that are not finite. There must be one."""
+    """``values`` with the smallest finite one in place of those that are not finite; all NaN where there is none."""
     finite = np.isfinite(values)
-    return np.where(finite, values, values[finite].min())
+    return np.where(finite, values, values[finite].min() if finite.any() else np.nan)

@@ -5,8 +5,8 @@ The folder of a study::
     scores.sqlite   every score; the same command continues from it, and another accuracy column only reads it
     scores.csv      a line for each network and seed: value of every method, terms, accuracies
     table.csv       a line for each method and accuracy column
-    table.md        the same in the form of the paper's Table 1, beside the paper's numbers
-    figures/        COLUMN_METHOD.png: score against accuracy; COLUMN_bars.png: all methods
+    table.md        the same in the form of the paper's Table 1, beside the paper's numbers; regret under budgets
+    figures/        COLUMN_METHOD.png: score against accuracy; COLUMN_bars.png: all methods; COLUMN_regret.png
 """
 
 from __future__ import annotations
@@ -18,16 +18,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vkdnw_search.contracts import HasRequirements, Proxy, SearchSpace
 from vkdnw_search.cost.counter import CostCounter
 from vkdnw_search.determinism import seed_from
 from vkdnw_search.errors import RankingError
 from vkdnw_search.execution.executors import inline
+from vkdnw_search.proxies.size import Flops
+from vkdnw_search.ranking.budgets import Budget
 from vkdnw_search.ranking.evaluation import Study, evaluate
 from vkdnw_search.ranking.models import check_training
 from vkdnw_search.ranking.outputs import write_outputs
 from vkdnw_search.ranking.plan import VALUE, Plan, Terms, identity, make_plan
+from vkdnw_search.ranking.regret import Subsamples
 from vkdnw_search.ranking.score_store import ScoreStore
 from vkdnw_search.ranking.scoring_jobs import Listener, measure_costs, readable, score_all
 from vkdnw_search.ranking.tables import SIZES, AccuracyTable
@@ -40,6 +44,8 @@ TIMED = 3
 PLACES = 1000
 """P of nDCG where all networks are ranked, as published."""
 
+Vector = NDArray[np.float64]
+
 
 def rank(
     space: SearchSpace[Any],
@@ -51,6 +57,7 @@ def rank(
     sample: int | None = None,
     seeds: int = 1,
     training: int | None = None,
+    budgets: Sequence[Budget] = (),
     figures: bool = True,
     executor: Executor | None = None,
     listener: Listener = lambda done, total: None,
@@ -58,7 +65,7 @@ def rank(
 ) -> Study | None:
     """Score every network once per seed, and compare the rankings with the accuracies.
 
-    What is in ``out`` already is not scored again, whichever columns, proxies, seeds or sample are asked for.
+    What is in ``out`` already is not scored again, whichever columns, proxies, seeds, sample or budgets are asked for.
 
     Args:
         space: must have ``parse``.
@@ -70,6 +77,7 @@ def rank(
             nDCG then counts the same share of them as 1,000 of the whole table.
         seeds: repetitions, each with other initializations and inputs.
         training: adds the model-driven rows, trained on so many networks (the paper: 1,024).
+        budgets: limits of FLOPs under which the methods are asked for their best network: adds its regret.
         figures: whether to draw figures.
         executor: where networks are scored; one after the other in this process by default.
         listener: called with (networks done, in all), a network counting once per seed.
@@ -114,7 +122,10 @@ def rank(
             return None
         scores = _load(store, plan, keys, seeds)
     places = max(1, round(PLACES * len(chosen) / len(accuracies))) if sample else PLACES
-    study = evaluate(space.name, chosen, columns, plan, scores, forwards, P=places, training=training)
+    subsamples = Subsamples.drawn(budgets, _flops(scores, keys, counter), keys) if budgets else None
+    study = evaluate(
+        space.name, chosen, columns, plan, scores, forwards, P=places, training=training, subsamples=subsamples
+    )
     write_outputs(folder, study, scores, plan.names(), space=space.name, figures=figures)
     return study
 
@@ -153,6 +164,13 @@ def _costs(
     measured = {text: store.forwards(text) for text in every}
     costs = {text: math.nan if forwards is None else forwards for text, forwards in measured.items()}
     return {row.name: sum((costs[identity(m)] for m in row.members.values()), start=0.0) for row in plan.rows}
+
+
+def _flops(scores: Sequence[Mapping[str, Terms]], keys: Sequence[str], counter: CostCounter[Any]) -> Vector:
+    """FLOPs of each network, (n,): those stored where the study has the proxy of that name, else counted."""
+    stored = scores[0].get(identity(Flops()), {VALUE: np.full(len(keys), np.nan)})[VALUE]
+    parse = readable(counter.space).parse
+    return np.array([counter.cost(parse(k)).flops if np.isnan(x) else x for k, x in zip(keys, stored, strict=True)])
 
 
 def _load(store: ScoreStore, plan: Plan, keys: Sequence[str], seeds: int) -> list[dict[str, Terms]]:
