@@ -7,7 +7,7 @@ import pytest
 
 from search_spaces.nasbench201 import NasBench201
 from vkdnw_search.commands.main import main
-from vkdnw_search.ranking.published import published
+from vkdnw_search.ranking.published import published_row
 
 SHARED = Path(__file__).parents[3] / "shared"
 SMALL = ["space.cells=1", "space.channels=2", "space.resolution=8"]
@@ -97,13 +97,13 @@ def test_the_published_numbers_are_those_of_the_paper():
         for row in csv.DictReader(lines):
             for column in ("cifar10", "cifar100", "imagenet16"):
                 method = ours_to_be.get(row["method"], row["method"].lower())
-                ours = published(space="nasbench201", method=method, column=column)
+                ours = published_row(space="nasbench201", method=method, column=column)
                 there = [row[f"{column}_{metric}"] for metric in ("kt", "spr", "ndcg")]
                 assert ours is not None
                 assert [f"{x:.3f}" for x in ours] == [x or "nan" for x in there], row["method"]
 
 
 def test_there_are_no_published_numbers_for_other_spaces_methods_or_columns():
-    assert published(space="mobilenet", method="flops", column="cifar10") is None
-    assert published(space="nasbench201", method="parameters", column="cifar10") is None
-    assert published(space="nasbench201", method="flops", column="params") is None
+    assert published_row(space="mobilenet", method="flops", column="cifar10") is None
+    assert published_row(space="nasbench201", method="parameters", column="cifar10") is None
+    assert published_row(space="nasbench201", method="flops", column="params") is None

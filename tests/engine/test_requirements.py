@@ -8,7 +8,7 @@ from vkdnw_search.commands.main import main
 from vkdnw_search.contracts import HasRequirements
 from vkdnw_search.engine.requirements import must_suit
 from vkdnw_search.errors import RecipeError, ScoreError
-from vkdnw_search.proxies.aggregate import vkdnw_agg
+from vkdnw_search.proxies.aggregate import make_vkdnw_agg
 from vkdnw_search.proxies.saliency import Snip
 from vkdnw_search.proxies.vkdnw import VkdnwSingle
 from vkdnw_search.ranking.study import rank
@@ -53,11 +53,11 @@ def test_a_proxy_from_python_that_does_not_suit_is_a_score_error():
 
 def test_the_options_alone_tell_that_all_is_well():
     VkdnwSingle().require(10, never)
-    vkdnw_agg().require(10, never)
+    make_vkdnw_agg().require(10, never)
 
 
 def test_a_score_with_labels_is_refused_where_there_is_one_class_and_no_other_is():
-    for proxy in (Snip(), vkdnw_agg(images=128)):
+    for proxy in (Snip(), make_vkdnw_agg(images=128)):
         assert isinstance(proxy, HasRequirements)
         proxy.require(2, never)
     with pytest.raises(ScoreError, match="at least 2 classes"):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from vkdnw_search.execution.safe_path import safe_path
+from vkdnw_search.execution.safe_path import safe_import_path
 
 ROOT = Path(__file__).parents[2]
 TRAP = "import pathlib, sys\npathlib.Path(__file__).with_name('TRAPPED').write_text(__name__)\nsys.exit(9)\n"
@@ -51,6 +51,6 @@ def test_the_environment_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch, befo
     monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
     if before is not None:
         monkeypatch.setenv("PYTHONSAFEPATH", before)
-    with safe_path():
+    with safe_import_path():
         assert os.environ["PYTHONSAFEPATH"] == "1"
     assert os.environ.get("PYTHONSAFEPATH") == before

@@ -19,7 +19,7 @@ from search_spaces.stages import Stages
 from vkdnw_search.errors import OptionError, RecipeError, ScoreError, SpaceError, VkdnwSearchError
 from vkdnw_search.optimizers.algorithms import Evolution
 from vkdnw_search.options import check_options, strict_options
-from vkdnw_search.proxies.aggregate import LogRankSum, vkdnw_agg
+from vkdnw_search.proxies.aggregate import LogRankSum, make_vkdnw_agg
 from vkdnw_search.proxies.jacov import Jacov
 from vkdnw_search.proxies.probing import ImageProxy
 from vkdnw_search.proxies.size import Flops
@@ -198,9 +198,9 @@ def test_a_set_or_a_generator_is_no_list():
 
 
 def test_checked_plug_ins_can_be_pickled_and_so_can_their_factories():
-    for plugin in (Stages(stages=["ds_r1/2_k3_s1_c16"]), VkdnwSingle(images=8), vkdnw_agg(), Zen()):
+    for plugin in (Stages(stages=["ds_r1/2_k3_s1_c16"]), VkdnwSingle(images=8), make_vkdnw_agg(), Zen()):
         assert pickle.loads(pickle.dumps(plugin)) == plugin
-    for factory in (vkdnw_agg, Evolution, VkdnwSingle):
+    for factory in (make_vkdnw_agg, Evolution, VkdnwSingle):
         assert pickle.loads(pickle.dumps(factory)) is factory
 
 

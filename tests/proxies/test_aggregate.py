@@ -13,7 +13,14 @@ from torch import nn
 
 from vkdnw_search.contracts import HasRelativeFitness, Probe
 from vkdnw_search.errors import DegenerateNetwork, ScoreError
-from vkdnw_search.proxies.aggregate import LogRankSum, RankSum, az_nas, te_nas, vkdnw_agg, weighted_agg
+from vkdnw_search.proxies.aggregate import (
+    LogRankSum,
+    RankSum,
+    make_az_nas,
+    make_te_nas,
+    make_vkdnw_agg,
+    make_weighted_agg,
+)
 from vkdnw_search.proxies.az_nas import AzNasTerms
 from vkdnw_search.proxies.jacov import Jacov
 from vkdnw_search.proxies.saliency import SynFlow
@@ -140,22 +147,22 @@ def test_two_values_under_one_name_are_refused():
 def test_flops_come_from_the_cost_where_it_is_known():
     cost = Cost(flops=123, macs=1, parameters=1, layers=1, tensors=1, modules=1)
     probe = Probe(input_shape=(3, 8, 8), num_classes=4, seed=0, cost=cost)
-    assert az_nas(images=4)(network(), probe).terms["flops"] == 123
+    assert make_az_nas(images=4)(network(), probe).terms["flops"] == 123
 
 
 def test_a_degenerate_term_makes_the_network_degenerate():
     dead = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Sequential(nn.Conv2d(4, 4, 1), nn.Threshold(1e9, 0)), nn.Flatten())
     with pytest.raises(DegenerateNetwork):
-        az_nas(images=4)(dead, PROBE)
+        make_az_nas(images=4)(dead, PROBE)
 
 
 @pytest.mark.parametrize(
     ("make", "terms"),
     [
-        (az_nas, {"expressivity", "progressivity", "trainability", "flops"}),
-        (te_nas, {"ntk_condition", "linear_regions"}),
-        (vkdnw_agg, {"vkdnw_single", "jacov", "expressivity", "trainability", "flops"}),
-        (weighted_agg, {"vkdnw_single", "jacov", "expressivity", "trainability", "flops"}),
+        (make_az_nas, {"expressivity", "progressivity", "trainability", "flops"}),
+        (make_te_nas, {"ntk_condition", "linear_regions"}),
+        (make_vkdnw_agg, {"vkdnw_single", "jacov", "expressivity", "trainability", "flops"}),
+        (make_weighted_agg, {"vkdnw_single", "jacov", "expressivity", "trainability", "flops"}),
     ],
 )
 def test_the_named_sums_rank_their_terms(make, terms):
@@ -165,24 +172,24 @@ def test_the_named_sums_rank_their_terms(make, terms):
     assert pickle.loads(pickle.dumps(proxy)) == proxy
 
 
-@pytest.mark.parametrize("make", [az_nas, te_nas])
+@pytest.mark.parametrize("make", [make_az_nas, make_te_nas])
 def test_the_published_sums_tell_networks_apart(make):
     proxy = make(images=8)
     seen = [proxy(network(width), PROBE) for width in (4, 6, 12)]
     assert all(score.value == 0 for score in seen)
     assert len(set(proxy.fitness(seen))) > 1
-    if make is az_nas:
+    if make is make_az_nas:
         assert seen[1].terms["expressivity"] == AzNasTerms(images=8)(network(6), PROBE).value
 
 
 def test_our_sum_counts_jacov_and_flops_three_times():
-    sum_ = weighted_agg(images=8)
+    sum_ = make_weighted_agg(images=8)
     score = sum_(network(), PROBE)
     for term, weight in {"vkdnw_single": 1, "jacov": 3, "expressivity": 1, "trainability": 1, "flops": 3}.items():
         better = Score(0.0, terms={**score.terms, term: score.terms[term] + 1})
         ours, theirs = sum_.fitness([score, better])
         assert theirs - ours == pytest.approx(weight * math.log(2))
-    assert vkdnw_agg(images=8).proxies == sum_.proxies
+    assert make_vkdnw_agg(images=8).proxies == sum_.proxies
 
 
 def test_two_classes_take_more_images():
@@ -191,5 +198,5 @@ def test_two_classes_take_more_images():
     model = nn.Sequential(model, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2))
     probe = Probe(input_shape=(3, 8, 8), num_classes=2, seed=0, cost=Cost(1, 1, 1, 1, 1, 1))
     with pytest.raises(ScoreError, match="Raise images"):
-        vkdnw_agg()(model, probe)
-    assert math.isfinite(vkdnw_agg(images=128)(model, probe).terms["vkdnw_single"])
+        make_vkdnw_agg()(model, probe)
+    assert math.isfinite(make_vkdnw_agg(images=128)(model, probe).terms["vkdnw_single"])

@@ -24,7 +24,7 @@ from vkdnw_search.engine.evaluator import Evaluator
 from vkdnw_search.engine.tasks import score_candidate
 from vkdnw_search.errors import DegenerateNetwork, ExecutionError, RankingError, RunFolderError, SpaceError
 from vkdnw_search.execution.executors import processes
-from vkdnw_search.proxies.aggregate import LogRankSum, az_nas
+from vkdnw_search.proxies.aggregate import LogRankSum, make_az_nas
 from vkdnw_search.proxies.az_nas import AzNasTerms, Expressivity, Trainability
 from vkdnw_search.proxies.te_nas import LinearRegions, NtkCondition, TeNasTerms
 from vkdnw_search.proxies.vkdnw import VkdnwSingle
@@ -258,7 +258,7 @@ def test_a_term_that_a_sum_computes_anyway_is_read_there_and_is_the_same():
 
 
 def test_a_part_that_failed_on_every_network_gives_no_values():
-    plan = make_plan({"az_nas": az_nas(images=8), "trainability": Trainability(images=8)})
+    plan = make_plan({"az_nas": make_az_nas(images=8), "trainability": Trainability(images=8)})
     nothing = {part: {VALUE: np.full(3, np.nan)} for part in plan.parts}
     assert all(np.isnan(row.values(nothing)).all() for row in plan.rows)
 

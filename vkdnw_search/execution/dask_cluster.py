@@ -19,7 +19,7 @@ from urllib.parse import SplitResult, urlsplit
 from annotated_types import Interval
 
 from vkdnw_search.errors import CandidateLost, PluginError
-from vkdnw_search.execution.safe_path import SAFE_PATH, safe_path
+from vkdnw_search.execution.safe_path import SAFE_PATH, safe_import_path
 from vkdnw_search.options import strict_options
 from vkdnw_search.recipe.registry import load_plugins, plugin_paths
 
@@ -72,7 +72,7 @@ def dask(
             raise ValueError(f"address: {address} needs certificates; set {', '.join(missing)} in the environment")
     cluster = None
     if address is None:
-        with config.set(WORKERS), safe_path():
+        with config.set(WORKERS), safe_import_path():
             cluster = LocalCluster(  # type: ignore[no-untyped-call]  # distributed has types for some of its API only
                 n_workers=None if workers == "auto" else workers,
                 threads_per_worker=1,

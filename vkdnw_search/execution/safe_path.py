@@ -14,7 +14,7 @@ _lock = threading.Lock()
 
 
 @contextmanager
-def safe_path() -> Iterator[None]:
+def safe_import_path() -> Iterator[None]:
     """Start processes in the block with a safe path; one thread at a time.
 
     ``python -c`` and ``python -m`` look for modules in the working directory first: a file ``multiprocessing.py`` there

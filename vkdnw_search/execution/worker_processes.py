@@ -26,7 +26,7 @@ from queue import SimpleQueue
 from typing import Any, ParamSpec, TypeVar
 
 from vkdnw_search.errors import CandidateLost, ExecutionError
-from vkdnw_search.execution.safe_path import safe_path
+from vkdnw_search.execution.safe_path import safe_import_path
 from vkdnw_search.recipe.registry import load_plugins, plugin_paths
 
 P = ParamSpec("P")
@@ -72,7 +72,7 @@ class Workers(Executor):
         self._calls: SimpleQueue[tuple[Future[Any], Any] | None] = SimpleQueue()
         self._workers = [_Worker(seconds, memory) for _ in range(count)]
         self._kill = weakref.finalize(self, _kill, self._workers)  # at the latest when the interpreter ends
-        with safe_path():
+        with safe_import_path():
             resource_tracker.ensure_running()  # its first start would let through the signals that threads keep away
         self._threads = [
             threading.Thread(target=_attend, args=(self._calls, worker), daemon=True) for worker in self._workers
@@ -171,7 +171,7 @@ class _Worker:
         self._pipe, theirs = context.Pipe()
         process = context.Process(target=_serve, args=(theirs, plugin_paths()), daemon=True)
         self._is_ready = self._served = False
-        with theirs, safe_path():
+        with theirs, safe_import_path():
             process.start()
         self._process = process
 

@@ -23,7 +23,7 @@ from vkdnw_search.proxies.size import Flops
 from vkdnw_search.proxies.te_nas import TeNasTerms
 from vkdnw_search.records import Cost, Score
 
-__all__ = ["LogRankSum", "RankSum", "az_nas", "te_nas", "vkdnw_agg", "weighted_agg"]
+__all__ = ["LogRankSum", "RankSum", "make_az_nas", "make_te_nas", "make_vkdnw_agg", "make_weighted_agg"]
 
 T = TypeVar("T")
 
@@ -121,7 +121,7 @@ class LogRankSum(RankSum):
 
 
 @strict_options(ScoreError)
-def az_nas(*, images: Images = 64, resolution: Resolution = None) -> LogRankSum:
+def make_az_nas(*, images: Images = 64, resolution: Resolution = None) -> LogRankSum:
     """AZ-NAS: log-ranks of expressivity, progressivity, trainability and FLOPs. No labels."""
     return LogRankSum(
         proxies={"flops": Flops(), "features": AzNasTerms(images=images, resolution=resolution)},
@@ -130,7 +130,7 @@ def az_nas(*, images: Images = 64, resolution: Resolution = None) -> LogRankSum:
 
 
 @strict_options(ScoreError)
-def te_nas(*, images: Images = 64, resolution: Resolution = None) -> RankSum:
+def make_te_nas(*, images: Images = 64, resolution: Resolution = None) -> RankSum:
     """TE-NAS: ranks (not their logarithms) of −condition number of the NTK and number of linear regions. No labels."""
     return RankSum(
         proxies={"te_nas": TeNasTerms(images=images, resolution=resolution)},
@@ -139,7 +139,7 @@ def te_nas(*, images: Images = 64, resolution: Resolution = None) -> RankSum:
 
 
 @strict_options(ScoreError)
-def vkdnw_agg(*, images: Images = 64, resolution: Resolution = None) -> LogRankSum:
+def make_vkdnw_agg(*, images: Images = 64, resolution: Resolution = None) -> LogRankSum:
     """VKDNW_agg as published: log-ranks of VKDNW_single, Jacov, expressivity, trainability and FLOPs. No labels.
 
     VKDNW_single is taken with its defaults (128 tensors, calibrated batch norm), and with 64 images at least: with two
@@ -159,7 +159,7 @@ def vkdnw_agg(*, images: Images = 64, resolution: Resolution = None) -> LogRankS
 
 
 @strict_options(ScoreError)
-def weighted_agg(*, images: Images = 64, resolution: Resolution = None) -> LogRankSum:
+def make_weighted_agg(*, images: Images = 64, resolution: Resolution = None) -> LogRankSum:
     """VKDNW_agg with Jacov and FLOPs counted three times. No labels.
 
     It is our own, made of what VKDNW_agg computes, at its cost. Three of its five terms go with the size of a
@@ -169,7 +169,7 @@ def weighted_agg(*, images: Images = 64, resolution: Resolution = None) -> LogRa
     terms of VKDNW_agg by the accuracies of 1,000 networks of NAS-Bench-201 (CIFAR-10, CIFAR-100) and 300 of
     NAS-Bench-Macro; docs/known-accuracies.md has what they do on others.
     """
-    return replace(vkdnw_agg(images=images, resolution=resolution), weights=(1, 3, 1, 1, 3))
+    return replace(make_vkdnw_agg(images=images, resolution=resolution), weights=(1, 3, 1, 1, 3))
 
 
 def _score(proxy: Proxy, model: nn.Module, probe: Probe) -> Score:

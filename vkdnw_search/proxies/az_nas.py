@@ -2,7 +2,7 @@
 
 All three compare the features f_0 … f_L of successive stages (:mod:`vkdnw_search.proxies.stages`) of N Gaussian
 images in training mode, and need no labels. Its fourth term is the FLOPs; the four are ranked together by
-:func:`vkdnw_search.proxies.aggregate.az_nas`.
+:func:`vkdnw_search.proxies.aggregate.make_az_nas`.
 """
 
 from __future__ import annotations

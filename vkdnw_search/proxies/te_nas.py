@@ -62,7 +62,7 @@ class LinearRegions:
 
 @dataclass(frozen=True, kw_only=True)
 class TeNasTerms(ImageProxy):
-    """Both terms of TE-NAS, ranked together by ``vkdnw_search.proxies.aggregate.te_nas``; the value is −κ."""
+    """Both terms of TE-NAS, ranked together by ``vkdnw_search.proxies.aggregate.make_te_nas``; the value is −κ."""
 
     region_images: RegionImages = 1000
     region_side: RegionSide = 3

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from vkdnw_search.ranking.markdown import line, number, with_spread
 from vkdnw_search.ranking.metrics import Quality, kendall, ndcg_at, precision_at, regret_at, spearman
-from vkdnw_search.ranking.published import published
+from vkdnw_search.ranking.published import published_row
 from vkdnw_search.ranking.regret_table import RegretTable
 
 __all__ = ["METRICS", "TOP", "Quality", "TableRow", "quality", "table_csv", "table_markdown"]
@@ -86,7 +86,7 @@ def table_csv(rows: Sequence[TableRow], regrets: RegretTable | None = None, *, s
     for row in rows:
         for column, qualities in row.qualities.items():
             measured = [x for m in metrics for x in (qualities[m].mean, qualities[m].deviation)]
-            known = published(space=space, method=row.name, column=column) or [math.nan] * len(METRICS)
+            known = published_row(space=space, method=row.name, column=column) or [math.nan] * len(METRICS)
             numbers = _numbers([*measured, *known, row.forwards])
             lost = _numbers(regrets.numbers(regrets.methods[row.name][column])) if regrets else []
             writer.writerow([row.name, row.kind, column, *numbers, row.failed, *lost])
@@ -126,7 +126,7 @@ def table_markdown(rows: Sequence[TableRow], *, space: str, about: str) -> str:
             for metric in METRICS
         ]
         lines.append(line([row.name, row.kind, *cells, number(row.forwards, "{:.3g}"), str(row.failed)]))
-    paper = [row for row in rows for column in columns if published(space=space, method=row.name, column=column)]
+    paper = [row for row in rows for column in columns if published_row(space=space, method=row.name, column=column)]
     if paper:
         lines += [
             "",
@@ -141,7 +141,7 @@ def table_markdown(rows: Sequence[TableRow], *, space: str, about: str) -> str:
 
 
 def _paper(space: str, method: str, column: str, metric: str) -> float:
-    row = published(space=space, method=method, column=column)
+    row = published_row(space=space, method=method, column=column)
     return math.nan if row is None else float(getattr(row, metric))
 
 

@@ -15,7 +15,7 @@ from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 from numpy.typing import NDArray
 
 from vkdnw_search.ranking.comparison import METRICS, TableRow
-from vkdnw_search.ranking.published import published
+from vkdnw_search.ranking.published import published_row
 
 __all__ = ["BLUE", "GREY", "ORANGE", "bars", "figure_file", "scatter"]
 
@@ -71,14 +71,14 @@ def bars(path: Path, rows: Sequence[TableRow], *, column: str, space: str) -> No
             for q, place in zip(found, places, strict=True):
                 if not math.isnan(q.deviation):
                     axes.errorbar(q.mean, place, xerr=q.deviation, capsize=2, ecolor="black")
-            paper = [published(space=space, method=row.name, column=column) for row in rows]
+            paper = [published_row(space=space, method=row.name, column=column) for row in rows]
             known = [(getattr(p, metric), place) for p, place in zip(paper, places, strict=True) if p]
             if known:
                 axes.scatter(*zip(*known, strict=True), marker="D", s=22, c=ORANGE, zorder=3)
             axes.set(xlabel=LABELS[metric], yticks=places, yticklabels=[row.name for row in rows])
             axes.grid(axis="x", alpha=0.3)
             axes.set_axisbelow(True)
-        paper_too = any(published(space=space, method=row.name, column=column) for row in rows)
+        paper_too = any(published_row(space=space, method=row.name, column=column) for row in rows)
         figure.suptitle(f"{space}, {column}" + (" (diamonds: the paper's numbers)" if paper_too else ""))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from math import nan
 from typing import NamedTuple
 
-__all__ = ["TRAINING", "Published", "published"]
+__all__ = ["TRAINING", "Published", "published_row"]
 
 TRAINING = 1024
 """Networks whose accuracy the model-driven rows were trained on."""
@@ -48,7 +48,7 @@ _TABLE_1: dict[str, tuple[float, ...]] = {
 }
 
 
-def published(*, space: str, method: str, column: str) -> Published | None:
+def published_row(*, space: str, method: str, column: str) -> Published | None:
     """What the paper has for a method on a data set; None if it has nothing.
 
     Args:
