@@ -38,7 +38,7 @@ __all__ = ["Choice", "ChoiceSpace", "Chosen", "space_of"]
 T = TypeVar("T", int, float, str, bool)
 
 MEMO = 2**14
-"""Genomes whose met choices are remembered; each costs one construction without weights."""
+"""Number of genomes whose met choices are remembered; each costs one construction without weights."""
 
 WEIGHTS = frozenset({torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn})
 """Functions that make weights. What others make, such as ``torch.linspace``, are numbers that constructors look at."""
@@ -83,7 +83,7 @@ class Chosen:
 
     @property
     def key(self) -> str:
-        """Such as ``width=16,kernel=3,depth=1,layer0.kernel=1``."""
+        """The choices as text, such as ``width=16,kernel=3,depth=1,layer0.kernel=1``."""
         return ",".join(f"{name}={value}" for name, value in self.answers)
 
 

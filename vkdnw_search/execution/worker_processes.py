@@ -33,19 +33,20 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 DEATHS = 3
-"""A call that ended so many workers is given up."""
+"""Number of workers that a call may end before it is given up."""
 
 WAITING = 2
-"""Calls that are handed over beside those under way, so that a worker finds the next while two are being prepared."""
+"""Number of calls that are handed over beside those under way, so that a worker finds the next while two are being
+prepared."""
 
 STARTS = 10
-"""A worker is started so often in a row before it counts as impossible to start."""
+"""Number of starts in a row after which a worker counts as impossible to start."""
 
 WATCH = 0.02
 """Seconds between two looks at the memory of a worker. Memory is filled at some GB a second."""
 
 UNGUARDED = "A script that searches with processes must call search() under `if __name__ == '__main__':`"
-"""Since workers import it anew."""
+"""The advice to scripts, which workers import anew."""
 
 SHUT_DOWN = "cannot take calls after shutdown(). Make a new executor"
 """What ``submit`` says then; without it the future would never be done."""

@@ -37,13 +37,13 @@ Whole = Annotated[int, BeforeValidator(whole), Interval(ge=-LARGEST, le=LARGEST)
 Text = Annotated[str, AfterValidator(_printable)]
 
 MISSING = "is missing"
-"""How the sentence about a key begins that must be there and is not."""
+"""The beginning of the sentence about a key that must be there and is not."""
 
 MOST_TOLD = 20
-"""Faults of one mapping that are put into words; a file that is no recipe at all may have thousands."""
+"""Number of faults of one mapping that are put into words; a file that is no recipe at all may have thousands."""
 
 NOT_TOLD = "is wrong too"
-"""All that is said of the others."""
+"""The sentence about each of the other faults."""
 
 Elsewhere: TypeAlias = Mapping[str, list[str]]
 """A key in small letters → the full names of all keys of other mappings that are called so."""
@@ -51,7 +51,7 @@ Elsewhere: TypeAlias = Mapping[str, list[str]]
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a validation may know besides the values.
+    """The knowledge of a validation besides the values.
 
     Attributes:
         elsewhere: keys of other mappings, to be suggested.

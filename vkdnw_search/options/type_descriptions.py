@@ -48,7 +48,7 @@ def shown(value: object) -> str:
 
 
 def describe(annotation: Any) -> str:
-    """What a value of this type must be.
+    """Describe in words what a value of this type must be.
 
     >>> describe(Annotated[int, at.Interval(ge=1, le=4096), "images in the batch"])
     'a whole number from 1 to 4096'

@@ -18,11 +18,13 @@ from vkdnw_search.runs.result import FoundNetwork
 from vkdnw_search.source_rules import defined_by, must_import_torch_alone
 
 OPSET = 18
-"""Of ONNX: the lowest that torch's exporter writes without conversion, so that most runtimes take it."""
+"""The version of ONNX operators: the lowest that torch's exporter writes without conversion, so that most runtimes
+take it."""
 TOLERANCE = 1e-4
-"""Between onnxruntime and PyTorch, relative to the largest logit (or absolute, if that is below 1)."""
+"""The difference allowed between onnxruntime and PyTorch, relative to the largest logit (or absolute, if that is
+below 1)."""
 BATCHES = (2, 5)
-"""Sizes at which a program is compared with the network; neither is special to the exporter."""
+"""The batch sizes at which a program is compared with the network; neither is special to the exporter."""
 LONGEST = 300
 """Characters that are repeated of what an exporter says."""
 

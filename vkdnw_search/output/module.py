@@ -27,7 +27,7 @@ from vkdnw_search.runs.result import FoundNetwork, build
 from vkdnw_search.source_rules import defined_by, must_import_torch_alone
 
 TRAINER = Path(__file__).with_name("templates") / "train.py"
-"""Written beside every model.py as it is."""
+"""The training script that is written beside every model.py as it is."""
 CHECK_BATCH = 2
 CHECK_SEED = 0
 LOOK = 0.1
@@ -43,7 +43,7 @@ def export(found: FoundNetwork, path: str | Path, *, recipe: Recipe | None = Non
     interpreter and must equal the searched network: parameter names and shapes, outputs on the same weights, FLOPs.
 
     Args:
-        found: from a search.
+        found: a network from a search.
         path: of the module; its folder is made if needed.
         recipe: named in the header.
 
@@ -77,7 +77,9 @@ def must_have_source(space: SearchSpace[Any], *, seed: int) -> None:
 
 
 def description_of(module: Path) -> Path:
-    """The file that describes an exported module: architecture.json beside model.py, other.json beside other.py."""
+    """The path of the file that describes an exported module: architecture.json beside model.py, other.json beside
+    other.py.
+    """
     return module.with_name("architecture.json") if module.name == "model.py" else module.with_suffix(".json")
 
 

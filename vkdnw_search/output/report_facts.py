@@ -14,12 +14,12 @@ from vkdnw_search.records import Evaluation
 from vkdnw_search.runs.reader import RunReader
 
 GOOD = 0.1
-"""Share of the scored networks that count as the good ones."""
+"""The share of the scored networks that count as the good ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mutation:
-    """What one step of one gene would make of the winner; differences are new − winner.
+    """One step of one gene away from the winner, and what it changes; differences are new − winner.
 
     Attributes:
         score: difference of fitness, or None where that network was not scored.
@@ -138,7 +138,7 @@ def best_so_far(visited: RunReader) -> list[tuple[int, float]]:
 
 
 def deciles(evaluation: Evaluation) -> list[float]:
-    """Of the Fisher spectrum; empty where the score has none."""
+    """The deciles of the Fisher spectrum; empty where the score has none."""
     terms = {} if evaluation.score is None else evaluation.score.terms
     return [terms[f"decile_{k}"] for k in range(1, 10) if f"decile_{k}" in terms]
 

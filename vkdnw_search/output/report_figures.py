@@ -118,7 +118,9 @@ def _score_flops(axes: Axes, visited: RunReader, winner: Evaluation) -> None:
 
 
 def _open_towards_the_best(axes: Axes, values: Sequence[float]) -> None:
-    """Where a linear axis would squeeze most scores into a line at the top: logarithmic in the distance from it."""
+    """Make the axis logarithmic in the distance from the best, where a linear one would squeeze most scores
+    together.
+    """
     low, high = min(values), max(values)
     typical = high - float(np.median(values))
     if high - low <= SQUEEZED * typical or typical == 0:

@@ -18,7 +18,7 @@ from vkdnw_search.cost.counter import count
 
 
 def differences(module_path: Path, expected: dict[str, Any]) -> str:
-    """What is different, in words; empty if nothing is."""
+    """Compare an exported module with the searched network; what differs in words, empty if nothing does."""
     spec = importlib.util.spec_from_file_location("model", module_path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -41,7 +41,7 @@ def differences(module_path: Path, expected: dict[str, Any]) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Compare and report."""
+    """Compare every module of a folder and report the first that differs. Returns the exit code."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # whatever the encoding, the difference is told
     for file in sorted(Path(arguments[0]).glob("*.pt"), key=lambda file: int(file.stem)):

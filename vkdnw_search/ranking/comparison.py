@@ -19,7 +19,7 @@ from vkdnw_search.ranking.regret_table import RegretTable
 __all__ = ["METRICS", "TOP", "Quality", "TableRow", "quality", "table_csv", "table_markdown"]
 
 METRICS = ("kendall", "spearman", "ndcg")
-"""Those of the paper's Table 1."""
+"""The metrics of the paper's Table 1."""
 
 TOP = ("regret_1", "regret_10", "precision_100")
 """What a search cares about, in table.csv alone: accuracy lost by training the 1, the 10 best-scored networks; share
@@ -32,7 +32,7 @@ Vector = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class TableRow:
-    """One method.
+    """One method of the table.
 
     Attributes:
         kind: ``single``, ``aggregate`` or ``model``.
@@ -59,7 +59,7 @@ def quality(rankings: Iterable[tuple[Vector, Vector]], *, P: int) -> dict[str, Q
 
 
 def _measured(scores: Vector, accuracies: Vector, P: int) -> list[float]:
-    """In the order of METRICS and TOP."""
+    """The metrics in the order of METRICS and TOP."""
     n = len(scores)
     return [
         kendall(scores, accuracies),

@@ -27,7 +27,7 @@ Predictions = Mapping[str, Mapping[str, Sequence[tuple[NDArray[np.intp], Vector]
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """What came of a study.
+    """The outcome of a study.
 
     Attributes:
         rows: the table.
@@ -58,7 +58,7 @@ def evaluate(
     training: int | None = None,
     subsamples: Subsamples | None = None,
 ) -> Study:
-    """The table of all rows of ``plan``.
+    """Compute the table of all rows of ``plan``.
 
     Args:
         space: name of the search space.
@@ -98,7 +98,7 @@ def evaluate(
 
 
 def _failed(row: Row, scores: Sequence[Mapping[str, Terms]]) -> int:
-    """How often a network could not be judged by some proxy of a row."""
+    """The number of times that a network could not be judged by some proxy of a row."""
     return sum(
         int(np.any([np.isnan(column(parts[part], term)) for part, term in row.sources.values()], axis=0).sum())
         for parts in scores

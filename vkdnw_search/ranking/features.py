@@ -24,7 +24,7 @@ from vkdnw_search.errors import RankingError
 __all__ = ["OPERATIONS", "SUBSETS", "cell_edges", "graph_features"]
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
-"""In the benchmark's order."""
+"""The operations in the benchmark's order."""
 
 SUBSETS = tuple(frozenset(some) for size in range(1, 5) for some in combinations(OPERATIONS, size))
 """The 30 non-empty proper sets of operations, singles first."""

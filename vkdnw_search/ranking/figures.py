@@ -20,7 +20,7 @@ from vkdnw_search.ranking.published import published_row
 __all__ = ["BLUE", "GREY", "ORANGE", "bars", "figure_file", "scatter"]
 
 TOP = 10
-"""Networks marked in a scatter plot: the most accurate, and the best by the score."""
+"""Number of networks marked in a scatter plot: the most accurate, and the best by the score."""
 
 LABELS = {"kendall": "Kendall's τ", "spearman": "Spearman's ρ", "ndcg": "nDCG"}
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#8a8a8a"

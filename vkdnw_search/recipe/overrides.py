@@ -16,7 +16,7 @@ class Override:
     Attributes:
         text: as it was written.
         path: the keys to the value it replaces.
-        value: by the rules of a recipe, so also ``{min: 540M, max: 600M}``.
+        value: read by the rules of a recipe, so also ``{min: 540M, max: 600M}``.
     """
 
     text: str
@@ -25,7 +25,7 @@ class Override:
 
     @property
     def label(self) -> str:
-        """How errors name it."""
+        """The name by which errors call the override."""
         return f"override {shown(self.text)}"
 
     def concerns(self, path: Path) -> bool:

@@ -49,7 +49,7 @@ __all__ = ["Change", "Recipe", "SectionName", "load_recipe", "parse_recipe", "sh
 
 SectionName = Literal["space", "score", "optimizer", "executor"]
 DEFAULT_PLUGINS: dict[str, Plain] = {"score": "vkdnw_single", "optimizer": "evolution", "executor": "inline"}
-"""What is used when a recipe leaves a section out. There is no default space."""
+"""The plug-ins used when a recipe leaves a section out. There is no default space."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class Recipe(Checked):
         return bands
 
     def build_space(self) -> SearchSpace[Architecture]:
-        """The search space. Raises RecipeError if its options do not go together, or if it lacks a member."""
+        """Build the search space. Raises RecipeError if its options do not go together, or if it lacks a member."""
         space: SearchSpace[Architecture] = self._build("space")
         if self.space and (missing := [member for member in SPACE_MEMBERS if not hasattr(space, member)]):
             raise RecipeError(
@@ -104,17 +104,17 @@ class Recipe(Checked):
         return space
 
     def build_proxy(self) -> Proxy:
-        """The proxy. Raises RecipeError if its options do not go together."""
+        """Build the proxy. Raises RecipeError if its options do not go together."""
         proxy: Proxy = self._build("score")
         return proxy
 
     def build_optimizer(self, problem: Problem) -> Optimizer:
-        """The optimizer of ``problem``. Raises RecipeError if its options do not go together."""
+        """Build the optimizer of ``problem``. Raises RecipeError if its options do not go together."""
         optimizer: Optimizer = self._build("optimizer", problem)
         return optimizer
 
     def build_executor(self) -> Executor:
-        """The executor, which the caller shuts down. Raises RecipeError if its options do not go together."""
+        """Build the executor, which the caller shuts down. Raises RecipeError if its options do not go together."""
         executor: Executor = self._build("executor")
         return executor
 
@@ -133,7 +133,7 @@ class Recipe(Checked):
         return self.optimizer is not None and self.optimizer.use == "nsga2"
 
     def named_after(self, source: object) -> Recipe:
-        """The same, called after the file or shipped recipe it came from, unless it has a name."""
+        """This recipe, called after the file or shipped recipe it came from, unless it has a name."""
         name = Path(source).stem if isinstance(source, str | Path) else ""
         return self if self.name is not None or not fits_a_folder(name) else self.model_copy(update={"name": name})
 
@@ -160,7 +160,7 @@ def load_recipe(
     *,
     supplied: Collection[SectionName] = (),
 ) -> Recipe:
-    """The recipe of a file, of a shipped name such as ``mbv2_600M`` or of a mapping, checked.
+    """Read and check the recipe of a file, of a shipped name such as ``mbv2_600M``, or of a mapping.
 
     Args:
         source: a path wins over a shipped name.
@@ -182,7 +182,7 @@ def load_recipe(
 def parse_recipe(
     text: str | bytes, overrides: Sequence[str] = (), *, source: str, supplied: Collection[SectionName] = ()
 ) -> Recipe:
-    """The recipe that ``text`` is; ``source`` is how errors name it. Otherwise as :func:`load_recipe`."""
+    """Read and check the recipe in ``text``, which errors call ``source``. Otherwise as :func:`load_recipe`."""
     document = read_yaml(text, source=source)
     return _checked(document.tree, document.lines, overrides, source=source, supplied=supplied)
 

@@ -60,7 +60,7 @@ _WORDS: dict[Kind, str] = {
     "executors": "executor",
 }
 _POSITIONAL: dict[Kind, int] = {"spaces": 0, "proxies": 0, "optimizers": 1, "executors": 0}
-"""How many arguments a factory is given by position: an optimizer its problem."""
+"""Number of arguments that a factory is given by position: an optimizer its problem."""
 
 _joined: dict[Kind, dict[str, Factory]] = {kind: {} for kind in KINDS}
 _sources: list[str] = []
@@ -134,7 +134,7 @@ def summary(factory: Factory) -> str:
 
 
 def shipped(kind: Kind) -> list[str]:
-    """Names that come with this project, sorted."""
+    """The names that come with this project, sorted."""
     return sorted(name for name, point in _installed(kind).items() if point.dist and point.dist.name == "vkdnw-search")
 
 
@@ -161,12 +161,12 @@ def load_plugin(source: str | Path) -> None:
 
 
 def plugin_paths() -> tuple[str, ...]:
-    """What has joined so far, in order: the argument for :func:`load_plugins` in another process."""
+    """The plug-ins that have joined so far, in order: the argument for :func:`load_plugins` in another process."""
     return tuple(_sources)
 
 
 def add_plugin_option(parser: argparse.ArgumentParser) -> None:
-    """``--plugin``, any number of times: what :func:`load_plugins` takes."""
+    """Add ``--plugin``, any number of times: what :func:`load_plugins` takes."""
     parser.add_argument(
         "--plugin", metavar="FILE.py|MODULE", action="append", default=[], help="let a space, proxy, … of yours join"
     )

@@ -39,7 +39,7 @@ Steps = Annotated[Whole, Interval(ge=1, le=10**8)]
 MOST_BANDS = 16
 
 CROSSED = "min must not exceed max"
-"""How the sentence about a limit begins that leaves no room."""
+"""The beginning of the sentence about a limit that leaves no room."""
 
 
 def _ascending(bands: list[int]) -> list[int]:
@@ -100,7 +100,7 @@ class Section(Checked):
         return source(cls.kind, name)
 
     def build(self, *arguments: object) -> Any:
-        """What the plug-in makes of its options (an optimizer: and of its problem)."""
+        """Build the plug-in from its options; an optimizer is given its problem, too."""
         return find(self.kind, self.use)(*arguments, **self.options)
 
 
@@ -117,13 +117,13 @@ class ScoreSection(Section):
 
 
 class OptimizerSection(Section):
-    """What proposes candidates."""
+    """The optimizer, which proposes candidates."""
 
     kind = "optimizers"
 
 
 class ExecutorSection(Section):
-    """Where candidates are evaluated."""
+    """The executor, where candidates are evaluated."""
 
     kind = "executors"
 
@@ -151,21 +151,21 @@ class Bounds(Checked):
 
 
 class DepthBounds(Bounds):
-    """The same for a number of layers."""
+    """An interval of numbers of layers; a number alone is ``max``."""
 
     min: Annotated[Depth | None, "at least this deep"] = None
     max: Annotated[Depth | None, "at most this deep"] = None
 
 
 class LatencyBounds(Bounds):
-    """The same for a time."""
+    """An interval of times; a time alone is ``max``."""
 
     min: Annotated[Microseconds | None, "at least this long"] = None
     max: Annotated[Microseconds | None, "at most this long"] = None
 
 
 class Limits(Checked):
-    """What a candidate may cost; a candidate outside is recorded but never scored."""
+    """The limits on what a candidate may cost; a candidate outside is recorded but never scored."""
 
     flops: Annotated[Bounds | None, "as fvcore counts them, a multiply-add being 1, at the input of the space"] = None
     macs: Annotated[Bounds | None, "multiply-adds of convolutions and linear layers alone"] = None
@@ -176,7 +176,7 @@ class Limits(Checked):
 
 
 class Stop(Checked):
-    """When to stop: whichever limit is reached first."""
+    """The limits at which a run stops, whichever is reached first."""
 
     evaluations: Annotated[Steps, "candidates visited, scored or not"] = 1000
     seconds: Annotated[Annotated[float, Interval(gt=0, le=10**8)] | None, "wall-clock time"] = None

@@ -22,14 +22,14 @@ from vkdnw_search.options.type_descriptions import shown
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 12
-"""A recipe needs three or four levels."""
+"""The number of levels a document may have; a recipe needs three or four."""
 MAX_VALUES = 10_000
 """A recipe needs some fifty; so many are read in a second."""
 
 Plain: TypeAlias = "bool | int | float | str | list[Plain] | dict[str, Plain] | None"
 
 Path: TypeAlias = tuple[str | int, ...]
-"""Where in a document: keys and list positions, from the top."""
+"""A place in a document: keys and list positions, from the top."""
 
 _KEY = re.compile(r"[\w-]{1,60}")
 _INT = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
@@ -195,7 +195,7 @@ def _line(event: events.Event) -> int:
 
 
 def scalar(text: str) -> Plain:
-    """What an unquoted YAML scalar means.
+    """Read an unquoted YAML scalar.
 
     >>> [scalar(text) for text in ("12", "6e8", "600M", "true", "yes", "~", "017", "1:30", "1_000", "2024-01-01")]
     [12, 600000000.0, '600M', True, 'yes', None, '017', '1:30', '1_000', '2024-01-01']

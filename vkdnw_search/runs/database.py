@@ -17,7 +17,7 @@ __all__ = ["DatabaseSchema", "open_database", "open_to_read"]
 
 @dataclass(frozen=True, slots=True)
 class DatabaseSchema:
-    """What tells our databases of one kind from all others.
+    """The marks that tell our databases of one kind from all others.
 
     Attributes:
         what: the kind in words, such as "the database of a run".

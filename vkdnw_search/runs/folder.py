@@ -89,7 +89,7 @@ class RunFolder:
             self._lock.close()
 
     def opening(self) -> str:
-        """What a run does first, in words."""
+        """The first step of a run, in words: whether it begins or continues, and where."""
         known = sum(self.store.counts().values())
         where = "in memory" if self.path is None else f"in {self.path}"
         return f"continues {where}, where {known} candidates are known" if known else f"begins {where}"
@@ -152,7 +152,7 @@ def write_table(file: IO[str], evaluations: Iterable[Evaluation], terms: Sequenc
 
 
 def environment() -> dict[str, object]:
-    """What a run depends on besides its recipe."""
+    """The versions, the machine and the checkout that a run depends on besides its recipe."""
     import torch  # takes seconds, which reading a run folder need not
 
     packages = ("vkdnw-search", "torch", "numpy", "scipy", "pymoo", "fvcore")

@@ -33,12 +33,12 @@ class Finalist:
 
     @property
     def mean(self) -> float:
-        """Of ``values``; NaN without any."""
+        """The mean of ``values``; NaN without any."""
         return fmean(self.values) if self.values else math.nan
 
     @property
     def standard_error(self) -> float:
-        """Of the mean."""
+        """The standard error of the mean; NaN with fewer than two values."""
         return stdev(self.values) / math.sqrt(len(self.values)) if len(self.values) > 1 else math.nan
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class RunReader:
-    """What a run has visited so far.
+    """Reads a run folder: the candidates visited so far, and what was judged of them.
 
     Args:
         path: the folder.
@@ -70,7 +70,7 @@ class RunReader:
 
     @cached_property
     def environment(self) -> Mapping[str, Any] | None:
-        """What environment.json says of machine and versions; None where it cannot be read."""
+        """The content of environment.json, machine and versions; None where it cannot be read."""
         return _plain_mapping(self.path / "environment.json")
 
     @cached_property
@@ -88,7 +88,7 @@ class RunReader:
 
     @cached_property
     def latencies(self) -> LatencyTable[Architecture]:
-        """What the run measured, if a limit asked for it."""
+        """The latencies that the run measured, if a limit asked for them."""
         from vkdnw_search.cost.latency import LatencyTable  # torch, which takes seconds to import
 
         table = self._note("latencies", lambda text: LatencyTable(self.space, text=text))

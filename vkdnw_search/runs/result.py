@@ -30,7 +30,7 @@ class FoundNetwork:
 
     @property
     def architecture(self) -> Architecture:
-        """The decoded genome."""
+        """The architecture that the genome decodes to."""
         return self.space.decode(self.evaluation.genome)
 
     @property
@@ -45,7 +45,7 @@ class FoundNetwork:
 
     @property
     def score(self) -> Score:
-        """Its score; NaN for a candidate without one."""
+        """The score; NaN for a candidate without one."""
         return self.evaluation.score or Score(math.nan)
 
     def __repr__(self) -> str:
@@ -104,7 +104,7 @@ class Result:
         return [FoundNetwork(self.space, e) for e in pareto_front(evaluations, fitness_of(evaluations, self.proxy))]
 
     def networks(self, folder: Path) -> list[tuple[FoundNetwork, Path]]:
-        """What a run leaves ready to train, with its place: the winner, that of each band, and the front of NSGA-II."""
+        """The networks to be exported, each with its path: the winner, that of each band, and the front of NSGA-II."""
         places = {"best/model.py": self.best}
         places |= {band_module(at_most): found for at_most, found in self.bands.items()}
         if self.recipe.wants_front:
@@ -126,7 +126,7 @@ class Result:
         return self.store.evaluations()
 
     def least_infeasible(self) -> FoundNetwork | None:
-        """Where no candidate is feasible: the one that misses the limits by least."""
+        """The candidate that misses the limits by least, where none is feasible; else None."""
         nearest = self.store.least_infeasible()
         return None if nearest is None else FoundNetwork(self.space, nearest)
 
@@ -167,12 +167,12 @@ class Result:
 
 
 def band_module(at_most: int) -> str:
-    """Where in a run folder the module of a band's winner is."""
+    """The path of the module of a band's winner within a run folder."""
     return f"bands/{compact(at_most)}/model.py"
 
 
 def front_module(cost: Cost) -> str:
-    """The same of a network on the front."""
+    """The path of the module of a network on the Pareto front within a run folder."""
     return f"front/{cost.flops}/model.py"
 
 

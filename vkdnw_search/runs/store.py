@@ -21,10 +21,10 @@ from vkdnw_search.runs.database import DatabaseSchema, open_database, open_to_re
 from vkdnw_search.runs.rows import evaluation_of, plain_json, row_of, score_of, text_of
 
 MOST_FLOPS = 2**62
-"""More than any network has."""
+"""A number of FLOPs that no network reaches."""
 
 VERDICTS = ("judgement", "neighbours")
-"""Notes that are about all candidates."""
+"""The names of notes that are about all candidates, and go when another is stored."""
 
 RUN = DatabaseSchema(
     what="the database of a run",
@@ -210,14 +210,14 @@ class Store:
         return list(self._rows("SELECT number, finished, seconds FROM timing ORDER BY number"))
 
     def elapsed(self) -> float:
-        """Seconds of running until the last result, over all sessions."""
+        """The seconds that the run took until the last result, over all sessions."""
         ((seconds,),) = self._rows("SELECT coalesce(max(finished), 0.0) FROM timing")
         if not 0 <= seconds < math.inf:
             raise self._damaged(f"the time of running is {seconds} seconds")
         return float(seconds)
 
     def note(self, name: str) -> str | None:
-        """A named text kept with the run."""
+        """A named text that is kept with the run; None if there is none."""
         row = self._first("SELECT value FROM note WHERE name = ?", (name,))
         return None if row is None else str(row[0])
 
@@ -242,7 +242,7 @@ class Store:
         self.set_note(_extra(key, seed), text_of(score))
 
     def forget(self, names: Sequence[str]) -> None:
-        """Keep texts of these names no longer."""
+        """Drop the texts of these names."""
         self._db.executemany("DELETE FROM note WHERE name = ?", [(name,) for name in names])
 
     def set_note(self, name: str, value: str) -> None:
