@@ -26,15 +26,26 @@ from tests.benchmarks import trained_networks
 from tests.benchmarks.trained import networks
 from tests.benchmarks.trained.fast_layers import Depthwise, sped_up
 from tests.benchmarks.trained.images import SHIFT, augmented, read_idx, read_images
-from tests.benchmarks.trained.networks import COUNTS, LAYERS, PARTS, SPACE, Candidate, draw_networks, published
+from tests.benchmarks.trained.networks import (
+    COUNTS,
+    LAYERS,
+    PARTS,
+    SETTINGS,
+    SPACE,
+    Candidate,
+    draw_networks,
+    published,
+)
 from tests.benchmarks.trained.store import Plan, Training, WorkFolder
 from tests.benchmarks.trained.tables import TOLD_APART, noise, summary, write_tables
 from tests.benchmarks.trained.training import Outcome, Settings, train
+from vkdnw_search.commands.main import main
 from vkdnw_search.cost.counter import count, free_operators
 from vkdnw_search.ranking.tables import read_csv
 
 QUICK = Settings(batch=8, steps=3, warm_up=1)
 ROOT = Path(__file__).parents[2]
+DATA = ROOT / "tests" / "data" / "trained_mobilenet"
 
 
 @pytest.fixture(scope="module")
@@ -345,6 +356,12 @@ def test_tables_hold_means_over_seeds_and_rank_reads_them(tmp_path: Path, drawn:
     assert "steps=3" in rows[0]["settings"]
 
 
+def test_a_training_of_another_plan_is_refused(tmp_path: Path, drawn: list[Candidate]) -> None:
+    with pytest.raises(ValueError, match="is no network of the plan"):
+        write_tables(tmp_path, some_plan(drawn, 3), [done(drawn[3], 0)])
+    assert not (tmp_path / "trainings.csv").exists()
+
+
 def test_noise_is_the_deviation_between_seeds() -> None:
     assert noise([(80.0, 82.0), (90.0, 90.0)]) == pytest.approx(1.0)  # variances 2 and 0
     pairs = np.random.default_rng(0).normal(scale=0.5, size=(4000, 2)).tolist()
@@ -360,6 +377,45 @@ def test_the_summary_says_what_is_known(drawn: list[Candidate]) -> None:
     assert "flops 1.000" in text
     assert "standard deviation between seeds 0.71 points" in text
     assert "ZiCo-600M x0.5" in text
+
+
+# --- what was collected
+
+
+def rows_of(name: str) -> list[dict[str, str]]:
+    with (DATA / f"{name}.csv").open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_collected_tables_are_of_one_set_of_networks() -> None:
+    networks = {row["arch"]: row for row in rows_of("networks")}
+    assert len(networks) == sum(COUNTS.values()) + len(published())
+    split = [(row["arch"], held) for held, name in (("0", "two_thirds"), ("1", "held_out")) for row in rows_of(name)]
+    assert all(networks[arch]["held_out"] == held for arch, held in split)
+    assert sorted(arch for arch, _ in split) == sorted(row["arch"] for row in rows_of("trained_mobilenet"))
+
+
+def test_collected_accuracies_are_the_means_of_all_collected_trainings() -> None:
+    accuracies: dict[str, list[float]] = {}
+    for row in rows_of("trainings"):
+        accuracies.setdefault(row["arch"], []).append(float(row["accuracy"]))
+        assert float(row["cpu_seconds"]) > 0
+        assert len(row["commit"]) == 40
+    collected = read_csv(DATA / "trained_mobilenet.csv", canonical=lambda text: SPACE.parse(text).key)
+    assert set(collected.architectures) == set(accuracies)
+    for arch, found, flops in zip(
+        collected.architectures, collected.column("fashion_mnist"), collected.column("flops"), strict=True
+    ):
+        assert found == pytest.approx(np.mean(accuracies[arch]), abs=1e-3)
+        assert flops == networks.cost_of(parse(arch)).flops
+
+
+def test_the_collected_table_is_ranked_by_the_command_of_its_readme(tmp_path: Path) -> None:
+    readme = (DATA / "README.md").read_text(encoding="utf-8")
+    assert SETTINGS in readme
+    words = ["rank", "mobilenet", *SETTINGS.split(), "--accuracies", str(DATA / "two_thirds.csv")]
+    assert main([*words, "--proxies", "flops", "--no-figures", "-q", "--out", str(tmp_path / "study")]) == 0
+    assert "fashion_mnist" in (tmp_path / "study" / "table.csv").read_text(encoding="utf-8")
 
 
 # --- the command

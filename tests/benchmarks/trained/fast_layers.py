@@ -10,12 +10,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 FEW_POSITIONS = 5
-"""A depthwise convolution is computed position by position where input positions times output positions are at most so
-many times its kernel's elements: there it is up to four times as fast as PyTorch's (measured on one core, AVX-512)."""
+"""A depthwise convolution is computed position by position where the product of input and output positions is at most
+five times the elements of its kernel: there it is up to four times as fast as PyTorch's (one core with AVX-512)."""
 
 
 def sped_up(model: nn.Module) -> nn.Module:
-    """``model`` in place, several times faster on one core; all else is as it was."""
+    """Change ``model`` in place so that one core trains it several times faster; what it computes stays the same.
+
+    Most of the gain is that channels lie last in memory; the layers below add a quarter to a half.
+    """
     for module in model.modules():
         if isinstance(module, nn.ReLU):
             module.inplace = True
@@ -23,7 +26,7 @@ def sped_up(model: nn.Module) -> nn.Module:
             module.__class__ = Depthwise
         elif isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1):
             module.__class__ = Pointwise
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch knows it
+    return model.to(memory_format=torch.channels_last)
 
 
 class Pointwise(nn.Conv2d):

@@ -1,8 +1,8 @@
 """Which networks are trained: all drawn from one seed, before anything is trained.
 
-The space is `mobilenet` for images of 40×40 with a quarter of the published widths' cap. Most networks are of one
-class, 4.2M to 7M FLOPs, where published networks of 600M fall when their widths are halved and their depths taken by
-0.6; the others are smaller, so that a budget has something to choose from.
+The space is `mobilenet` for images of 40×40 pixels, with at most 160 channels. Most networks are of one class, 4.2M to
+7M FLOPs, where published networks of 600M fall when their widths are halved and their depths multiplied by 0.6; the
+others are smaller, so that a budget has something to choose from.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ SETTINGS = "space.resolution=40 space.num_classes=10 space.last_width=256 space.
 """The same space on the command line of `vkdnw-search rank mobilenet`."""
 
 LAYERS = 11
+"""The most layers of a network: those of the deepest published network here."""
+
 PARTS = {"class": (4.2e6, 7e6), "below": (1.2e6, 4.2e6)}
 """FLOPs of the networks of one class, and of the smaller ones."""
 
@@ -47,14 +49,16 @@ COUNTS = {
 
 SEED = 20
 HELD_OUT, TWICE = 3, 4
-"""Of every group and part, one network in so many is held out; one in so many is trained from a second seed."""
+"""In every group and part one network of three is held out, and one of four is trained from a second seed."""
 
 SCALES = (0.5, 0.35)
-"""Widths of the published networks here, as shares of theirs."""
+"""Factors by which the widths of published networks are multiplied."""
 
 DEPTH_SCALE = 0.6
+"""The factor for the depth of every super-block of a published network."""
+
 REPAIR_TRIES = 200
-"""As the engine's optimizers have it."""
+"""How many changes the engine's optimizers try by default to bring a candidate within its limits."""
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "mobilenet_published.json"
 MOBILENETV2 = (
@@ -72,7 +76,7 @@ class Candidate:
     Attributes:
         number: its place in the queue, from 0.
         group: how it was drawn.
-        name: of a published network and its scale, or of the parent of a mutated one; empty for others.
+        name: a published network and its scale; for a mutated network its parent; empty for others.
         part: ``class`` or ``below``, by its FLOPs.
         held_out: whether it belongs to the third that nothing may be chosen by.
         seeds: one for each training.

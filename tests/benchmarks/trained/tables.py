@@ -4,6 +4,7 @@ networks.csv            every network that was drawn, trained yet or not
 trainings.csv           a row for each training
 trained_mobilenet.csv   architecture, accuracy (mean over seeds), FLOPs, parameters: what `vkdnw-search rank` reads
 two_thirds.csv, held_out.csv   the same, split: choose on the first, report on the second
+summary.txt             the noise, and what size and origin say
 """
 
 from __future__ import annotations
@@ -35,17 +36,24 @@ TRAINING_COLUMNS = (
 
 
 def write_tables(folder: Path, plan: Plan, trainings: Sequence[Training]) -> None:
-    """Write all the files; those of accuracies hold the networks that were trained at least once."""
+    """Write all the files; those of accuracies hold the networks that were trained at least once.
+
+    Raises:
+        ValueError: a training is not of a network of the plan.
+    """
     write_whole(folder / "networks.csv", _text(NETWORK_COLUMNS, map(_network_row, plan.networks)))
     settings = " ".join(f"{name}={value}" for name, value in {**asdict(plan.space), **asdict(plan.settings)}.items())
-    networks = {network.number: network for network in plan.networks}
-    rows = [_training_row(networks[t.network], t, settings) for t in trainings]
+    networks = {network.key: network for network in plan.networks}
+    if strange := [t.key for t in trainings if t.key not in networks]:
+        raise ValueError(f"{strange[0]}: was trained, but is no network of the plan. Collect from one work folder")
+    rows = [_training_row(networks[t.key], t, settings) for t in trainings]
     write_whole(folder / "trainings.csv", _text(TRAINING_COLUMNS, rows))
     known = accuracies(trainings)
     for name, split in (("trained_mobilenet", (False, True)), ("two_thirds", (False,)), ("held_out", (True,))):
         chosen = [n for n in plan.networks if n.number in known and n.held_out in split]
         table = [(n.key, f"{known[n.number]:.3f}", n.flops, n.parameters) for n in chosen]
         write_whole(folder / f"{name}.csv", _text(("arch", ACCURACY, "flops", "params"), table))
+    write_whole(folder / "summary.txt", summary(plan, trainings) + "\n")
 
 
 def accuracies(trainings: Iterable[Training]) -> dict[int, float]:
