@@ -1,0 +1,1 @@
+"""The steps of ``trained_networks.py``: images, networks, one training, the files, what they say."""
