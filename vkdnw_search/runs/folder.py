@@ -14,7 +14,6 @@ import csv
 import fcntl
 import io
 import json
-import logging
 import os
 import platform
 import socket
@@ -31,9 +30,8 @@ from vkdnw_search.errors import RunFolderError
 from vkdnw_search.recipe.recipe import Change, Recipe, SectionName, load_recipe
 from vkdnw_search.records import Cost, Evaluation
 from vkdnw_search.runs.judgement import Judgement
+from vkdnw_search.runs.log import RunLog
 from vkdnw_search.runs.store import VERDICTS, Store
-
-LOGGER = logging.getLogger("vkdnw_search")
 
 FREE_TO_CHANGE = ("executor.", "name", "description")
 """Keys that do not change what is found, so that a continued run may differ in them."""
@@ -52,7 +50,7 @@ class RunFolder:
     def __init__(self, path: Path | None, recipe: Recipe) -> None:
         self.path = path
         self._lock: IO[str] | None = None
-        self._handler: logging.Handler | None = None
+        self._log: RunLog | None = None
         if path is None:
             self.store = Store()
             return
@@ -71,17 +69,16 @@ class RunFolder:
         except BaseException:
             self._release()
             raise
-        self._handler = logging.FileHandler(path / "run.log", encoding="utf-8")
-        self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        LOGGER.addHandler(self._handler)
+        self._log = RunLog(path / "run.log")
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if self._handler is not None:
-            LOGGER.removeHandler(self._handler)
-            self._handler.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._log is not None:
+            self._log.close()
+        if kind is not None:
+            self.store.close()  # else a result reads from it
         self._release()
 
     def _release(self) -> None:

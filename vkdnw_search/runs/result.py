@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from vkdnw_search.contracts import Architecture, Proxy, SearchSpace
 from vkdnw_search.quantities import compact
@@ -89,6 +89,19 @@ class Result:
     folder: Path | None
     store: Store = field(repr=False)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the run's database. ``best``, ``judgement`` and the other fields stay; reading candidates raises.
+
+        ``with search(…) as result:`` does it at the end of the block, and the end of the object does it too.
+        """
+        self.store.close()
+
     @property
     def bands(self) -> dict[int, FoundNetwork | None]:
         """Most FLOPs of each band of the recipe → its best network, None where there is none."""
@@ -162,8 +175,9 @@ class Result:
 
     def __repr__(self) -> str:
         name = self.recipe.name or "search"
-        counts = ", ".join(f"{number} {status}" for status, number in self.counts.items())
-        return f"<{name}: {self.visited} candidates ({counts}), {self.ended}; best: {self.best!r}>"
+        counts = ", ".join(f"{number} {status}" for status, number in self.counts.items()) if self.store.is_open else ""
+        visited = f"{self.visited} candidates ({counts}), " if self.store.is_open else "closed, "
+        return f"<{name}: {visited}{self.ended}; best: {self.best!r}>"
 
 
 def band_module(at_most: int) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +81,12 @@ class Store:
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path
-        self._db = open_database(path, RUN)
+        self._db = self._closing(open_database(path, RUN))
+
+    def _closing(self, database: sqlite3.Connection) -> sqlite3.Connection:
+        """``database``, which is closed at the latest when nobody holds the store any longer."""
+        weakref.finalize(self, database.close)
+        return database
 
     @classmethod
     def to_read(cls, path: Path) -> Self:
@@ -90,7 +96,7 @@ class Store:
             RunFolderError: the file is not a run of this version, is empty or damaged.
         """
         store = cls.__new__(cls)
-        store.path, store._db = path, open_to_read(path, RUN)
+        store.path, store._db = path, store._closing(open_to_read(path, RUN))
         return store
 
     def __enter__(self) -> Self:
@@ -99,9 +105,14 @@ class Store:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    is_open = True
+    """Whether the store can be read."""
+
     def close(self) -> None:
-        """Close the database."""
-        self._db.close()
+        """Close the database. Whatever is asked of the store afterwards raises RunFolderError."""
+        if self.is_open:
+            self._db.close()
+            self._db, self.is_open = _Closed(self.path), False  # type: ignore[assignment]  # refuses everything
 
     def known(self, number: int, genome: Genome) -> Evaluation | None:
         """The stored evaluation of that number, if there is one.
@@ -269,6 +280,17 @@ class Store:
             f"{self.path}: the candidates must be as they were written, but are not: {what}. Take the folder from a "
             "backup, or begin anew in another one"
         )
+
+
+class _Closed:
+    """Stands in the place of a database that was closed."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+
+    def __getattr__(self, name: str) -> Any:
+        there = "It was kept in memory only" if self._path is None else f"Its folder, {self._path.parent}, can be read"
+        raise RunFolderError(f"this run was closed: read what you need of its result before close(). {there}")
 
 
 def _extra(key: str, seed: int) -> str:
