@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import weakref
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from vkdnw_search.errors import ConformanceError
 from vkdnw_search.recipe.registry import find, shipped
 from vkdnw_search.records import Gene, Genome
 from vkdnw_search.testing import check_search_space
+from vkdnw_search.testing.network import HEAVY
 
 SMALL: dict[str, dict[str, Any]] = {
     "autoformer": {"resolution": 32, "num_classes": 10},
@@ -37,6 +39,61 @@ def test_a_shipped_space_passes():
 @pytest.mark.parametrize("name", shipped("spaces"))
 def test_every_shipped_space_passes_with_200_samples(name):
     check_search_space(find("spaces", name)(**SMALL.get(name, {})), samples=200)
+
+
+WIDEST = 6000
+
+
+class Heavy(Tiny):
+    """Its widest networks have 36 million parameters. Notes what is alive whenever a network is built with numbers."""
+
+    genes = (Gene("width", (4, 8, WIDEST), ordered=True), *Tiny.genes[1:])
+
+    def __init__(self) -> None:
+        self.alive: list[weakref.ref[nn.Module]] = []
+        self.most = self.heaviest = self.built = 0
+
+    def build(self, architecture: TinyArchitecture) -> nn.Module:
+        model = super().build(architecture)
+        self.built += 1
+        if next(model.parameters()).device.type != "meta":
+            self.alive = [other for other in self.alive if other() is not None] + [weakref.ref(model)]
+            self.most = max(self.most, len(self.alive))
+            self.heaviest = max(self.heaviest, sum(p.numel() for p in model.parameters()))
+        return model
+
+    def __reduce__(self) -> Any:
+        return Heavy, ()
+
+
+class HeavyWithoutParts:
+    """The same as no more than a search space must be."""
+
+    name, input_shape, num_classes, genes = "tiny", Tiny.input_shape, Tiny.num_classes, Heavy.genes
+
+    def __init__(self) -> None:
+        self.heavy = Heavy()
+        self.decode, self.build, self.source = self.heavy.decode, self.heavy.build, self.heavy.source
+
+
+@pytest.mark.parametrize("kind", [Heavy, HeavyWithoutParts])
+def test_of_a_space_with_heavy_networks_one_light_network_is_in_memory_at_a_time(kind):
+    space = kind()
+    check_search_space(space, samples=40)
+    space = getattr(space, "heavy", space)
+    assert space.built > 20 and space.most == 1
+    assert 0 < space.heaviest <= HEAVY < WIDEST**2
+
+
+class HeavyWithAnotherSource(Heavy):
+    def source(self, architecture: TinyArchitecture) -> str:
+        source = super().source(architecture)
+        return source.replace("nn.ReLU()", "nn.PReLU()") if architecture.width == WIDEST else source
+
+    def build(self, architecture: TinyArchitecture) -> nn.Module:
+        names: dict[str, type[nn.Module]] = {}
+        exec(super().source(architecture), names)
+        return names["Network"]()
 
 
 class ListOfGenes(Tiny):
@@ -211,6 +268,7 @@ class PicklesAnother(Tiny):
         (DoesNotBuild, r"build\(w\d+k7d\d\): must give a module.*RuntimeError: no such kernel"),
         (WrongLogits, r"logits of shape \(N, num_classes\) = \(2, 4\), but returns \(2, 5\)"),
         (SourceOfAnother, r"source\(.*names or shapes of parameters differ"),
+        (HeavyWithAnotherSource, r"source\(w6000.*names or shapes of parameters differ"),
         (SourceThatComputesAnother, r"source\(.*outputs differ by up to"),
         (SourceThatImports, r"source\(.*must import torch alone, but imports numpy"),
         (SourceWithoutNetwork, r"source\(.*must define Network.*AttributeError"),

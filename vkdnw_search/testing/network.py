@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import math
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +18,52 @@ from vkdnw_search.cost.counter import CostCounter, count
 from vkdnw_search.determinism import one_thread
 from vkdnw_search.output.verify import differences
 from vkdnw_search.proxies.initialization import initialize
-from vkdnw_search.records import Cost
-from vkdnw_search.source_rules import foreign_imports
+from vkdnw_search.source_rules import defined_by, foreign_imports
 from vkdnw_search.testing.findings import Findings, said
 
 BATCH = 2
 
-LARGE = 500_000_000
-"""FLOPs for one input, or parameters, from which a network is slower in earnest than on the meta device."""
+SLOW = 500_000_000
+"""FLOPs for one input from which a network is slower in earnest than on the meta device."""
+
+HEAVY = 25_000_000
+"""Parameters, 100 MB, from which a network is built on the meta device, and its numbers are not looked at: the largest
+of a space may not fit into memory."""
 
 
-def check_network(space: Any, architecture: Any, findings: Findings, *, size: Cost | None) -> None:
-    """Check that ``architecture`` builds and gives logits. A network of a large ``size`` is looked at on the meta
-    device.
+def parameters_of(space: Any, architecture: Any) -> int:
+    """The number of parameters of a network; 0 if it cannot be built, as another check will find."""
+    try:
+        model = _without_numbers(lambda: space.build(architecture))
+    except Exception:
+        return 0
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _without_numbers(make: Callable[[], nn.Module]) -> nn.Module:
+    """A network on the meta device; in earnest one that cannot be constructed without numbers."""
+    try:
+        with torch.device("meta"):
+            return make()
+    except Exception:
+        with torch.random.fork_rng(devices=[]):
+            return make()
+
+
+def check_network(space: Any, architecture: Any, findings: Findings, *, parameters: int, flops: int) -> None:
+    """Check that ``architecture`` builds and gives logits. A large one is looked at on the meta device.
+
+    Args:
+        space: of the architecture.
+        architecture: decoded.
+        findings: gets what is wrong.
+        parameters: of the network.
+        flops: of the network, 0 if they are not known.
     """
     shape, classes = tuple(space.input_shape), space.num_classes
     where = f"build({architecture.key})"
     try:
-        if size is not None and (size.flops > LARGE or size.parameters > LARGE):
+        if flops > SLOW or parameters > HEAVY:
             logits = _logits_on_meta(space, architecture, shape)
         else:
             logits = _logits(space, architecture, shape)
@@ -65,8 +96,15 @@ def _logits_on_meta(space: Any, architecture: Any, shape: tuple[int, ...]) -> An
         return _logits(space, architecture, shape)
 
 
-def check_source(space: Any, architecture: Any, findings: Findings) -> None:
-    """Check that ``source`` is Python that imports torch alone and defines the network that ``build`` gives."""
+def check_source(space: Any, architecture: Any, findings: Findings, *, shapes_alone: bool = False) -> None:
+    """Check that ``source`` is Python that imports torch alone and defines the network that ``build`` gives.
+
+    Args:
+        space: of the architecture.
+        architecture: decoded.
+        findings: gets what is wrong.
+        shapes_alone: compare the names and shapes of parameters only, without numbers.
+    """
     where = f"source({architecture.key})"
     try:
         source = space.source(architecture)
@@ -82,7 +120,7 @@ def check_source(space: Any, architecture: Any, findings: Findings) -> None:
         return
     mend = "Make both from the same code, such as inspect.getsource of the module that build uses"
     with findings.no_error("source runs", f"{where}: must define Network(num_classes=…) like build", mend):
-        difference = _difference(space, architecture, source)
+        difference = (_different_shapes if shapes_alone else _difference)(space, architecture, source)
         findings.require(
             not difference,
             "source equals",
@@ -105,6 +143,17 @@ def _difference(space: Any, architecture: Any, source: str) -> str:
         return differences(path, expected)
 
 
+def _different_shapes(space: Any, architecture: Any, source: str) -> str:
+    """Whether names or shapes of parameters differ, in words; empty if they do not."""
+    network = defined_by(source)["Network"]
+    makes = (lambda: space.build(architecture), lambda: network(num_classes=space.num_classes))
+    ours, theirs = (
+        {(name, tuple(tensor.shape)) for name, tensor in _without_numbers(make).state_dict().items()} for make in makes
+    )
+    differing = sorted(ours ^ theirs)[:4]
+    return f"names or shapes of parameters differ: {differing}" if differing else ""
+
+
 def _built(space: Any, architecture: Any) -> nn.Module:
     """The network with weights that are the same for the same shapes. Call it within ``fork_rng``."""
     torch.manual_seed(0)
@@ -120,17 +169,24 @@ class Twins:
         self._space, self._counter = space, counter
 
     def equal(self, ours: Any, theirs: Any) -> bool:
-        """Whether both have the same parameters and buffers, in order, and then the same finite, varied outputs."""
+        """Whether both have the same parameters and buffers, in order, and then the same finite, varied outputs.
+
+        Of heavy networks it is not told. One of the two is built at a time.
+        """
         if isinstance(self._space, HasParts) and self._counter.cost(ours) != self._counter.cost(theirs):
             return False  # which takes no time
+        shapes, others = (_shapes(_without_numbers(partial(self._space.build, a))) for a in (ours, theirs))
+        if shapes != others or sum(map(math.prod, shapes)) > HEAVY:
+            return False
+        logits = self._logits(ours)
+        return bool(logits.isfinite().all()) and bool(logits.any()) and torch.equal(logits, self._logits(theirs))
+
+    def _logits(self, architecture: Any) -> torch.Tensor:
         with one_thread(), torch.random.fork_rng(devices=[]), torch.no_grad():
-            first, second = (_built(self._space, architecture) for architecture in (ours, theirs))
-            if _shapes(first) != _shapes(second):
-                return False
+            model = _built(self._space, architecture)
             torch.manual_seed(1)
-            images = torch.randn(BATCH, *self._space.input_shape)
-            logits = first(images)
-            return bool(logits.isfinite().all()) and bool(logits.any()) and torch.equal(logits, second(images))
+            logits: torch.Tensor = model(torch.randn(BATCH, *self._space.input_shape))
+            return logits
 
 
 def _shapes(model: nn.Module) -> list[tuple[int, ...]]:

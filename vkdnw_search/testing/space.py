@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import pickle
 from collections.abc import Iterator
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,14 @@ from vkdnw_search.contracts import SPACE_MEMBERS, HasChain, HasEncoding, HasMuta
 from vkdnw_search.cost.counter import CostCounter
 from vkdnw_search.cost.peak_memory import PeakMemory
 from vkdnw_search.optimizers.variation import random_genome
-from vkdnw_search.records import Gene, Genome
-from vkdnw_search.testing.findings import Findings
-from vkdnw_search.testing.network import Twins, check_network, check_source
+from vkdnw_search.records import Cost, Gene, Genome
+from vkdnw_search.testing.findings import Findings, said
+from vkdnw_search.testing.network import HEAVY, Twins, check_network, check_source, parameters_of
 
 COUNTED, EXPORTED = 8, 3
 """Networks that are counted as a whole, and whose source is compared: both take a second for a large one."""
+
+COUNTABLE = "Name operators that cost nothing worth counting in free_operators"
 
 TRIES = 3
 """Number of genomes in which each gene is changed on its own."""
@@ -35,7 +38,7 @@ def check_search_space(space: Any, samples: int = 200, seed: int = 0) -> None:
     pickled.
 
     Args:
-        space: an instance. Networks are built on the meta device where they can be, so large ones are no trouble.
+        space: an instance. Large networks are built on the meta device where they can be, and one at a time.
         samples: number of random genomes.
         seed: of the random genomes.
 
@@ -187,27 +190,39 @@ module"
 
 
 def _check_networks(space: Any, architectures: list[Any], counter: CostCounter[Any], findings: Findings) -> None:
-    """Every architecture builds; some are counted as a whole, some are exported."""
+    """Every architecture builds; some are counted as a whole, some are exported, with numbers if they are not heavy."""
     chained = isinstance(space, HasChain)  # apart, so that a type checker still knows space as a space
     memory: PeakMemory[Any] | None = PeakMemory(space) if chained else None
-    for number, architecture in enumerate(architectures):
-        size = None
-        if isinstance(space, HasParts):
-            mend = "Name operators that cost nothing worth counting in free_operators"
-            with findings.no_error("count", f"{architecture.key}: must be countable", mend):
-                size = counter.cost(architecture)
-        check_network(space, architecture, findings, size=size)
-        if number < COUNTED:
-            _check_count(space, architecture, counter, findings)
-            if memory is not None:
-                _check_chain(space, architecture, memory, findings)
-        if number < EXPORTED:
-            check_source(space, architecture, findings)
+    weights: list[tuple[int, Any]] = []
+    for architecture in architectures:
+        size = _size(space, architecture, counter, findings)
+        weights.append((parameters_of(space, architecture) if size is None else size.parameters, architecture))
+        check_network(space, architecture, findings, parameters=weights[-1][0], flops=size.flops if size else 0)
+    light = [a for weight, a in weights if weight <= HEAVY] or [a for _, a in sorted(weights, key=itemgetter(0))[:1]]
+    heavy = [a for weight, a in weights if weight > HEAVY]
+    for architecture in light[:COUNTED]:
+        _check_count(space, architecture, counter, findings)
+        if memory is not None:
+            _check_chain(space, architecture, memory, findings)
+    for architecture in light[:EXPORTED]:
+        check_source(space, architecture, findings)
+    for architecture in heavy[:EXPORTED]:
+        check_source(space, architecture, findings, shapes_alone=True)
+
+
+def _size(space: Any, architecture: Any, counter: CostCounter[Any], findings: Findings) -> Cost | None:
+    """The cost by the sum of parts, without building; None of a space without parts."""
+    if not isinstance(space, HasParts):
+        return None
+    try:
+        return counter.cost(architecture)
+    except Exception as error:
+        findings.add("count", f"{architecture.key}: must be countable, but raised {said(error)}. {COUNTABLE}")
+        return None
 
 
 def _check_count(space: Any, architecture: Any, counter: CostCounter[Any], findings: Findings) -> None:
-    mend = "Name operators that cost nothing worth counting in free_operators"
-    with findings.no_error("count", f"{architecture.key}: must be countable", mend):
+    with findings.no_error("count", f"{architecture.key}: must be countable", COUNTABLE):
         whole = counter.whole(architecture)
         cost = counter.cost(architecture) if isinstance(space, HasParts) else whole
         findings.require(
