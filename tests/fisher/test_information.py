@@ -240,3 +240,25 @@ def test_derivatives_that_are_not_finite_make_a_network_degenerate() -> None:
     )
     with pytest.raises(DegenerateNetwork, match="derivatives of the logits are not finite"):
         spectrum(rows, samples=6)
+
+
+def test_the_gradient_of_tokens_below_a_batch_norm_is_that_of_finite_differences() -> None:
+    """Where PyTorch's own derivative of one sample by itself is wrong: that of XCiT's first layers is."""
+    model, images = network("tokens of a batch norm", images=3)
+    chosen = scalars(model, draws=1)
+    (matrix,) = matrices(model, images, chosen, calibrate=False)
+    columns = []
+    with torch.no_grad():
+        for s in chosen:
+            weight, step = s.parameter[s.indices[0]], 1e-6
+            before = weight.clone()
+            ends = []
+            for value in (before + step, before - step):
+                weight.copy_(value)
+                ends.append(model(images))
+            weight.copy_(before)
+            columns.append((ends[0] - ends[1]) / (2 * step))  # (N, C)
+        J, p = torch.stack(columns, dim=2), model(images).softmax(dim=1)
+        covariance = torch.diag_embed(p) - p[:, :, None] * p[:, None]
+        expected = torch.einsum("nck,ncd,ndl->kl", J, covariance, J) / len(images)
+    assert (matrix - expected).norm() <= 1e-7 * expected.norm()

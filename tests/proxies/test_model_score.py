@@ -65,24 +65,26 @@ def test_frozen_tensors_do_not_count() -> None:
     assert score(model, (3, 8, 8), proxy=SMALL).terms["trainable_layers"] == count_layers(Residual(), "tensors") - 1
 
 
-def test_a_layer_with_the_samples_along_another_axis_is_found_and_differentiated_literally() -> None:
-    class TokensFirst(nn.Module):
-        """Its linear layers see (tokens, samples, features), and there are as many tokens as samples."""
+def test_a_network_whose_layers_see_the_samples_in_another_order_is_found_and_differentiated_literally() -> None:
+    class Swapped(nn.Module):
+        """Its hidden layer sees the third sample before the second."""
 
         def __init__(self) -> None:
             super().__init__()
-            self.embed, self.head = nn.Linear(3, 6), nn.Linear(6, 4)
+            self.embed, self.hidden, self.head = nn.Linear(48, 6), nn.Linear(6, 6), nn.Linear(6, 4)
 
         def forward(self, x: Tensor) -> Tensor:
-            x = x.flatten(2).permute(2, 0, 1)  # (tokens, samples, channels)
-            return self.head(torch.tanh(self.embed(x)).square().mean(dim=0))
+            order = [0, 2, 1, *range(3, len(x))] if len(x) > 2 else list(range(len(x)))
+            return self.head(torch.tanh(self.hidden(torch.tanh(self.embed(x.flatten(1)))[order]))[order])
 
-    model, images = TokensFirst().double(), torch.randn(16, 3, 4, 4, dtype=torch.float64)
+    model, images = Swapped().double(), torch.randn(16, 3, 4, 4, dtype=torch.float64)
     chosen = choose_scalars(model, parameters=99, draws=3, generator=torch.Generator().manual_seed(0))
     truth = [fisher_matrix(model, images, [(s.name, s.indices[draw]) for s in chosen]) for draw in range(3)]
     for check in (True, False):
-        rows = FisherPass(check=check).rows(model, images, chosen, generator=torch.Generator().manual_seed(1))
-        assert torch.allclose(rows.mT @ rows / 16, torch.stack(truth), rtol=1e-9, atol=1e-15) == check
+        found = FisherPass(check=check).checked_rows(model, images, chosen, generator=torch.Generator().manual_seed(1))
+        matrices = found.rows.mT @ found.rows / 16
+        assert torch.allclose(matrices, torch.stack(truth), rtol=1e-9, atol=1e-15) == check
+        assert found.wrong == (("hidden.weight", "hidden.bias") if check else ())
 
 
 def test_a_network_without_logits_is_refused_in_words() -> None:

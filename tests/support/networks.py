@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tests.support.unruly_networks import UNRULY
+
 
 class Residual(nn.Module):
     """Convolutions with stride, dilation, groups and bias; batch norm; in-place ReLU; a projection shortcut."""
@@ -183,4 +185,5 @@ NETWORKS = {
     "bare weight": (Bare, (3, 4, 4)),
     "frozen stem": (FrozenStem, (3, 6, 6)),
     "viewed result of an even kernel": (Viewed, (3, 2, 2)),
+    **UNRULY,
 }

@@ -25,11 +25,15 @@ def calibrate_in_order(model: nn.Module, images: Tensor) -> None:
 
 
 def jacobian(model: nn.Module, images: Tensor, chosen: list[tuple[str, tuple[int, ...]]]) -> Tensor:
-    """∂z_c/∂θ_k by one backward pass for each sample and class: (N, C, K)."""
+    """∂z_c/∂θ_k by one backward pass for each sample and class: (N, C, K).
+
+    Each sample stands in a batch with itself: PyTorch's derivative of a batch norm in evaluation mode is wrong for
+    batches of one whose gradient has another layout in memory than the input (2.13, CPU).
+    """
     parameters = dict(model.named_parameters())
     samples = []
     for image in images:
-        logits = model(image[None])[0]
+        logits = model(torch.stack([image, image]))[0]
         rows = []
         for logit in logits:
             gradients = torch.autograd.grad(

@@ -14,26 +14,23 @@ The rows v_mᵀ J_n are a factor R of F (F = RᵀR/N), and F's eigenvalues are R
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from itertools import chain
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from vkdnw_search.errors import DegenerateNetwork, ScoreError
+from vkdnw_search.fisher.doubts import differing, must_use_its_weights, without_samples_first
+from vkdnw_search.fisher.literal import along, literal_rows
+from vkdnw_search.fisher.passes import OverMemory, logits_of, statistics_of
 from vkdnw_search.fisher.rules import RULES
 from vkdnw_search.fisher.taps import Scalars, Statistics, Taps
 
 Positions = Literal["aligned", "first", "random"]
 Selection = Literal["first", "last", "spread"]
-
-
-CHECK_TOLERANCE = 1e-3
-"""Relative difference of two ways to sum in float32 that is still the same derivative (seen: up to 3e-6)."""
-CHECK_ZERO = 1e-9
-"""Absolute difference that is nothing, for derivatives that vanish."""
 
 
 def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -94,6 +91,13 @@ def cotangents(probabilities: Tensor, noise: Tensor) -> Tensor:
     return v.permute(2, 0, 1)
 
 
+class Rows(NamedTuple):
+    """Derivatives, and the names of the tensors whose fast ones a check found wrong."""
+
+    rows: Tensor
+    wrong: tuple[str, ...]
+
+
 @dataclass(frozen=True, kw_only=True)
 class FisherPass:
     """How the rows of a Fisher factor are computed.
@@ -103,8 +107,8 @@ class FisherPass:
         calibrate: batch norm uses the batch's statistics, held constant, instead of its running ones.
         smoothing: s in p = (1 − s) softmax(z) + s/C (published: 0.05; theory: 0).
         memory: bytes that the graph of one pass may keep; the batch is split until it fits. None: no limit.
-        check: compare the derivatives of the first sample with literal ones, and where they differ (a layer that
-            does not have the samples along its first axis) compute all of that tensor's literally.
+        check: compare the derivatives with literal ones, for every sample, and where they differ compute all of that
+            tensor's literally.
     """
 
     directions: int | None = None
@@ -129,21 +133,37 @@ class FisherPass:
 
         Raises:
             DegenerateNetwork: no chosen weight reaches the logits, or the logits are not finite.
+            ScoreError: the network keeps from pass to pass what it computed from its weights.
         """
+        return self.checked_rows(model, images, chosen, generator=generator).rows
+
+    def checked_rows(
+        self, model: nn.Module, images: Tensor, chosen: Sequence[Scalars], *, generator: torch.Generator
+    ) -> Rows:
+        """The same, with the names of the tensors whose derivatives ``check`` found wrong, and mended."""
         state = generator.get_state()
-        if images.dim() == 4:
-            try:  # convolutions, normalisations and pooling are up to four times faster with channels last
-                last = images.contiguous(memory_format=torch.channels_last)
-                return self._in_chunks(model, last, chosen, generator)
-            except RuntimeError as error:
-                if "view size is not compatible" not in str(error):
-                    raise
-                generator.set_state(state)
-        return self._in_chunks(model, images.contiguous(), chosen, generator)
+        try:
+            if images.dim() == 4:
+                try:  # convolutions, normalisations and pooling are up to four times faster with channels last
+                    last = images.contiguous(memory_format=torch.channels_last)
+                    return self._in_chunks(model, last, chosen, generator)
+                except RuntimeError as error:
+                    if "view size is not compatible" not in str(error):
+                        raise
+                    generator.set_state(state)
+            return self._in_chunks(model, images.contiguous(), chosen, generator)
+        except RuntimeError as error:
+            if "backward through the graph a second time" not in str(error):
+                raise
+            raise ScoreError(
+                f"{type(model).__name__}: must compute what it needs from its weights in every pass, but keeps in "
+                "evaluation mode what an earlier pass computed, such as attention biases. Empty it in forward, or keep "
+                "it in an attribute, list or dict of its module, which is put back after every pass"
+            ) from error
 
     def _in_chunks(
         self, model: nn.Module, images: Tensor, chosen: Sequence[Scalars], generator: torch.Generator
-    ) -> Tensor:
+    ) -> Rows:
         """Halve the pieces of the batch until the graph of each fits the memory."""
         size, statistics = len(images), None
         noise: list[Tensor] = []
@@ -153,8 +173,9 @@ class FisherPass:
                     self._piece(model, images, chosen, slice(at, at + size), statistics, noise, generator)
                     for at in range(0, len(images), size)
                 ]
-                return torch.cat(pieces, dim=2).flatten(1, 2).cpu().double()
-            except _OverMemory:
+                rows = torch.cat([piece.rows for piece in pieces], dim=2).flatten(1, 2).cpu().double()
+                return Rows(rows, tuple(dict.fromkeys(chain.from_iterable(piece.wrong for piece in pieces))))
+            except OverMemory:
                 if size == 1:
                     raise ScoreError(
                         f"score.memory: must hold the graph of at least one image, but is {self.memory} bytes. "
@@ -162,7 +183,7 @@ class FisherPass:
                     ) from None
                 size = -(-size // 2)
                 if statistics is None:
-                    statistics = _statistics(model, images, self.calibrate)
+                    statistics = statistics_of(model, images, calibrate=self.calibrate)
 
     def _piece(
         self,
@@ -173,108 +194,60 @@ class FisherPass:
         statistics: Sequence[Statistics] | None,
         noise: list[Tensor],
         generator: torch.Generator,
-    ) -> Tensor:
+    ) -> Rows:
         """Derivatives (D, M, n, K) of the samples in ``part``."""
         taps = Taps(chosen, RULES, samples=len(images[part]), calibrate=self.calibrate, statistics=statistics)
-        with torch.enable_grad(), _limit(model, self.memory), taps:
-            logits = model(images[part])
+        with torch.enable_grad():
+            logits = logits_of(model, images[part], taps, memory=self.memory)
         if not bool(logits.isfinite().all()):
             raise DegenerateNetwork("the logits are not finite")
-        classes = logits.shape[1]
         if not noise:
-            if classes < 2:
-                raise ScoreError(f"network: must have at least 2 logits for a Fisher information, but has {classes}")
-            m = classes - 1 if self.directions is None else min(self.directions, classes - 1)
-            noise.append(torch.randn(len(images), classes, m, dtype=torch.float64, generator=generator))
-        p = (1 - self.smoothing) * logits.detach().cpu().double().softmax(dim=1) + self.smoothing / classes
-        vectors = cotangents(p, noise[0][part]).to(logits)  # (M, n, C)
+            noise.append(self._noise(logits.shape[1], len(images), generator))
+        vectors = self._vectors(logits, noise[0][part])  # (M, n, C)
         if not logits.requires_grad:
             raise DegenerateNetwork("no chosen weight reaches the logits")
         rows = _tapped(model, taps, logits, vectors, chosen)  # (D, M, n, K)
-        if self.check:
-            alone = _literal(model, images[part][:1], chosen, vectors[:1, :1], taps)[:, 0, 0]  # (D, K)
-            wrong = (rows[:, 0, 0] - alone).norm(dim=0) > CHECK_TOLERANCE * alone.norm(dim=0) + CHECK_ZERO
-            taps.untapped(*(scalars.parameter for scalars, off in zip(chosen, wrong, strict=True) if off))
+        taps.untapped(*without_samples_first(model, images[part], chosen, taps))
+        wrong = differing(model, images[part], chosen, vectors, rows, taps) if self.check else []
+        names = tuple(scalars.name for scalars in wrong if id(scalars.parameter) not in taps.literal)
+        taps.untapped(*(scalars.parameter for scalars in wrong))
         columns = [place for place, scalars in enumerate(chosen) if id(scalars.parameter) in taps.literal]
         if columns:
             literal = [chosen[place] for place in columns]
-            rows[..., columns] = _literal(model, images[part], literal, vectors, taps)
-        return rows
+            rows[..., columns] = literal_rows(model, images[part], literal, vectors, taps)
+        return Rows(rows, names)
+
+    def _noise(self, classes: int, samples: int, generator: torch.Generator) -> Tensor:
+        """Standard normal numbers for the directions of all samples, (N, C, M)."""
+        if classes < 2:
+            raise ScoreError(f"network: must have at least 2 logits for a Fisher information, but has {classes}")
+        m = classes - 1 if self.directions is None else min(self.directions, classes - 1)
+        return torch.randn(samples, classes, m, dtype=torch.float64, generator=generator)
+
+    def _vectors(self, logits: Tensor, noise: Tensor) -> Tensor:
+        """The cotangents of these logits, (M, n, C)."""
+        p = (1 - self.smoothing) * logits.detach().cpu().double().softmax(dim=1) + self.smoothing / logits.shape[1]
+        return cotangents(p, noise).to(logits)
 
 
 def _tapped(model: nn.Module, taps: Taps, logits: Tensor, vectors: Tensor, chosen: Sequence[Scalars]) -> Tensor:
     """One backward pass a direction; the taps fill in what each chosen weight contributes.
 
-    It goes down to whatever the logits depend on: anchors, and weights that no rule has taken out of the graph.
+    It goes down to whatever the logits depend on: anchors, and weights that no rule has taken out of the graph. Among
+    them are chosen ones that were used where no tap could see it, such as in an ``autograd.Function``.
     """
     nothing = logits.new_zeros(len(logits), len(chosen[0].indices))  # (n, D)
-    ends = [*taps.anchors, *trainable(model).values()]
-    rows = []
+    weights = list(trainable(model).values())
+    rows, reached = [], set[int]()
     for m, v in enumerate(vectors):
         last = m + 1 == len(vectors)
-        torch.autograd.grad(_along(logits, v), ends, retain_graph=not last, allow_unused=True)
+        ends = [*taps.anchors, *weights]
+        gradients = torch.autograd.grad(along(logits, v), ends, retain_graph=not last, allow_unused=True)
+        reached |= {id(end) for end, gradient in zip(ends, gradients, strict=True) if gradient is not None}
         rows.append(torch.stack([nothing if d is None else d for d in taps.collect()]))  # (K, n, D)
+    taps.untapped(*(scalars.parameter for scalars in chosen if id(scalars.parameter) in reached))
+    must_use_its_weights(model, [s for s in chosen if id(s.parameter) not in reached | taps.used])
     return torch.stack(rows).permute(3, 0, 2, 1)
-
-
-@torch.enable_grad()
-def _along(logits: Tensor, v: Tensor) -> Tensor:
-    """A scalar whose gradient by the logits is ``v``: where that is given apart, PyTorch imports sympy, which takes
-    80 MB and, in each worker, seconds."""
-    return (logits * v).sum()
-
-
-def _literal(model: nn.Module, images: Tensor, chosen: Sequence[Scalars], vectors: Tensor, taps: Taps) -> Tensor:
-    """The derivatives by definition, sample by sample and direction by direction: (D, M, n, K')."""
-    parameters = [scalars.parameter for scalars in chosen]
-    ids = set(map(id, parameters))
-    rows = vectors.new_zeros(len(chosen[0].indices), vectors.shape[0], len(images), len(chosen))
-    for n in range(len(images)):
-        alone = Taps((), RULES, samples=1, calibrate=taps.calibrate, statistics=taps.statistics, literal=ids)
-        with torch.enable_grad(), alone:
-            logits = model(images[n : n + 1])
-        for m, v in enumerate(vectors[:, n : n + 1]):
-            gradients = torch.autograd.grad(_along(logits, v), parameters, retain_graph=True, allow_unused=True)
-            for k, (gradient, scalars) in enumerate(zip(gradients, chosen, strict=True)):
-                if gradient is not None:
-                    rows[:, m, n, k] = torch.stack([gradient[index] for index in scalars.indices])
-    return rows
-
-
-@torch.no_grad()
-def _statistics(model: nn.Module, images: Tensor, calibrate: bool) -> list[Statistics]:
-    """Batch-norm statistics over the whole batch, from a pass that keeps no graph."""
-    taps = Taps((), RULES, samples=len(images), calibrate=calibrate)
-    with taps:
-        model(images)
-    return taps.statistics
-
-
-class _OverMemory(Exception):
-    """The graph grew over the limit; caught in this file."""
-
-
-@contextmanager
-def _limit(model: nn.Module, memory: int | None) -> Iterator[None]:
-    """Raise _OverMemory as soon as the graph keeps more than ``memory`` bytes besides the weights."""
-    if memory is None:
-        yield
-        return
-    known = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
-    kept = 0
-
-    def pack(tensor: Tensor) -> Tensor:
-        nonlocal kept
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in known:
-            known.add(storage.data_ptr())
-            kept += storage.nbytes()
-            if kept > memory:
-                raise _OverMemory
-        return tensor.detach()  # a result that its own graph kept would never be freed
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        yield
 
 
 def spectrum(rows: Tensor, *, samples: int) -> Tensor:

@@ -4,8 +4,8 @@ The derivative of Σ_n v_nᵀ z_n by one weight, sample by sample, needs only th
 gradient at the layer's output: for a convolution it is one channel of the output gradient times one shifted channel
 of the input. :class:`Taps` is a ``TorchFunctionMode``: it watches every torch function the network calls, whatever
 module calls it, and where a chosen parameter is an argument of a function it has a rule for, it hooks the function's
-output. Weight gradients are never computed. A parameter that is used in any other way is reported in
-:attr:`Taps.literal`, for the caller to differentiate literally.
+output. Weight gradients are never computed. A parameter that is used in any other way, or in a way that a rule cannot
+vouch for, is reported in :attr:`Taps.literal`, for the caller to differentiate literally.
 
 The same mode holds batch-norm statistics constant: nothing is ever written to the network.
 """
@@ -57,6 +57,13 @@ class Taps(TorchFunctionMode):
             running statistics.
         statistics: what an earlier pass measured, in the order of calls, to be used again; None measures.
         literal: ids of parameters that keep their own place in the graph and are not tapped.
+
+    Attributes:
+        literal: ids of parameters whose derivatives must be computed literally.
+        used: ids of chosen parameters that were an argument of any function.
+        lengths: of the first axes of the inputs of the layers that use a chosen parameter, by its id.
+        doubtful: ids of tapped parameters for which such an axis is as long as the samples are many, but for all that
+            is known it may hold something else.
     """
 
     def __init__(
@@ -76,6 +83,9 @@ class Taps(TorchFunctionMode):
         self.given = iter(statistics) if statistics is not None else None
         self.statistics: list[Statistics] = []
         self.literal = set(literal)
+        self.used: set[int] = set()
+        self.lengths: dict[int, list[int]] = {}
+        self.doubtful: set[int] = set()
         self.anchors: list[Tensor] = []
         self._place = {id(scalars.parameter): (place, scalars) for place, scalars in enumerate(chosen)}
         self._sums: list[Tensor | None] = [None] * len(chosen)
@@ -85,11 +95,17 @@ class Taps(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         rule = self._rules.get(func)
-        if rule is not None:
-            return rule(self, *args, **kwargs)
-        result = func(*args, **kwargs)
-        if isinstance(result, Tensor | tuple | list) and not isinstance(result, torch.Size):
-            self.literal.update(id(tensor) for tensor in _tensors((args, kwargs)) if id(tensor) in self._place)
+        result = func(*args, **kwargs) if rule is None else rule(self, *args, **kwargs)
+        results = list(_tensors(result))
+        if results:
+            given = list(_tensors((args, kwargs)))
+            chosen = {id(tensor) for tensor in given if id(tensor) in self._place}
+            self.used |= chosen
+            if rule is None:
+                self.literal |= chosen
+            if any(map(_is_of_samples, given)):
+                for tensor in results:
+                    mark(tensor)
         return result
 
     def collect(self) -> list[Tensor | None]:
@@ -116,8 +132,49 @@ class Taps(TorchFunctionMode):
         place = self._place.get(id(parameter))
         return place[1] if place else None
 
-    def attach(self, output: Tensor, *taps: tuple[Scalars | None, Callable[[Scalars], Contract]]) -> Tensor:
-        """``output`` with a hook that adds up the derivatives of each chosen parameter of ``taps``."""
+    def has_samples_first(self, input: Tensor, *parameters: Tensor | None, channels: int | None = None) -> bool:
+        """Whether the first axis of a layer's input holds the samples; if not, its parameters are not tapped.
+
+        An axis of the right length may hold something else. It holds the samples for certain where the tensor was
+        computed from them and no other axis can; else the parameters are doubtful.
+
+        Args:
+            input: of the layer.
+            parameters: of the layer.
+            channels: the axis whose length the parameters fix, if there is one: the samples cannot be there.
+        """
+        length = input.shape[0] if input.dim() else 0
+        chosen = [id(parameter) for parameter in parameters if id(parameter) in self._place]
+        for key in chosen:
+            self.lengths.setdefault(key, []).append(length)
+        if length != self.samples:
+            self.untapped(*parameters)
+            return False
+        if self.samples > 1 and not self._is_certain(input, channels):
+            self.doubtful.update(key for key in chosen if key not in self.literal)
+        return True
+
+    def _is_certain(self, input: Tensor, channels: int | None) -> bool:
+        fixed = None if channels is None else channels % input.dim()
+        others = (size for axis, size in enumerate(input.shape) if axis not in (0, fixed))
+        return _is_batch(input) or (_is_of_samples(input) and all(size % self.samples for size in others))
+
+    def attach(
+        self,
+        output: Tensor,
+        *taps: tuple[Scalars | None, Callable[[Scalars], Contract]],
+        kept: Sequence[Tensor] = (),
+    ) -> Tensor:
+        """``output`` with a hook that adds up the derivatives of each chosen parameter of ``taps``.
+
+        Args:
+            output: of a rule. What comes back is no view, whatever the rule gave: an operation in place on a view
+                would make autograd forget the node that the hook is at.
+            taps: what is chosen of each parameter, and how it contracts with the gradient.
+            kept: tensors that the contractions read. Parameters whose layer finds one changed are not tapped.
+        """
+        if output._is_view():
+            output = _NoView.apply(output)  # type: ignore[no-untyped-call]  # torch leaves it untyped
         wanted = [(scalars, rule(scalars)) for scalars, rule in taps if scalars is not None]
         if not wanted or not torch.is_grad_enabled():  # the network itself may switch gradients off for a part
             return output
@@ -125,8 +182,12 @@ class Taps(TorchFunctionMode):
             anchor = torch.zeros((), dtype=output.dtype, device=output.device, requires_grad=True)
             self.anchors.append(anchor)
             output = output + anchor
+        versions = [(tensor, tensor._version) for tensor in kept]
 
         def hook(gradient: Tensor) -> None:
+            if any(tensor._version != version for tensor, version in versions):
+                self.untapped(*(scalars.parameter for scalars, _ in wanted))
+                return
             for scalars, contract in wanted:
                 place = self._place[id(scalars.parameter)][0]
                 derivatives, before = contract(gradient.detach()), self._sums[place]
@@ -134,6 +195,42 @@ class Taps(TorchFunctionMode):
 
         output.register_hook(hook)  # type: ignore[no-untyped-call]  # torch leaves it untyped
         return output
+
+
+class _NoView(torch.autograd.Function):
+    """The same numbers at the same place in memory, but a tensor of its own to autograd.
+
+    It takes the place of a copy. Nobody else has the view, and autograd needs no result of what made it, so that an
+    operation in place on this tensor changes nothing that is needed.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, view: Tensor) -> Tensor:
+        """A tensor that shares the memory of ``view`` and not its history (``detach`` would give a view again)."""
+        return view.data
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        """The gradient as it is."""
+        return gradients[0]
+
+
+_MARK = "_vkdnw_is_batch"
+"""Attribute of tensors that were computed from the batch: False, or True for the batch itself."""
+
+
+def mark(tensor: Tensor, *, batch: bool = False) -> None:
+    """Remember that ``tensor`` was computed from the samples, or is the ``batch`` of them itself."""
+    if not _is_of_samples(tensor):
+        setattr(tensor, _MARK, batch)
+
+
+def _is_of_samples(tensor: Tensor) -> bool:
+    return hasattr(tensor, _MARK)
+
+
+def _is_batch(tensor: Tensor) -> bool:
+    return getattr(tensor, _MARK, False)
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

@@ -50,8 +50,8 @@ def score(
     if isinstance(proxy, HasCostScore):
         return proxy.score_cost(count(model, input_shape, free_operators=free_operators))
     with one_thread(), torch.random.fork_rng():
-        copied = copy.deepcopy(model)
-        classes = _classes(copied, tuple(input_shape))
+        classes = _classes(_copied(model), tuple(input_shape))
+        copied = _copied(model)  # another, which has not run: some networks keep what they compute
         try:
             return proxy(copied, Probe(tuple(input_shape), classes, seed, device_of(proxy)))
         except VkdnwSearchError:
@@ -60,6 +60,18 @@ def score(
             raise ScoreError(
                 f"{type(model).__name__}: cannot be scored with {proxy}: {type(error).__name__}: {error}"
             ) from error
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    """A copy in training mode, in which networks that keep things in evaluation mode keep nothing."""
+    try:
+        return copy.deepcopy(model).train()
+    except Exception as error:
+        raise ScoreError(
+            f"{type(model).__name__}: must be a network that can be copied (copy.deepcopy), but: "
+            f"{type(error).__name__}: {error}. If it keeps what an earlier pass computed, empty that, which in many "
+            "networks train() does"
+        ) from error
 
 
 @torch.no_grad()

@@ -25,7 +25,7 @@ def _pointwise(taps: Taps, function: Callable[..., Tensor], a: Any, b: Any, kwar
     chosen = [side for side in (a, b) if isinstance(side, Tensor) and taps.scalars(side) is not None]
     if len(chosen) == 1 and not kwargs:
         x = b if chosen[0] is a else a
-        if isinstance(x, Tensor):
+        if isinstance(x, Tensor) and taps.has_samples_first(x, chosen[0]):
             return _broadcast(taps, function, x, chosen[0], x if function is torch.mul else None)
     taps.untapped(*chosen)
     return function(a, b, **kwargs)
@@ -34,7 +34,8 @@ def _pointwise(taps: Taps, function: Callable[..., Tensor], a: Any, b: Any, kwar
 def expand(taps: Taps, input: Tensor, *sizes: Any, **kwargs: Any) -> Tensor:
     """θ repeated for every sample: class tokens and the like."""
     output = input.expand(*sizes, **kwargs)
-    if taps.scalars(input) is None:
+    if taps.scalars(input) is None or not taps.has_samples_first(output, input):
+        taps.untapped(input)
         return output
     return _broadcast(taps, torch.add, torch.zeros_like(output), input, None)
 
@@ -42,7 +43,7 @@ def expand(taps: Taps, input: Tensor, *sizes: Any, **kwargs: Any) -> Tensor:
 def elementwise(
     taps: Taps, x: Tensor, weight: Tensor | None, bias: Tensor | None, over: tuple[int, ...] | None = None
 ) -> Tensor:
-    """x ∘ γ + β, each parameter viewed in shape ``over`` (its own, if None)."""
+    """x ∘ γ + β, each parameter viewed in shape ``over`` (its own, if None); samples are known to be first in x."""
     y = x
     for parameter, combine, partner in ((weight, torch.mul, x), (bias, torch.add, None)):
         if parameter is not None:
@@ -61,9 +62,8 @@ def _broadcast(
     """``combine(x, parameter)``, whose derivative by the parameter is ``factor`` (1, if None), broadcast."""
     shape = tuple(parameter.shape if over is None else parameter.view(over).shape)
     start = x.dim() - len(shape)  # the axis of x that the parameter's first axis goes along
-    if start < 0 or x.shape[0] != taps.samples or (start == 0 and shape[0] != 1):
+    if not _spares_samples(start, shape):
         taps.untapped(parameter)
-        return combine(x, parameter if over is None else parameter.view(over))
     constant = taps.weight(parameter)
     output = combine(x, constant if over is None else constant.view(over))
     known = None if factor is None else factor.detach()
@@ -75,7 +75,12 @@ def _broadcast(
 
         return contract
 
-    return taps.attach(output, (taps.scalars(parameter), rule))
+    return taps.attach(output, (taps.scalars(parameter), rule), kept=() if known is None else (known,))
+
+
+def _spares_samples(start: int, shape: tuple[int, ...]) -> bool:
+    """Whether a parameter is the same for every sample: it has no axis along theirs, or one of length 1."""
+    return start > 0 or (start == 0 and shape[0] == 1)
 
 
 def _at(gradient: Tensor, start: int, shape: tuple[int, ...], index: tuple[int, ...]) -> Tensor:

@@ -33,9 +33,3 @@ def integers(value: Any, length: int) -> tuple[int, ...]:
     """``length`` integers from one, which then holds for each axis, or from as many."""
     values = tuple(value) if isinstance(value, tuple | list) else (value,)
     return tuple(int(v) for v in (values * length if len(values) == 1 else values))
-
-
-def unchanged(input: Tensor, version: int, scalars: Scalars) -> None:
-    """The input must still hold what the layer saw."""
-    if input._version != version:
-        raise RuntimeError(f"{scalars.name}: the input of its layer was changed in place after use")

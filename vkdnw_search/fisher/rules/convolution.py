@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch.nn.functional as F
 from torch import Tensor
 
-from vkdnw_search.fisher.rules.contractions import channel_sum, integers, pick, unchanged
+from vkdnw_search.fisher.rules.contractions import channel_sum, integers, pick
 from vkdnw_search.fisher.taps import Contract, Scalars, Taps
 
 
@@ -19,7 +19,7 @@ def convolution(dimensions: int, *, transposed: bool = False) -> Callable[..., T
     def rule(
         taps: Taps, input: Tensor, weight: Tensor, bias: Tensor | None = None, *args: Any, **kwargs: Any
     ) -> Tensor:
-        if input.dim() != dimensions + 2 or input.shape[0] != taps.samples:
+        if not _is_batched(taps, dimensions, input, weight, bias):
             taps.untapped(weight, bias)
             return function(input, weight, bias, *args, **kwargs)
         geometry = _geometry(weight, dimensions, transposed, args, kwargs)
@@ -37,9 +37,15 @@ def convolution(dimensions: int, *, transposed: bool = False) -> Callable[..., T
             output,
             (chosen[0], lambda scalars: _convolution_weight(scalars, input, geometry)),
             (chosen[1], channel_sum),
+            kept=(input,),
         )
 
     return rule
+
+
+def _is_batched(taps: Taps, dimensions: int, input: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    """(N, channels, …), N the samples. PyTorch takes a single (channels, …) as well, which the rule does not."""
+    return input.dim() == dimensions + 2 and taps.has_samples_first(input, weight, bias, channels=1)
 
 
 class _Geometry(NamedTuple):
@@ -116,10 +122,8 @@ def _convolution_weight(scalars: Scalars, input: Tensor, geometry: _Geometry) ->
     by_position: dict[tuple[int, ...], list[int]] = {}
     for draw, index in enumerate(scalars.indices):
         by_position.setdefault(index[2:], []).append(draw)
-    version = input._version
 
     def contract(gradient: Tensor) -> Tensor:
-        unchanged(input, version, scalars)
         strided, dense = (input, gradient) if geometry.transposed else (gradient, input)
         derivatives = gradient.new_zeros(gradient.shape[0], len(scalars.indices))
         for position, draws in by_position.items():

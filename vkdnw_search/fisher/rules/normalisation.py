@@ -26,8 +26,7 @@ def batch_norm(
     eps: float = 1e-5,
 ) -> Tensor:
     """y = (x − μ) / √(σ² + ε) · γ + β per channel, with μ and σ² constant, so samples stay independent."""
-    if input.shape[0] != taps.samples:
-        taps.untapped(weight, bias)
+    taps.has_samples_first(input, weight, bias, channels=1)
     weight_, bias_ = taps.constant(weight), taps.constant(bias)
     measured = taps.calibrate or running_mean is None or running_var is None
     if measured:
@@ -82,6 +81,7 @@ def layer_norm(
     eps: float = 1e-5,
 ) -> Tensor:
     """y = x̂ ∘ γ + β, x̂ normalised over the last axes."""
+    taps.has_samples_first(input, weight, bias, channels=-1)
     return elementwise(taps, F.layer_norm(input, normalized_shape, None, None, eps), weight, bias)
 
 
@@ -93,6 +93,7 @@ def rms_norm(
     eps: float | None = None,
 ) -> Tensor:
     """y = x̂ ∘ γ, x̂ = x / √mean(x²) over the last axes."""
+    taps.has_samples_first(input, weight, channels=-1)
     return elementwise(taps, F.rms_norm(input, list(normalized_shape), None, eps), weight, None)
 
 
@@ -105,6 +106,7 @@ def group_norm(
     eps: float = 1e-5,
 ) -> Tensor:
     """y = x̂ γ + β per channel, x̂ normalised over groups of channels."""
+    taps.has_samples_first(input, weight, bias, channels=1)
     return _per_channel(taps, F.group_norm(input, num_groups, None, None, eps), weight, bias)
 
 
@@ -120,6 +122,7 @@ def instance_norm(
     eps: float = 1e-5,
 ) -> Tensor:
     """y = x̂ γ + β per channel, x̂ normalised over each channel of each sample (or by running statistics)."""
+    taps.has_samples_first(input, weight, bias, channels=1)
     if use_input_stats:
         running_mean = running_var = None
     x = F.instance_norm(input, running_mean, running_var, None, None, use_input_stats, momentum, eps)
