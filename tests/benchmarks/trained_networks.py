@@ -99,9 +99,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         plan = folder.open_plan(Plan(tuple(networks), SPACE, Settings()))
     except (OSError, ValueError) as error:
         parser.exit(2, f"{error}\n")
-    torch.set_flush_denormal(True)  # dying channels would be many times slower
     torch.set_num_threads(1)
-    work(folder, plan, images, most=options.most)
+    torch.set_flush_denormal(True)  # dying channels would be many times slower
+    try:
+        work(folder, plan, images, most=options.most)
+    finally:
+        torch.set_flush_denormal(False)
 
 
 if __name__ == "__main__":
