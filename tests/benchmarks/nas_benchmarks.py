@@ -13,7 +13,7 @@ import numpy as np
 
 from tests.benchmarks.stored_search import Accuracies
 from vkdnw_search.cost.counter import CostCounter
-from vkdnw_search.ranking.budgets import Budget, read_budgets
+from vkdnw_search.ranking.regret.budgets import Budget, read_budgets
 from vkdnw_search.ranking.tables import SIZES, read_csv
 from vkdnw_search.recipe.registry import find
 

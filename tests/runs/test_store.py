@@ -221,7 +221,7 @@ def test_a_process_killed_while_it_made_the_database_leaves_one_that_can_be_made
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("vkdnw_search.runs.database._create", killed)
+        patch.setattr("vkdnw_search.runs.sqlite_files._create", killed)
         Store(tmp_path / "run.sqlite")
     with Store(tmp_path / "run.sqlite") as store:
         assert store.counts() == {}

@@ -13,8 +13,8 @@ from vkdnw_search.commands.settings import build_plugin, check_plugin, positive,
 from vkdnw_search.contracts import SearchSpace
 from vkdnw_search.errors import RankingError, RecipeError
 from vkdnw_search.execution.executors import inline, processes
-from vkdnw_search.ranking.budgets import read_budgets
 from vkdnw_search.ranking.published import TRAINING
+from vkdnw_search.ranking.regret.budgets import read_budgets
 from vkdnw_search.recipe.registry import add_plugin_option, load_plugins, names
 
 if TYPE_CHECKING:

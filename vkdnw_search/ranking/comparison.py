@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from vkdnw_search.ranking.markdown import line, number, with_spread
 from vkdnw_search.ranking.metrics import Quality, kendall, ndcg_at, precision_at, regret_at, spearman
 from vkdnw_search.ranking.published import published_row
-from vkdnw_search.ranking.regret_table import RegretTable
+from vkdnw_search.ranking.regret.table import RegretTable
 
 __all__ = ["METRICS", "TOP", "Quality", "TableRow", "quality", "table_csv", "table_markdown"]
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from vkdnw_search.ranking.comparison import TableRow, quality, table_markdown
 from vkdnw_search.ranking.models import REPEATS, forest_predictions, model_features
 from vkdnw_search.ranking.plan import Plan, Row, Terms, column
-from vkdnw_search.ranking.regret import Ranking, Regret, Subsamples, references, regrets
-from vkdnw_search.ranking.regret_table import RegretTable
+from vkdnw_search.ranking.regret.measurement import Ranking, Regret, Subsamples, references, regrets
+from vkdnw_search.ranking.regret.table import RegretTable
 from vkdnw_search.ranking.tables import AccuracyTable
 
 __all__ = ["Study", "evaluate"]

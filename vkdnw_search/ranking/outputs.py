@@ -12,7 +12,7 @@ from vkdnw_search.ranking.comparison import table_csv
 from vkdnw_search.ranking.evaluation import Study
 from vkdnw_search.ranking.figures import bars, scatter
 from vkdnw_search.ranking.plan import VALUE, Terms
-from vkdnw_search.ranking.regret_figure import regret_lines
+from vkdnw_search.ranking.regret.figure import regret_lines
 
 __all__ = ["write_outputs"]
 

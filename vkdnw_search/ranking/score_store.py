@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Self
 
 from vkdnw_search.errors import RunFolderError
-from vkdnw_search.runs.database import DatabaseSchema, open_database
 from vkdnw_search.runs.judgement import read_record
+from vkdnw_search.runs.sqlite_files import DatabaseSchema, open_database
 
 __all__ = ["PartScore", "ScoreStore"]
 

@@ -26,12 +26,12 @@ from vkdnw_search.determinism import seed_from
 from vkdnw_search.errors import RankingError
 from vkdnw_search.execution.executors import inline
 from vkdnw_search.proxies.size import Flops
-from vkdnw_search.ranking.budgets import Budget
 from vkdnw_search.ranking.evaluation import Study, evaluate
 from vkdnw_search.ranking.models import check_training
 from vkdnw_search.ranking.outputs import write_outputs
 from vkdnw_search.ranking.plan import VALUE, Plan, Terms, identity, make_plan
-from vkdnw_search.ranking.regret import Subsamples
+from vkdnw_search.ranking.regret.budgets import Budget
+from vkdnw_search.ranking.regret.measurement import Subsamples
 from vkdnw_search.ranking.score_store import ScoreStore
 from vkdnw_search.ranking.scoring_jobs import Listener, measure_costs, readable, score_all
 from vkdnw_search.ranking.tables import SIZES, AccuracyTable

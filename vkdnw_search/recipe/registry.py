@@ -30,7 +30,7 @@ from typing import Literal, get_args
 from vkdnw_search.errors import PluginError, nearest
 from vkdnw_search.options.checked import Checked
 from vkdnw_search.options.model import Factory, options_model, options_of_signature
-from vkdnw_search.recipe import plugin_source
+from vkdnw_search.recipe import unimported_plugins
 
 __all__ = [
     "KINDS",
@@ -90,7 +90,7 @@ def options_of(kind: Kind, name: str) -> type[Checked]:
 def options_in_source(kind: Kind, name: str) -> type[Checked]:
     """As :func:`options_of`, read from the source of an installed plug-in, so that mistakes are told at once.
 
-    A plug-in is imported only if its source does not tell its options (:mod:`vkdnw_search.recipe.plugin_source`).
+    A plug-in is imported only if its source does not tell its options (:mod:`vkdnw_search.recipe.unimported_plugins`).
     """
     point = _installed(kind).get(name)
     model = None if point is None or name in _joined[kind] else _model_in_source(point.value, _POSITIONAL[kind])
@@ -99,7 +99,7 @@ def options_in_source(kind: Kind, name: str) -> type[Checked]:
 
 @cache
 def _model_in_source(target: str, positional: int) -> type[Checked] | None:
-    signature = plugin_source.signature(target)
+    signature = unimported_plugins.signature(target)
     with suppress(PluginError):  # options_of will say so
         if signature is not None:
             return options_of_signature(signature, target.replace(":", "."), positional=positional)
@@ -121,7 +121,7 @@ def available(kind: Kind) -> dict[str, str]:
 
 def _line(kind: Kind, name: str) -> str:
     point = _installed(kind).get(name)
-    line = None if point is None or name in _joined[kind] else plugin_source.first_line(point.value)
+    line = None if point is None or name in _joined[kind] else unimported_plugins.first_line(point.value)
     try:
         return summary(find(kind, name)) if line is None else line
     except PluginError as error:

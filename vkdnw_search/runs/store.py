@@ -18,8 +18,8 @@ from typing import Any, Self
 
 from vkdnw_search.errors import RunFolderError
 from vkdnw_search.records import Evaluation, Genome, Score
-from vkdnw_search.runs.database import DatabaseSchema, open_database, open_to_read
 from vkdnw_search.runs.rows import evaluation_of, plain_json, row_of, score_of, text_of
+from vkdnw_search.runs.sqlite_files import DatabaseSchema, open_database, open_to_read
 
 MOST_FLOPS = 2**62
 """A number of FLOPs that no network reaches."""

@@ -10,13 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vkdnw_search.fisher.rules.bare_parameters import add, expand, mul
-from vkdnw_search.fisher.rules.convolution import convolution
-from vkdnw_search.fisher.rules.linear import linear
+from vkdnw_search.fisher.rules.convolution import convolution_rule
+from vkdnw_search.fisher.rules.linear import linear_rule
 from vkdnw_search.fisher.rules.normalisation import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
 from vkdnw_search.fisher.rules.pooling import average_pool
 
 RULES: dict[Callable[..., Any], Callable[..., Any]] = {
-    F.linear: linear,
+    F.linear: linear_rule,
     F.batch_norm: batch_norm,
     F.layer_norm: layer_norm,
     F.rms_norm: rms_norm,
@@ -26,6 +26,6 @@ RULES: dict[Callable[..., Any], Callable[..., Any]] = {
     **dict.fromkeys((torch.mul, Tensor.mul, Tensor.__mul__, Tensor.__rmul__), mul),
     Tensor.expand: expand,
     F.avg_pool2d: average_pool,
-    **{getattr(F, f"conv{d}d"): convolution(d) for d in (1, 2, 3)},
-    **{getattr(F, f"conv_transpose{d}d"): convolution(d, transposed=True) for d in (1, 2, 3)},
+    **{getattr(F, f"conv{d}d"): convolution_rule(d) for d in (1, 2, 3)},
+    **{getattr(F, f"conv_transpose{d}d"): convolution_rule(d, transposed=True) for d in (1, 2, 3)},
 }

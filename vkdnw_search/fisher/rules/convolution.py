@@ -12,7 +12,7 @@ from vkdnw_search.fisher.rules.contractions import channel_sum, integers, pick
 from vkdnw_search.fisher.taps import Contract, Scalars, Taps
 
 
-def convolution(dimensions: int, *, transposed: bool = False) -> Callable[..., Tensor]:
+def convolution_rule(dimensions: int, *, transposed: bool = False) -> Callable[..., Tensor]:
     """The rule of ``F.conv{d}d`` or ``F.conv_transpose{d}d``."""
     function: Callable[..., Tensor] = getattr(F, f"conv_transpose{dimensions}d" if transposed else f"conv{dimensions}d")
 

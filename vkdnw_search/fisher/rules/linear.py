@@ -9,7 +9,7 @@ from vkdnw_search.fisher.rules.contractions import pick
 from vkdnw_search.fisher.taps import Contract, Scalars, Taps
 
 
-def linear(taps: Taps, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def linear_rule(taps: Taps, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """y[n, …, o] = Σ w[o, i] x[n, …, i]."""
     if input.dim() < 2 or not taps.has_samples_first(input, weight, bias, channels=-1):
         taps.untapped(weight, bias)

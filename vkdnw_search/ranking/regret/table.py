@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from vkdnw_search.ranking.markdown import line, with_spread
 from vkdnw_search.ranking.metrics import Quality
-from vkdnw_search.ranking.regret import BEST, HALVES, LEAST, RANDOM, Limit, Regret, Subsamples
+from vkdnw_search.ranking.regret.measurement import BEST, HALVES, LEAST, RANDOM, Limit, Regret, Subsamples
 
 __all__ = ["RegretTable"]
 

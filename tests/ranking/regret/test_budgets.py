@@ -5,7 +5,7 @@ import math
 import pytest
 
 from vkdnw_search.errors import RankingError
-from vkdnw_search.ranking.budgets import Budget, read_budgets
+from vkdnw_search.ranking.regret.budgets import Budget, read_budgets
 
 
 def test_shares_and_numbers_are_read_in_their_order_each_once():

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vkdnw_search.determinism import seed_from
-from vkdnw_search.ranking.budgets import Budget
 from vkdnw_search.ranking.metrics import Quality, accuracy_of_first
+from vkdnw_search.ranking.regret.budgets import Budget
 
 __all__ = ["BEST", "HALVES", "LEAST", "RANDOM", "Limit", "Ranking", "Regret", "Subsamples", "references", "regrets"]
 

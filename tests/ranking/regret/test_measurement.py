@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vkdnw_search.ranking import regret
-from vkdnw_search.ranking.budgets import Budget, read_budgets
 from vkdnw_search.ranking.metrics import Quality, accuracy_of_first, regret_at
-from vkdnw_search.ranking.regret import Limit, Ranking, Subsamples, references, regrets
+from vkdnw_search.ranking.regret import measurement
+from vkdnw_search.ranking.regret.budgets import Budget, read_budgets
+from vkdnw_search.ranking.regret.measurement import Limit, Ranking, Subsamples, references, regrets
 
 NAN = math.nan
 EVERY = Budget(100, is_share=True)
@@ -19,7 +19,7 @@ EVERY = Budget(100, is_share=True)
 @pytest.fixture
 def few(monkeypatch):
     """So few networks may be judged that a person can."""
-    monkeypatch.setattr(regret, "LEAST", 3)
+    monkeypatch.setattr(measurement, "LEAST", 3)
 
 
 def by_hand(within: list[list[int]], halves: list[list[int]]) -> Subsamples:
@@ -151,8 +151,8 @@ def test_budgets_are_shares_of_the_largest_network_or_numbers_both_included():
 def test_halves_are_halves_differ_and_do_not_depend_on_the_order_of_the_networks():
     keys = [f"network{i}" for i in range(31)]
     halves = Subsamples.drawn([EVERY], np.ones(31), keys).halves
-    assert halves.shape == (regret.HALVES, 31) and (halves.sum(axis=1) == 15).all()
-    assert len({half.tobytes() for half in halves}) == regret.HALVES
+    assert halves.shape == (measurement.HALVES, 31) and (halves.sum(axis=1) == 15).all()
+    assert len({half.tobytes() for half in halves}) == measurement.HALVES
     expected, deviation = 200 * 15 / 31, math.sqrt(200 * 15 * 16) / 31
     assert (np.abs(halves.sum(axis=0) - expected) < 4 * deviation).all()  # how often each network is in a half
     order = np.random.default_rng(0).permutation(31)

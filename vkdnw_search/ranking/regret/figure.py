@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
 from vkdnw_search.ranking.figures import BLUE, GREY, ORANGE, figure_file
-from vkdnw_search.ranking.regret import HALVES, RANDOM, Limit
-from vkdnw_search.ranking.regret_table import RegretTable
+from vkdnw_search.ranking.regret.measurement import HALVES, RANDOM, Limit
+from vkdnw_search.ranking.regret.table import RegretTable
 
 __all__ = ["regret_lines"]
 

@@ -15,7 +15,7 @@ import pytest
 from pydantic import ValidationError
 
 from vkdnw_search.errors import PluginError
-from vkdnw_search.recipe import plugin_source, registry
+from vkdnw_search.recipe import registry, unimported_plugins
 from vkdnw_search.recipe.registry import KINDS, available, find, options_in_source, options_of, summary
 
 HEAD = """
@@ -54,7 +54,7 @@ Options = dict[str, tuple[Any, Any]]
 
 def read(target: str) -> Options | None:
     """Keyword-only parameter → type and default, as the source tells."""
-    signature = plugin_source.signature(target)
+    signature = unimported_plugins.signature(target)
     if signature is None:
         return None
     return options(signature, {name: parameter.annotation for name, parameter in signature.parameters.items()})
@@ -79,7 +79,7 @@ def test_the_source_of_every_shipped_plug_in_tells_its_options_and_its_docstring
     [target] = {point.value for point in entry_points(group=f"vkdnw_search.{kind}", name=name)}
     factory = find(kind, name)
     assert read(target) == imported(factory)
-    assert plugin_source.first_line(target) == summary(factory) != ""
+    assert unimported_plugins.first_line(target) == summary(factory) != ""
     assert options_in_source(kind, name) is not options_of(kind, name)
     assert list(options_in_source(kind, name).model_fields) == list(options_of(kind, name).model_fields)
 
@@ -176,14 +176,14 @@ def test_a_package_that_fails_when_it_is_imported_is_not_imported(tmp_path: Path
     module = write('def plug(*, a: int = 1):\n    """What it is for.\n\n    More."""', package="failing")
     (tmp_path / "failing" / "__init__.py").write_text("raise SystemExit('imported')")
     assert read(f"{module}:plug") == {"a": (int, 1)}
-    assert plugin_source.first_line(f"{module}:plug") == "What it is for."
+    assert unimported_plugins.first_line(f"{module}:plug") == "What it is for."
 
 
 @pytest.mark.parametrize(
     "target", ["", ":", "no_such:plug", "no.such:plug", "math:pi", "sys:exit", "..:x", "abc:ABC.x"]
 )
 def test_what_has_no_source_tells_nothing(target: str) -> None:
-    assert read(target) is None and plugin_source.first_line(target) is None
+    assert read(target) is None and unimported_plugins.first_line(target) is None
 
 
 def test_names_that_stand_for_one_another_tell_nothing(write: Write) -> None:
@@ -195,7 +195,7 @@ def test_names_that_stand_for_one_another_tell_nothing(write: Write) -> None:
     "text", ["class plug: ...", "def plug(): ...", '@cache\ndef plug():\n """Words."""', "plug = 3", "not Python"]
 )
 def test_a_docstring_that_is_not_written_at_its_place_is_not_told(text: str, write: Write) -> None:
-    assert plugin_source.first_line(f"{write(text)}:plug") is None
+    assert unimported_plugins.first_line(f"{write(text)}:plug") is None
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from tests.support.studies import PROXIES, SPACE, Chance, lines, table
 from vkdnw_search.cost.counter import CostCounter
 from vkdnw_search.proxies.size import Flops
 from vkdnw_search.ranking import study as ranking
-from vkdnw_search.ranking.budgets import read_budgets
+from vkdnw_search.ranking.regret.budgets import read_budgets
 
 rank = partial(ranking.rank, figures=False)
 
