@@ -2,7 +2,8 @@
 
 Four stages, each halving the resolution at its first super-block, with up to three super-blocks each, as genes of
 fixed length. Beside this file, ``mobilenet_structure`` has the published text form, ``mobilenet_network`` the PyTorch
-modules, ``mobilenet_parts`` what is counted, ``mobilenet_mutation`` the published mutation.
+modules, ``mobilenet_parts`` what is counted, ``mobilenet_mutation`` the published mutation, ``mobilenet_widths`` the
+rule that keeps widths sensible.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import inspect
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, replace
 from functools import cached_property, lru_cache
+from itertools import chain
 from typing import Annotated, Literal
 
 import annotated_types as at
@@ -22,6 +24,7 @@ from search_spaces.genomes import genome_of, values_of
 from search_spaces.mobilenet_mutation import PUBLISHED_TYPES, mutated
 from search_spaces.mobilenet_parts import chain_of, parts_of
 from search_spaces.mobilenet_structure import TYPES, Structure, SuperBlock, parse
+from search_spaces.mobilenet_widths import widened
 from vkdnw_search.errors import SpaceError
 from vkdnw_search.options import check_options
 from vkdnw_search.records import Gene, GeneValue, Genome, Part
@@ -54,6 +57,12 @@ class MobileNet:
     max_width: Annotated[
         int, at.Interval(ge=64, le=4096), at.MultipleOf(8), "most channels of any super-block; early stages have less"
     ] = 512
+    least_width: Annotated[
+        float, at.Interval(ge=0, le=1), "a block has at least this share of the most channels before it; 0: any"
+    ] = 0.7
+    least_waist: Annotated[
+        float, at.Interval(ge=0, le=1), "inside a block are at least this share of the channels around it; 0: any"
+    ] = 0.5
     type_bias: Annotated[
         Literal["uniform", "published"], "how a mutation draws types: alike, or as the published code does"
     ] = "uniform"
@@ -118,7 +127,16 @@ class MobileNet:
                 f"{self.name}: must have {STAGES} stages (a stage begins at a stride of 2) of at most {SLOTS} "
                 f"super-blocks of depth {MAX_DEPTH}, but has {[len(stage) for stage in stages]}: {architecture.key}"
             )
-        return self._write(architecture.stem, stages)
+        genome = self._write(architecture.stem, stages)
+        for block, wide in zip(chain(*stages), chain(*self._widened(architecture.stem, stages)), strict=True):
+            if block != wide:
+                raise SpaceError(
+                    f"{self.name}: widths must not fall below least_width = {self.least_width:g} of the widest before, "
+                    f"nor a waist below least_waist = {self.least_waist:g} of what is around it, but the block "
+                    f"{block.out}, {block.btn} (out, btn) would have to be {wide.out}, {wide.btn}: {architecture.key}. "
+                    "Set both options to 0 to allow any widths"
+                )
+        return genome
 
     def parse(self, text: str) -> Structure:
         """The structure in its published text form; it need not be one that the genes can express.
@@ -149,6 +167,7 @@ class MobileNet:
                 max_depth=MAX_DEPTH,
                 rng=rng,
             )
+            changed = changed[0], self._widened(*changed)
             if self._structure(*changed) != before:
                 return self._write(*changed)
 
@@ -191,13 +210,17 @@ class MobileNet:
         return min(self.max_width, STEM_WIDTH << stage)
 
     def _read(self, genome: Genome) -> tuple[int, list[list[SuperBlock]]]:
-        """The stem's channels and each stage's super-blocks, as the genes have them: not merged."""
+        """The stem's channels and each stage's super-blocks: not merged, and widened where the genes are too narrow."""
         values = values_of(genome, self.genes, space=self.name)
         stages: list[list[SuperBlock]] = []
         for start in range(1, len(values), 4 * SLOTS):
             rows = (values[i : i + 4] for i in range(start, start + 4 * SLOTS, 4))
             stages.append([_block(*row, stride=2 if slot == 0 else 1) for slot, row in enumerate(rows) if row[3]])
-        return int(values[0]), stages
+        return int(values[0]), self._widened(int(values[0]), stages)
+
+    def _widened(self, stem: int, stages: list[list[SuperBlock]]) -> list[list[SuperBlock]]:
+        """These super-blocks, none narrower than ``least_width`` and ``least_waist`` allow."""
+        return widened(stem, stages, least_width=self.least_width, least_waist=self.least_waist)
 
     def _write(self, stem: int, stages: Sequence[Sequence[SuperBlock]]) -> Genome:
         """The genome of these blocks. A slot without a block repeats the one before: one step of its depth adds it."""

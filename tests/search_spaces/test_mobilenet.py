@@ -1,3 +1,4 @@
+import contextlib
 import json
 import math
 import pickle
@@ -315,10 +316,53 @@ def test_a_mutation_gives_another_network_that_is_a_function_of_genome_and_gener
 @settings(max_examples=60)
 @given(genomes(SPACE), st.integers(0, 2**32))
 def test_one_replacement_changes_at_most_one_block_and_never_the_strides(genome, seed):
-    child = MobileNet(replacements=1).mutate(genome, np.random.default_rng(seed))
-    before, after = (Counter(SPACE.decode(g).blocks) for g in (genome, child))
+    space = MobileNet(replacements=1, least_width=0, least_waist=0)
+    child = space.mutate(genome, np.random.default_rng(seed))
+    before, after = (Counter(space.decode(g).blocks) for g in (genome, child))
     assert sum((before - after).values()) <= 3  # itself and, through merging, its neighbours
-    assert sum(b.stride == 2 for b in SPACE.decode(child).blocks) == 4
+    assert sum(b.stride == 2 for b in space.decode(child).blocks) == 4
+
+
+def narrow_places(structure, *, least_width, least_waist):
+    """The blocks that are narrower than allowed."""
+    inputs = [structure.stem, *(block.out for block in structure.blocks)]
+    return [
+        block
+        for place, block in enumerate(structure.blocks)
+        if block.out < least_width * max(inputs[: place + 1]) or block.btn < least_waist * min(inputs[place], block.out)
+    ]
+
+
+@settings(max_examples=100)
+@given(genomes(SPACE), st.integers(0, 2**32), st.sampled_from([(0.7, 0.5), (1.0, 1.0), (0.5, 0.0), (0.0, 0.6)]))
+def test_no_network_of_the_space_is_narrower_than_its_options_allow(genome, seed, least):
+    options = dict(zip(("least_width", "least_waist"), least, strict=True))
+    space = MobileNet(**options)
+    child = space.mutate(genome, np.random.default_rng(seed))
+    for structure in (space.decode(genome), space.decode(child)):
+        assert narrow_places(structure, **options) == []
+        assert space.decode(space.encode(structure)) == structure
+
+
+@settings(max_examples=100)
+@given(genomes(SPACE), st.integers(0, 2**32))
+def test_only_what_is_too_narrow_is_widened(genome, seed):
+    free = MobileNet(least_width=0, least_waist=0)
+    structure = free.decode(genome)
+    widened = SPACE.decode(genome)
+    assert (widened == structure) == (not narrow_places(structure, least_width=0.7, least_waist=0.5))
+    with contextlib.suppress(SpaceError):
+        SPACE.encode(structure)
+        assert widened == structure
+
+
+def test_a_network_with_a_waist_cannot_be_expressed_and_the_message_says_how_it_could():
+    structure = Structure(32, tuple(SuperBlock(6, 3, out, 2, out, 1) for out in (48, 16, 64, 128)), 2048)
+    with pytest.raises(
+        SpaceError, match=r"the block 16, 16 \(out, btn\) would have to be 40, 24: .* Set both options to 0"
+    ):
+        SPACE.encode(structure)
+    assert MobileNet(least_width=0, least_waist=0).encode(structure)
 
 
 @pytest.mark.parametrize("resolution", [8, 65, 224])
