@@ -152,5 +152,5 @@ class Evaluator:
 def limits_of(recipe: Recipe) -> Limits:
     """The limits of a run; FLOPs above its last band are of no use to it either."""
     ranges = {name: getattr(recipe.limits, name) for name in type(recipe.limits).model_fields}
-    limits = Limits(**{name: Range(r.min, r.max) for name, r in ranges.items() if r is not None})
+    limits = Limits(**{name: Range(r.least, r.max) for name, r in ranges.items() if r is not None})
     return replace(limits, flops=Range(limits.flops.minimum, recipe.bands[-1])) if recipe.bands else limits
