@@ -36,7 +36,7 @@ CREATE TABLE score (
 
 @dataclass(frozen=True, slots=True)
 class PartScore:
-    """What one proxy said of one network.
+    """The score that one proxy gave one network.
 
     Attributes:
         part: identity of the proxy.
@@ -121,7 +121,7 @@ class ScoreStore:
                 ) from error
 
     def forwards(self, part: str) -> float | None:
-        """What the proxy costs in forward passes, where that has been measured."""
+        """The cost of the proxy in forward passes, where that has been measured."""
         row = self._db.execute("SELECT forwards FROM proxy WHERE identity = ?", (part,)).fetchone()
         return None if row is None else row[0]
 
