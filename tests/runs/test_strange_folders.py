@@ -19,16 +19,10 @@ from pathlib import Path
 import pytest
 
 from tests.support import strange_files as strange
-from tests.support.quick import trained
 from tests.support.reliability import Injected
-from tests.support.strange_files import Damage, Tree, tree
+from tests.support.strange_files import COMMANDS, Damage, Tree, finished_run, tree, words
 from vkdnw_search.commands.main import main
 
-WORDS = [
-    "nb201", "space={use: nasbench201, cells: 1, channels: 4, resolution: 16}", "score=trainable_layers",
-    "executor=inline", "finalists=2", "limits={latency: 9000s}", "optimizer={use: random, children: 10}",
-    "bands=[200k, 1M]", "stop.evaluations=30", "-q",
-]  # fmt: skip
 FILES = (
     *("recipe.yaml", "environment.json", "run.sqlite", "run.log", "run.lock"),
     *("results.csv", "finalists.csv", "report.html"),
@@ -56,8 +50,6 @@ CASES = [
     *((damage, file) for damage in OF_ANY for file in NOT_THERE if damage != "hard_link"),
     *((damage, folder) for damage in (*LINKS, "pipe", "listening", "file") for folder in FOLDERS),
 ]
-COMMANDS = ("report", "export", "search")
-
 FROM_THE_RUN = ("results.csv", "finalists.csv", "recipe.yaml", "best/model.py", "best/architecture.json")
 FROM_THE_RUN += ("bands/1M/model.py", "bands/1M/architecture.json", "report.html", "figures/score_flops.svg")
 WRITTEN = {
@@ -72,23 +64,10 @@ WRITTEN = {
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The folder of a finished run, with a report and an export."""
     folder = tmp_path_factory.mktemp("runs") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("vkdnw_search.output.module._must_equal", lambda *_: None)
-        patch.setattr("vkdnw_search.engine.finalists.try_training", trained)
-        for command in ("search", "export", "report"):
-            assert main(words(command, folder)) == 0
+    with finished_run(folder):
         there = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
         assert there >= set(FILES) and {file for file in there if "bands/200k" not in file} == set(FILES)
         yield folder
-
-
-def words(command: str, folder: Path) -> list[str]:
-    match command:
-        case "search":
-            return [*WORDS, "--out", str(folder)]
-        case "export":
-            return ["export", str(folder), "--number", "1"]
-    return [command, str(folder)]
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,49 @@ import random
 import shutil
 import socket
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+import pytest
+
+from tests.support.quick import trained
+from vkdnw_search.commands.main import main
 
 Damage = Callable[[Path, Path, random.Random], None]
 """(what is damaged, a tree outside that has the same places, chance)."""
 
 Tree = dict[str, tuple[object, ...]]
 """Place in a tree → its kind, and what is in it."""
+
+
+WORDS = [
+    "nb201", "space={use: nasbench201, cells: 1, channels: 4, resolution: 16}", "score=trainable_layers",
+    "executor=inline", "finalists=2", "limits={latency: 9000s}", "optimizer={use: random, children: 10}",
+    "bands=[200k, 1M]", "stop.evaluations=30", "-q",
+]  # fmt: skip
+
+COMMANDS = ("report", "export", "search")
+
+
+@contextmanager
+def finished_run(folder: Path) -> Iterator[None]:
+    """A run with a report and an export in ``folder``. In the block commands leave out checks that take long."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vkdnw_search.output.module._must_equal", lambda *_: None)
+        patch.setattr("vkdnw_search.engine.finalists.try_training", trained)
+        for command in ("search", "export", "report"):
+            assert main(words(command, folder)) == 0
+        yield
+
+
+def words(command: str, folder: Path) -> list[str]:
+    match command:
+        case "search":
+            return [*WORDS, "--out", str(folder)]
+        case "export":
+            return ["export", str(folder), "--number", "1"]
+    return [command, str(folder)]
 
 
 def flipped(file: Path, outside: Path, chance: random.Random) -> None:
