@@ -147,7 +147,7 @@ def _write(result: Result, folder: RunFolder, clock: Clock) -> Result:
     else:
         check = clock.check_interruption
     try:
-        export_all(networks, recipe=result.recipe, check=check)
+        export_all(networks, recipe=result.recipe, check=check, within=folder.path)
         LOGGER.info("writing the report")
         write_report(folder.path, space=result.space, proxy=result.proxy, check=check)
     except Interrupted as interruption:

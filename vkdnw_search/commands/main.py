@@ -109,7 +109,8 @@ def _search(words: list[str]) -> int:
     bar = Progress(recipe.stop.evaluations, limits_of(recipe), shown=not options.quiet, steps=steps)
     with _Signals() as signals, bar as progress:
         result = search(recipe, out=out, listener=progress.update, stopped=signals.received)
-    print(closing_table(result))
+    with result:
+        print(closing_table(result))
     if signals.number:
         return 128 + signals.number
     return DONE if result.best is not None else NOTHING_FEASIBLE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -88,6 +89,7 @@ def export_all(
     *,
     recipe: Recipe | None = None,
     check: Callable[[], None] = lambda: None,
+    within: Path | None = None,
 ) -> list[Path]:
     """Write several networks, (network, path), as :func:`export` does; one other interpreter checks all of them.
 
@@ -95,6 +97,10 @@ def export_all(
         networks: each with the path of its module.
         recipe: named in the headers.
         check: called again and again on the way; what it raises ends the writing, between two files.
+        within: a folder that all paths are in, and in which no link is followed; by default that of each path.
+
+    Raises:
+        RunFolderError: a link or something else is in the way.
     """
     sources = [f"{_header(found, recipe)}\n{found.space.source(found.architecture)}" for found, _ in networks]
     for source, (found, _) in zip(sources, networks, strict=True):
@@ -103,11 +109,11 @@ def export_all(
     for source, (found, path) in zip(sources, networks, strict=True):
         files = [(path, source), (description_of(path), _description(found, recipe))]
         trainer = path.with_name("train.py")
-        if path.name == "model.py" and not trainer.exists():  # it imports model.py
+        if path.name == "model.py" and not os.path.lexists(trainer):  # it imports model.py
             files.append((trainer, TRAINER.read_text(encoding="utf-8")))
         for target, text in files:
             check()
-            write_whole(target, text)
+            write_whole(target, text, within=within)
     return [path for _, path in networks]
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from vkdnw_search.contained_files import must_be_plain
 from vkdnw_search.errors import RunFolderError
 from vkdnw_search.runs.judgement import read_record
 from vkdnw_search.runs.sqlite_files import DatabaseSchema, open_database
@@ -57,11 +58,13 @@ class ScoreStore:
         space: description of the space with its options; scores of another are refused.
 
     Raises:
-        RunFolderError: the folder holds something else, the study of another space, or is in use. It is left as it is.
+        RunFolderError: the folder holds something else, the study of another space, or links, or is in use. It is left
+            as it is.
     """
 
     def __init__(self, folder: Path, *, space: str) -> None:
         self.path = folder / "scores.sqlite"
+        must_be_plain(folder, folders=["figures"], files=["scores.csv", "table.csv", "table.md", "figures/*"])
         if not self.path.exists():
             _must_be_empty(folder)
             folder.mkdir(parents=True, exist_ok=True)
