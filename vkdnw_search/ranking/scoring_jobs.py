@@ -50,9 +50,10 @@ class Job:
 
 
 def score_network(job: Job) -> list[PartScore]:
-    """Score the network of ``job`` with each of its proxies, on one thread. A degenerate network is a recorded failure. Runs in a worker.
+    """Score the network of ``job`` with each of its proxies, on one thread; runs in a worker.
 
-    Each proxy, which may change the network, has it built anew: that takes less time than copying.
+    A degenerate network is a recorded failure. Each proxy, which may change the network, has it built anew: that takes
+    less time than copying.
 
     Raises:
         ExecutionError: any other failure; the message names proxy and architecture.
