@@ -8,6 +8,7 @@ visited networks by its size and by scores of another kind. That changes no choi
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from heapq import nsmallest
@@ -233,12 +234,22 @@ def _unspent(winner: Evaluation, columns: dict[str, NDArray[np.float64]], recipe
 
 
 def _waist(channels: Sequence[int]) -> Iterator[str]:
-    """A sentence about the narrowest stage that has less than half of the channels before it and of those after it."""
+    """A sentence about the narrowest stage that has much fewer channels than some before it and some after it.
+
+    A stage is narrow with less than half of both. Most networks end with a wide convolution for their classifier, so
+    one that has more channels after it there alone is narrow with less than a quarter.
+    """
     before = [0, *accumulate(channels, max)]  # before[i]: the most of stages 0 … i − 1
     after = [0, *accumulate(reversed(channels), max)][::-1]  # after[i + 1]: the most of stages i + 1 …
-    stages = [i for i, c in enumerate(channels) if c < NARROW * min(before[i], after[i + 1])]
+    inner = [0, 0, *accumulate(reversed(channels[:-1]), max)][::-1]  # the same without the last stage
+
+    def share(i: int) -> float:
+        around = max(min(before[i], inner[i + 1]), NARROW * min(before[i], after[i + 1]))
+        return channels[i] / around if around else math.inf
+
+    stages = [i for i in range(len(channels)) if share(i) < NARROW]
     if stages:
-        place = min(stages, key=lambda i: channels[i] / min(before[i], after[i + 1]))
+        place = min(stages, key=share)
         others = f" ({len(stages)} stages are narrow)" if len(stages) > 1 else ""
         yield (
             f"the winner has a waist: stage {place + 1} of {len(channels)} has {channels[place]} channels, between "
