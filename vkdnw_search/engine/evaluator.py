@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
+from typing import Self
 
 import numpy as np
 
@@ -67,6 +69,12 @@ class Evaluator:
         rng = np.random.default_rng(seed_from(self.seed, "survey"))
         for _ in range(SURVEYED):
             table.seconds(self.space.decode(random_genome(self.space.genes, rng)))
+
+    def with_proxy(self, proxy: Proxy) -> Self:
+        """An evaluator of the same candidates by another proxy. Both count, and measure, each candidate once."""
+        other = copy.copy(self)
+        other.proxy = proxy
+        return other
 
     def key(self, genome: Genome) -> str:
         """The canonical key of the architecture of ``genome``."""
