@@ -73,6 +73,7 @@ def _content(visited: RunReader, figures: Path | None, check: Callable[[], None]
         "recipe": visited.recipe.to_yaml(),
         "environment": visited.environment,
         "judgement": visited.judgement,
+        "changes_of_code": visited.changes_of_code,
         "winner": None,
     }
     if not visited.ranked:
