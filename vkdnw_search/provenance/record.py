@@ -93,14 +93,15 @@ def code_record(origins: Origins = Origins()) -> CodeRecord:
 def origins_of(*objects: object) -> Origins:
     """Where objects, classes and functions come from, and all that they are made of.
 
-    It is what a worker imports to get the objects: pickling finds that. Of an object that cannot be pickled it is the
-    module of its class, and what was found on the way.
+    It is what a worker imports to get the objects: pickling finds that. Of an object that cannot be pickled, as one of
+    a class within a function, it is the module of its class, and what its attributes are made of.
     """
     classes, within = set[str](), _Modules()
     for thing in objects:
         classes |= _home(thing if isinstance(thing, type | FunctionType) else type(thing))
-        with suppress(Exception):  # whatever the object raises if it cannot be pickled
-            within.dump(thing)
+        for part in (thing, *getattr(thing, "__dict__", {}).values()):
+            with suppress(Exception):  # whatever an object raises that cannot be pickled
+                within.dump(part)
     return Origins(frozenset(classes), frozenset(within.names - classes))
 
 
