@@ -82,6 +82,7 @@ def _content(visited: RunReader, figures: Mapping[str, Drawn], check: Callable[[
         "environment": visited.environment,
         "judgement": visited.judgement,
         "low": LOW,
+        "changes_of_code": visited.changes_of_code,
         "winner": None,
     }
     if not visited.ranked:
