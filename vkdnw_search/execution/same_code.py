@@ -26,6 +26,9 @@ MEND = (
     "and give the same command again. What was found is kept, and nothing of that worker is in it"
 )
 
+OF_THE_CALL = "raised by what the worker was to do"
+"""The note by which such an error is told from one that says that a worker's modules are others."""
+
 
 class SameCode(Executor):
     """Makes calls on ``executor``, in processes that run the same code alone.
@@ -61,6 +64,9 @@ def _pass_on(done: Future[T], future: Future[T]) -> None:
     try:
         future.set_result(done.result())
     except (ImportError, AttributeError) as error:
+        if OF_THE_CALL in getattr(error, "__notes__", ()):
+            future.set_exception(error)
+            return
         refused = ExecutionError(
             f"a worker: must run the code of the search, but cannot read what it is to do: {type(error).__name__}: "
             f"{error}. {MEND}"
@@ -89,7 +95,11 @@ def call_with(code: CodeRecord, fn: Callable[P, T], /, *args: P.args, **kwargs: 
                 f"{_worker()}: must run the code of the search, but these differ (search → worker):\n{listed}\n{MEND}"
             )
         _compared[:] = [code]
-    return fn(*args, **kwargs)
+    try:
+        return fn(*args, **kwargs)
+    except (ImportError, AttributeError) as error:
+        error.add_note(OF_THE_CALL)
+        raise
 
 
 def _worker() -> str:
