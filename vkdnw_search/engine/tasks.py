@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from vkdnw_search.contracts import Architecture, DrawsWeights, HasCostScore, HasText, Probe, Proxy, SearchSpace
-from vkdnw_search.determinism import device_of, one_thread, seed_from
+from vkdnw_search.determinism import device_of, forked_generators, one_thread, seed_from, seed_generators
 from vkdnw_search.errors import CandidateLost, DegenerateNetwork, ExecutionError, SpaceError, VkdnwSearchError
 from vkdnw_search.proxies.initialization import draws_all, without_weights
 from vkdnw_search.records import Cost, Genome, Score
@@ -108,15 +108,15 @@ def _score(task: Task) -> Score:
     if isinstance(task.proxy, HasCostScore):
         return task.proxy.score_cost(task.cost)
     probe = Probe(task.space.input_shape, task.space.num_classes, task.seed, device_of(task.proxy), task.cost)
-    with one_thread(), torch.random.fork_rng(devices=[]):
+    with one_thread(), forked_generators():
         model = _built(task)
-        torch.manual_seed(seed_from(task.seed, "proxy"))  # however many numbers the construction drew
+        seed_generators(seed_from(task.seed, "proxy"))  # however many numbers the construction drew
         return task.proxy(model, probe)
 
 
 def _built(task: Task) -> nn.Module:
-    """The network of ``task``; without weights where its proxy draws them all anew. Seeds PyTorch's generator."""
-    torch.manual_seed(seed_from(task.seed, "construction"))
+    """The network of ``task``; without weights where its proxy draws them all anew. Seeds the global generators."""
+    seed_generators(seed_from(task.seed, "construction"))
     redrawn = isinstance(task.proxy, DrawsWeights) and task.proxy.draws_weights
     with without_weights() if redrawn else nullcontext():
         model = task.space.build(task.architecture())

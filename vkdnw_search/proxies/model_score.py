@@ -12,7 +12,7 @@ from torch import nn
 
 from vkdnw_search.contracts import HasCostScore, Probe, Proxy
 from vkdnw_search.cost.counter import count
-from vkdnw_search.determinism import device_of, one_thread
+from vkdnw_search.determinism import device_of, forked_generators, one_thread, seed_from
 from vkdnw_search.errors import ScoreError, VkdnwSearchError
 from vkdnw_search.proxies.vkdnw import VkdnwSingle
 from vkdnw_search.records import Score
@@ -49,7 +49,7 @@ def score(
         proxy = replace(proxy, check=True)
     if isinstance(proxy, HasCostScore):
         return proxy.score_cost(count(model, input_shape, free_operators=free_operators))
-    with one_thread(), torch.random.fork_rng():
+    with one_thread(), forked_generators(seed_from(seed, "proxy")):
         classes = _classes(_copied(model), tuple(input_shape))
         copied = _copied(model)  # another, which has not run: some networks keep what they compute
         try:

@@ -13,7 +13,7 @@ import torch
 
 from vkdnw_search.contracts import Architecture, HasCostScore, HasText, Proxy, SearchSpace
 from vkdnw_search.cost.counter import CostCounter
-from vkdnw_search.determinism import device_of, one_thread, seed_from
+from vkdnw_search.determinism import device_of, forked_generators, one_thread, seed_from, seed_generators
 from vkdnw_search.engine.tasks import Outcome, Task, run_tasks, score_candidate
 from vkdnw_search.errors import RankingError
 from vkdnw_search.ranking.plan import VALUE
@@ -148,7 +148,7 @@ def _forwards(space: SearchSpace[Architecture], costs: Mapping[str, Cost], ident
     ratios = []
     for number, key in enumerate([*list(costs)[:1], *costs]):
         task = Task(space, proxy, None, key, costs[key], 0)
-        with one_thread(), torch.random.fork_rng(devices=[]):
+        with one_thread(), forked_generators():
             once = _forward_seconds(task, clock)
             started = clock()
             outcome = score_candidate(task)
@@ -164,7 +164,7 @@ def _forward_seconds(task: Task, clock: Callable[[], float]) -> float:
     side, device = getattr(task.proxy, "resolution", None), device_of(task.proxy)
     shape = (channels, *([side] * len(size) if side else size))
     images = torch.zeros(getattr(task.proxy, "images", 64), *shape, device=device)
-    torch.manual_seed(seed_from(task.seed, "construction"))
+    seed_generators(seed_from(task.seed, "construction"))
     model = task.space.build(task.architecture()).to(device).eval()
     seconds = []
     for _ in range(4):
