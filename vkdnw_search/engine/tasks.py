@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -107,11 +107,18 @@ def is_lack_of_memory(error: Exception) -> bool:
 def _score(task: Task) -> Score:
     if isinstance(task.proxy, HasCostScore):
         return task.proxy.score_cost(task.cost)
+    with network_of(task) as (model, probe):
+        return task.proxy(model, probe)
+
+
+@contextmanager
+def network_of(task: Task) -> Iterator[tuple[nn.Module, Probe]]:
+    """The network of ``task`` and how to look at it, on one thread and with random generators of its own."""
     probe = Probe(task.space.input_shape, task.space.num_classes, task.seed, device_of(task.proxy), task.cost)
     with one_thread(), forked_generators():
         model = _built(task)
         seed_generators(seed_from(task.seed, "proxy"))  # however many numbers the construction drew
-        return task.proxy(model, probe)
+        yield model, probe
 
 
 def _built(task: Task) -> nn.Module:
