@@ -102,7 +102,7 @@ def search(
             ended = explore(optimizer, session)
             LOGGER.info("ended after %d candidates: %s", session.number, ended)
             judgement, unfinished = _compare(evaluator, folder, executor, clock, chosen)
-        best = winner(folder.store, proxy, judgement)
+        best = winner(folder.store, evaluator.proxy, judgement)
         found = None if best is None else FoundNetwork(space, best)
         result = Result(
             chosen, space, proxy, found, judgement, ended, unfinished, clock.seconds(), folder.path, folder.store

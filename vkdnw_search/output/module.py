@@ -19,7 +19,7 @@ import torch
 from vkdnw_search.atomic_files import write_whole
 from vkdnw_search.contracts import SearchSpace
 from vkdnw_search.cost.counter import free_operators
-from vkdnw_search.determinism import one_thread
+from vkdnw_search.determinism import forked_generators, one_thread, seed_generators
 from vkdnw_search.errors import ExportError
 from vkdnw_search.optimizers.variation import random_genome
 from vkdnw_search.proxies.initialization import initialize
@@ -68,7 +68,7 @@ def must_have_source(space: SearchSpace[Any], *, seed: int) -> None:
     source = space.source(architecture)
     must_import_torch_alone(source, space.name, architecture.key)
     try:
-        with torch.random.fork_rng(devices=[]):
+        with forked_generators():
             defined_by(source)["Network"](num_classes=space.num_classes)
     except Exception as error:
         raise ExportError(
@@ -164,7 +164,7 @@ def _finite(value: Any) -> Any:
 
 def _must_equal(modules: Sequence[tuple[str, FoundNetwork]], check: Callable[[], None]) -> None:
     """Compare each module, in an interpreter of its own, with what was searched."""
-    with one_thread(), torch.random.fork_rng(devices=[]), tempfile.TemporaryDirectory() as folder:
+    with one_thread(), forked_generators(), tempfile.TemporaryDirectory() as folder:
         for number, (source, found) in enumerate(modules):
             (Path(folder) / f"{number}.py").write_text(source, encoding="utf-8")
             check()
@@ -202,7 +202,7 @@ def _verified(folder: str, check: Callable[[], None]) -> tuple[int, str, str]:
 
 def _expected(found: FoundNetwork) -> dict[str, Any]:
     """What the module must have and compute."""
-    torch.manual_seed(CHECK_SEED)
+    seed_generators(CHECK_SEED)
     model = build(found).eval()
     initialize(model, seed=CHECK_SEED)
     images = torch.randn(CHECK_BATCH, *found.space.input_shape)
