@@ -136,15 +136,6 @@ class ScoreStore:
                     "Take the folder from a backup, or begin anew in another one"
                 ) from error
 
-    def note(self, name: str) -> str | None:
-        """A named text that is kept with the study; None if there is none."""
-        row = self._db.execute("SELECT value FROM about WHERE name = ?", (name,)).fetchone()
-        return None if row is None else str(row[0])
-
-    def set_note(self, name: str, value: str) -> None:
-        """Keep a named text."""
-        self._db.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (name, value))
-
     def forwards(self, part: str) -> float | None:
         """The cost of the proxy in forward passes, where that has been measured."""
         row = self._db.execute("SELECT forwards FROM proxy WHERE identity = ?", (part,)).fetchone()
