@@ -20,6 +20,7 @@ from vkdnw_search.engine.finalists import FRESH, Gate, judge, scores_needed, win
 from vkdnw_search.engine.neighbours import score_neighbours
 from vkdnw_search.engine.requirements import must_suit
 from vkdnw_search.engine.rescoring import Rescorer
+from vkdnw_search.engine.second_opinion import by_measures, by_sizes
 from vkdnw_search.engine.session import Listener, Session
 from vkdnw_search.execution.same_code import SameCode
 from vkdnw_search.output.module import export_all, must_have_source
@@ -101,7 +102,7 @@ def search(
             ended = explore(optimizer, session)
             LOGGER.info("ended after %d candidates: %s", session.number, ended)
             judgement, unfinished = _compare(evaluator, folder, executor, clock, chosen)
-        best = winner(folder.store, proxy, judgement)
+        best = winner(folder.store, evaluator.proxy, judgement)
         found = None if best is None else FoundNetwork(space, best)
         result = Result(
             chosen, space, proxy, found, judgement, ended, unfinished, clock.seconds(), folder.path, folder.store
@@ -136,8 +137,11 @@ def explore(optimizer: Optimizer, session: Session) -> str:
 def _compare(
     evaluator: Evaluator, folder: RunFolder, executor: Executor, clock: Clock, recipe: Recipe
 ) -> tuple[Judgement | None, str]:
-    """Compare the finalists and score the neighbours of the winner. Returns also what could not be done, and why."""
-    judgement = None
+    """Compare the finalists, hear a second opinion on the winner and score its neighbours.
+
+    Returns also what could not be done, and why.
+    """
+    judgement, left = None, "the finalists were compared"
     rescorer = Rescorer(evaluator, folder.store, executor, clock)
     try:
         clock.check()
@@ -145,11 +149,16 @@ def _compare(
             LOGGER.info("scoring the best and the baselines anew on %d initializations", FRESH)
         judgement = judge(evaluator, folder.store, rescorer, Gate(evaluator, executor, clock), recipe)
         best = winner(folder.store, evaluator.proxy, judgement)
-        if best is not None and recipe.finalists:
+        if best is None:
+            return judgement, ""
+        judgement, left = by_sizes(judgement, best, folder.store, recipe), "the winner was measured in other ways"
+        if recipe.finalists:
+            LOGGER.info("measuring the winner and other networks in other ways")
+            judgement = by_measures(judgement, best, evaluator, folder.store, rescorer)
+            left = "the neighbours of the winner were scored"
             LOGGER.info("scoring the networks one step from the winner")
             folder.write_neighbours(score_neighbours(best, evaluator, rescorer))
     except Interrupted as interruption:
-        left = "the finalists were compared" if judgement is None else "the neighbours of the winner were scored"
         return judgement, f"{interruption} before {left}"
     return judgement, ""
 
@@ -168,7 +177,7 @@ def _write(result: Result, folder: RunFolder, clock: Clock) -> Result:
     else:
         check = clock.check_interruption
     try:
-        export_all(networks, recipe=result.recipe, check=check)
+        export_all(networks, recipe=result.recipe, check=check, within=folder.path)
         LOGGER.info("writing the report")
         write_report(folder.path, space=result.space, proxy=result.proxy, check=check)
     except Interrupted as interruption:

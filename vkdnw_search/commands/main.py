@@ -117,7 +117,8 @@ def _search(words: list[str]) -> int:
             stopped=signals.received,
             accept_changed_code=options.accept_changed_code,
         )
-    print(closing_table(result))
+    with result:
+        print(closing_table(result))
     if signals.number:
         return 128 + signals.number
     return DONE if result.best is not None else NOTHING_FEASIBLE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,7 @@ def must_be_new(files: Sequence[Path]) -> None:
         RunFolderError: naming the first of them.
     """
     for file in files:
-        if file.exists():
+        if os.path.lexists(file):
             raise RunFolderError(
                 f"{file}: is there already, and was left as it is. Remove it, or name another with --to"
             )

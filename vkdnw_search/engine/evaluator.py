@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
+from typing import Self
 
 import numpy as np
 
@@ -44,7 +46,7 @@ class Evaluator:
     Args:
         space: the search space.
         limits: a candidate outside is recorded, never scored.
-        proxy: the score.
+        proxy: the score; a session replaces it by a careful one where a fast way is wrong (see Audit).
         seed: of the run. All candidates are scored on the same random numbers, so that chance favours none of them
             (common random numbers; Glasserman and Yao 1992, doi 10.1287/mnsc.38.6.884).
     """
@@ -67,6 +69,12 @@ class Evaluator:
         rng = np.random.default_rng(seed_from(self.seed, "survey"))
         for _ in range(SURVEYED):
             table.seconds(self.space.decode(random_genome(self.space.genes, rng)))
+
+    def with_proxy(self, proxy: Proxy) -> Self:
+        """An evaluator of the same candidates by another proxy. Both count, and measure, each candidate once."""
+        other = copy.copy(self)
+        other.proxy = proxy
+        return other
 
     def key(self, genome: Genome) -> str:
         """The canonical key of the architecture of ``genome``."""

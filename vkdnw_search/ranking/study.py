@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from vkdnw_search.contracts import HasRequirements, Proxy, SearchSpace
 from vkdnw_search.cost.counter import CostCounter
 from vkdnw_search.determinism import seed_from
+from vkdnw_search.engine.audit import Audit
 from vkdnw_search.errors import RankingError
 from vkdnw_search.execution.executors import inline
 from vkdnw_search.execution.same_code import SameCode
@@ -36,7 +37,7 @@ from vkdnw_search.ranking.plan import VALUE, Plan, Terms, identity, make_plan
 from vkdnw_search.ranking.regret.budgets import Budget
 from vkdnw_search.ranking.regret.measurement import Subsamples
 from vkdnw_search.ranking.score_store import ScoreStore
-from vkdnw_search.ranking.scoring_jobs import Listener, measure_costs, readable, score_all
+from vkdnw_search.ranking.scoring_jobs import Listener, audits_of, measure_costs, readable, score_all
 from vkdnw_search.ranking.tables import SIZES, AccuracyTable
 from vkdnw_search.runs.code_history import accepted_changes, keep_code, tell_changes
 
@@ -117,13 +118,14 @@ def rank(
         keep_code(store, code, done=store.count(), accept=accept_changed_code, where=folder, grows=True)
         warnings = tell_changes(accepted_changes(store, folder), "scores")
         counter, keys = CostCounter(space), chosen.architectures
-        forwards = _costs(space, chosen, plan, store, counter)
+        same_code = SameCode(executor or inline(), code)
+        audits = audits_of(plan.parts, store, same_code)
         complete = score_all(
             space,
             keys,
-            plan.parts,
+            audits,
             store,
-            SameCode(executor or inline(), code),
+            same_code,
             counter=counter,
             seeds=seeds,
             listener=listener,
@@ -131,16 +133,21 @@ def rank(
         )
         if not complete:
             return None
+        forwards = _costs(space, chosen, plan, store, counter, audits)
         scores = _load(store, plan, keys, seeds)
     places = max(1, round(PLACES * len(chosen) / len(accuracies))) if sample else PLACES
     subsamples = Subsamples.drawn(budgets, _flops(scores, keys, counter), keys) if budgets else None
     study = evaluate(
         space.name, chosen, columns, plan, scores, forwards, P=places, training=training, subsamples=subsamples
     )
-    if warnings:
-        study = replace(study, markdown=study.markdown + "".join(f"\n**Warning**: {text}.\n" for text in warnings))
+    study = _warned(study, [*warnings, *(audit.warning for audit in audits.values() if audit.warning)])
     write_outputs(folder, study, scores, plan.names(), space=space.name, figures=figures)
     return study
+
+
+def _warned(study: Study, warnings: Sequence[str]) -> Study:
+    """``study`` with ``warnings`` below its tables."""
+    return replace(study, markdown=study.markdown + "".join(f"\n**Warning**: {warning}.\n" for warning in warnings))
 
 
 def _must_suit(plan: Plan, space: SearchSpace[Any], text: str) -> None:
@@ -166,10 +173,16 @@ def sampled(accuracies: AccuracyTable, sample: int | None) -> AccuracyTable:
 
 
 def _costs(
-    space: SearchSpace[Any], chosen: AccuracyTable, plan: Plan, store: ScoreStore, counter: CostCounter[Any]
+    space: SearchSpace[Any],
+    chosen: AccuracyTable,
+    plan: Plan,
+    store: ScoreStore,
+    counter: CostCounter[Any],
+    audits: Mapping[str, Audit],
 ) -> dict[str, float]:
     """Row → its cost in forward passes: the sum of its own proxies', measured once in the life of the folder."""
     every = {identity(proxy): proxy for row in plan.rows for proxy in row.members.values()}
+    every |= {text: audit.proxy for text, audit in audits.items() if text in every}  # what scores were computed with
     unknown = {text: proxy for text, proxy in every.items() if store.forwards(text) is None}
     few = sampled(chosen, min(TIMED, len(chosen))).architectures
     for text, cost in measure_costs(space, few, unknown, counter=counter).items():

@@ -24,13 +24,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Self, get_args
 
-from vkdnw_search.atomic_files import DRAFT, atomic_path, write_whole
+from vkdnw_search.atomic_files import DRAFT, atomic_file, write_whole
+from vkdnw_search.contained_files import open_to_append, start_of
 from vkdnw_search.determinism import cores
 from vkdnw_search.errors import RunFolderError
 from vkdnw_search.provenance.record import CodeRecord, code_record
-from vkdnw_search.recipe.recipe import Change, Recipe, SectionName, load_recipe
+from vkdnw_search.recipe.recipe import Change, Recipe, SectionName, parse_recipe
+from vkdnw_search.recipe.yaml_reader import MAX_BYTES
 from vkdnw_search.records import Cost, Evaluation
 from vkdnw_search.runs.code_history import accepted_changes, keep_code
+from vkdnw_search.runs.contents import must_have_plain_contents
 from vkdnw_search.runs.judgement import Judgement
 from vkdnw_search.runs.log import RunLog
 from vkdnw_search.runs.reader import read_environment
@@ -66,6 +69,7 @@ class RunFolder:
         if path is None:
             self.store = Store()
             return
+        must_have_plain_contents(path)
         continues = _has_content(path / "run.sqlite")
         _must_be_ours(path)
         if continues:
@@ -80,10 +84,10 @@ class RunFolder:
                 self._write_environment(environment(code))
                 self.store = Store(path / "run.sqlite")  # last: where it is, all else is
                 self._keep_code(path, code, accept=False)
+            self._log = RunLog(path / "run.log")
         except BaseException:
             self._release()
             raise
-        self._log = RunLog(path / "run.log")
 
     def __enter__(self) -> Self:
         return self
@@ -130,8 +134,7 @@ class RunFolder:
     def write_results(self, evaluations: Iterable[Evaluation]) -> None:
         """results.csv: a row for each candidate; the same evaluations give the same bytes. Holds one at a time."""
         if self.path is not None:
-            target = self.path / "results.csv"
-            with atomic_path(target) as draft, draft.open("w", encoding="utf-8", newline="") as file:
+            with atomic_file(self.path / "results.csv") as file:
                 write_table(file, evaluations, self.store.terms())
 
     def write_judgement(self, judgement: Judgement | None) -> None:
@@ -250,7 +253,7 @@ def _must_match(file: Path, recipe: Recipe) -> None:
     if not file.is_file():
         raise RunFolderError(f"{file.parent}: holds a run without its recipe.yaml; choose another folder with --out")
     from_python: list[SectionName] = [name for name in get_args(SectionName) if getattr(recipe, name) is None]
-    there = load_recipe(file, supplied=from_python)
+    there = parse_recipe(start_of(file, MAX_BYTES + 1), source=str(file), supplied=from_python)
     changes = [change for change in there.difference(recipe) if not _harmless(change)]
     if changes:
         listed = "\n".join(f"  {change}" for change in changes)
@@ -269,8 +272,9 @@ def _harmless(change: Change) -> bool:
 def _locked(file: Path) -> IO[str]:
     """Make the folder of ``file`` and hold it for this process until it ends, however it ends."""
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        handle = file.open("a+", encoding="utf-8", errors="replace")
+        handle = open_to_append(file)
+    except RunFolderError:
+        raise
     except OSError as error:
         raise RunFolderError(
             f"{file.parent}: must be a folder that can be made and written to, but: {error.strerror}. Choose another "

@@ -10,12 +10,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, get_args
 
+from vkdnw_search.contained_files import start_of
 from vkdnw_search.contracts import Architecture, Proxy, SearchSpace
 from vkdnw_search.errors import RunFolderError
 from vkdnw_search.recipe.recipe import Recipe, SectionName, parse_recipe
 from vkdnw_search.recipe.yaml_reader import MAX_BYTES, read_yaml
 from vkdnw_search.records import Evaluation
 from vkdnw_search.runs.code_history import accepted_changes
+from vkdnw_search.runs.contents import must_have_plain_contents
 from vkdnw_search.runs.fitness import fitness_of
 from vkdnw_search.runs.judgement import Judgement, read_record
 from vkdnw_search.runs.result import RESULTS, FoundNetwork
@@ -175,7 +177,8 @@ def read_environment(path: Path) -> dict[str, Any] | None:
 
 
 def must_be_a_run(path: Path) -> None:
-    """Raise RunFolderError if ``path`` is not the folder of a run, finished or not."""
+    """Raise RunFolderError if ``path`` is not the folder of a run, finished or not, or has links in it."""
+    must_have_plain_contents(path)
     if not (path / "run.sqlite").is_file() or not (path / "recipe.yaml").is_file():
         raise RunFolderError(
             f"{path}: must be the folder of a run, with run.sqlite and recipe.yaml, but is not. Give "
@@ -185,8 +188,7 @@ def must_be_a_run(path: Path) -> None:
 
 def _recipe(file: Path) -> Recipe:
     """The recipe of a run. Sections that it was given as objects are null there, and stay out."""
-    with file.open("rb") as opened:
-        text = opened.read(MAX_BYTES + 1)
+    text = start_of(file, MAX_BYTES + 1)
     tree = read_yaml(text, source=str(file)).tree
     given = tree if isinstance(tree, dict) else {}
     sections: tuple[SectionName, ...] = get_args(SectionName)
@@ -201,10 +203,7 @@ def _named_numbers(text: str) -> dict[str, float]:
 def _plain_mapping(file: Path) -> dict[str, Any] | None:
     """The mapping that a JSON file holds; None if it holds none, or cannot be read."""
     try:
-        if not file.is_file():
-            return None
-        with file.open("rb") as opened:
-            content = json.loads(opened.read(MAX_BYTES))
+        content = json.loads(start_of(file, MAX_BYTES))
         for shown in (str(content), json.dumps(content, ensure_ascii=False)):  # neither too deep for the page,
             shown.encode()  # nor with half a character
     except (OSError, ValueError, RecursionError):
