@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from decimal import Decimal
 
@@ -13,6 +14,7 @@ LARGEST = 2**63 - 1
 
 _WITH_UNIT = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,18})?)([kKMGT])", re.ASCII)
 _TIME = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)(us|ms|s)", re.ASCII)
+_PERCENTAGE = re.compile(r"[0-9]{1,2}(?:\.[0-9]{1,6})?%", re.ASCII)
 _NEARLY_A_TIME = re.compile(
     r"\s*([0-9]{1,12}(?:\.[0-9]{1,12})?)\s*(?:(us|[µμ]s|usecs?|micros[a-z]*)|(ms|msecs?|millis[a-z]*)|s|secs?|seconds?)\s*",
     re.IGNORECASE,
@@ -48,6 +50,25 @@ def microseconds(value: object) -> object:
         return str(value)
     number = Decimal(match[1]) * {"us": 1, "ms": 1000, "s": 10**6}[match[2]]
     return int(number) if number == int(number) else value
+
+
+def percentage(value: object) -> object:
+    """Keep a share written as percents, above 0 and below 100; anything else becomes None.
+
+    >>> percentage("70%"), percentage("92.5%"), percentage("0%"), percentage(70)
+    ('70%', '92.5%', None, None)
+    """
+    is_share = isinstance(value, str) and _PERCENTAGE.fullmatch(value) and float(value[:-1]) > 0
+    return value if is_share else None
+
+
+def share_of(percents: str, whole_number: int) -> int:
+    """The least whole number that is at least so many percents of another.
+
+    >>> share_of("70%", 60_000_000), share_of("33.3%", 10)
+    (42000000, 4)
+    """
+    return math.ceil(Decimal(percents[:-1]) * whole_number / 100)
 
 
 def compact(number: float) -> str:

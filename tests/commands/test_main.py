@@ -30,6 +30,7 @@ def test_a_search_ends_with_a_table_on_stdout_and_its_steps_on_stderr(
         "begins in found",
         "ended after 30 candidates: the 30 evaluations asked for are done",
         "scoring the best and the baselines anew on 8 initializations",
+        "measuring the winner and other networks in other ways",
         "scoring the networks one step from the winner",
         "writing the report",
     ]

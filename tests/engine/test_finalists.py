@@ -44,11 +44,18 @@ def test_a_clear_lead_is_called_real_and_a_small_one_a_tie_as_the_paired_t_test_
     rng = np.random.default_rng(0)
     a = finalist(1, list(rng.normal(1.0, 0.1, 8)))
     far, near = finalist(2, list(rng.normal(0.5, 0.1, 8))), finalist(3, list(rng.normal(0.99, 0.1, 8)))
-    assert compare(a, far).startswith("beaten: +0.")
-    assert compare(a, near).startswith("tied: ")
+    assert compare(a, far).startswith("lower score: -0.") and compare(far, a).startswith("higher score: +0.")
+    assert compare(a, near).startswith("the score cannot tell them apart: ")
     p = stats.ttest_rel(a.values, far.values).pvalue
     assert f"p = {p:.2g}" in compare(a, far)
     assert compare(a, a) == "the winner"
+
+
+def test_without_noise_the_sign_says_which_score_is_higher() -> None:
+    low, high = finalist(1, [1.0, 1.0]), finalist(2, [3.5, 3.5])
+    assert compare(high, low) == "lower score: -2.5 against the winner, without any noise"
+    assert compare(low, high) == "higher score: +2.5 against the winner, without any noise"
+    assert compare(low, finalist(3, [1.0, 1.0])) == "the same score, without any noise"
 
 
 def test_mean_and_standard_error_are_those_of_the_values() -> None:

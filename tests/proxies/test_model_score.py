@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,10 +11,12 @@ from torch import Tensor, nn
 from tests.support.networks import NETWORKS, Residual
 from tests.support.oracles import fisher_matrix
 from vkdnw_search import score
+from vkdnw_search.contracts import Probe
 from vkdnw_search.errors import ScoreError
 from vkdnw_search.fisher.information import FisherPass, choose_scalars
 from vkdnw_search.proxies.size import Flops
 from vkdnw_search.proxies.vkdnw import VkdnwSingle, count_layers
+from vkdnw_search.records import Cost
 
 SMALL = VkdnwSingle(images=24, directions="all", resolution=None)
 
@@ -102,3 +105,17 @@ def test_a_score_is_the_same_where_gradients_are_switched_off() -> None:
     with torch.no_grad():
         off = score(Residual(), (3, 8, 8), proxy=SMALL)
     assert off == score(Residual(), (3, 8, 8), proxy=SMALL)
+
+
+def test_what_counts_as_a_layer_is_an_option_and_depth_is_that_of_the_search_space() -> None:
+    model = Residual()
+    owned = [list(module.parameters(recurse=False)) for module in model.modules()]
+    assert count_layers(model, "tensors") == sum(map(len, owned))
+    assert count_layers(model, "modules") == sum(map(bool, owned))
+    assert count_layers(model, "depth") == sum(any(p.dim() > 1 for p in own) for own in owned)
+    probe = Probe((3, 8, 8), 10, 0, cost=Cost(flops=1, macs=1, parameters=1, layers=7, tensors=9, modules=8))
+    for what, layers in {"depth": 7, "modules": count_layers(model, "modules")}.items():
+        proxy = replace(SMALL, layers=what)
+        value = proxy(copy.deepcopy(model), probe)
+        assert value.terms["trainable_layers"] == layers
+    assert replace(SMALL, layers="depth").upper_bound(probe.cost) == 7 + math.log(9)

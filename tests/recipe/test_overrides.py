@@ -58,7 +58,7 @@ def test_options_that_the_other_plug_in_has_stay_and_the_rest_are_named_once(cap
     }
     assert caplog.messages == [
         "score.use=naswot has no use for score.parameters, score.selection, score.directions, score.draws, "
-        "score.batch_norm of the recipe: left out"
+        "score.batch_norm, score.layers of the recipe: left out"
     ]
     assert {record.levelno for record in caplog.records} == {logging.WARNING}
 
@@ -122,13 +122,13 @@ def test_a_limit_can_be_taken_away():
 
 
 def test_a_maximum_below_the_minimum_that_stays_is_refused_with_the_way_out():
-    told = message("mbv2_600M", "limits.flops=450M")
+    told = message({**TOYS, "limits": {"flops": {"min": "540M", "max": "600M"}}}, "limits.flops=450M")
     assert told == (
         "override 'limits.flops=450M', limits.flops: min must not exceed max, but 540M > 450M. The minimum is the "
         "recipe's: limits.flops={max: 450M} leaves it out"
     )
     way_out = told.rpartition(": ")[0].rpartition(" ")[2] + ": 450M}"
-    assert load_recipe("mbv2_600M", [way_out]).limits.flops.max == 450_000_000
+    assert sound(way_out, limits={"flops": {"min": "540M", "max": "600M"}}).limits.flops.max == 450_000_000
     assert "1ms" in message(TOYS, "limits.latency={min: 2ms}", "limits.latency=1ms")
 
 

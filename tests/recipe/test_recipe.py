@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from tests.support.toy_recipes import STEADY, TEXT, TOYS, message, sound, toys_joined
 from vkdnw_search import quantities
+from vkdnw_search.cost.limits import Range
+from vkdnw_search.engine.evaluator import limits_of
 from vkdnw_search.errors import RecipeError
 from vkdnw_search.options import mismatches
 from vkdnw_search.options import type_descriptions as wording
@@ -247,7 +249,7 @@ def test_every_shipped_recipe_loads_by_name_and_by_path_and_builds_its_space_and
 def test_the_shipped_imagenet_recipes_use_nine_tenths_of_their_budget_at_least():
     for name, budget, layers in (("mbv2_450M", 450e6, 14), ("mbv2_600M", 600e6, 14), ("mbv2_1G", 1e9, 16)):
         limits = load_recipe(name).limits
-        assert (limits.flops.min, limits.flops.max, limits.layers.max) == (0.9 * budget, budget, layers)
+        assert (limits.flops.least, limits.flops.max, limits.layers.max) == (0.9 * budget, budget, layers)
 
 
 def test_the_random_baseline_differs_from_the_evolution_in_its_optimizer_alone():
@@ -282,3 +284,27 @@ def test_a_space_that_lacks_what_it_must_have_is_refused_by_name(monkeypatch):
     monkeypatch.setattr(Recipe, "_build", lambda self, section: Half())
     with pytest.raises(RecipeError, match=r"must have input_shape, num_classes, decode, build, source: see"):
         load_recipe("nb201").build_space()
+
+
+def test_a_minimum_may_be_a_share_of_the_maximum_and_moves_with_it() -> None:
+    recipe = load_recipe("mbv2_600M", ["limits.flops=450M"])
+    assert recipe.limits.flops is not None
+    assert (recipe.limits.flops.min, recipe.limits.flops.least, recipe.limits.flops.max) == (
+        "90%",
+        405 * 10**6,
+        450 * 10**6,
+    )
+    assert limits_of(recipe).flops == Range(405 * 10**6, 450 * 10**6)
+    odd = load_recipe("mbv2_600M", ["limits.flops={min: 33.3%, max: 1001}"])
+    assert limits_of(odd).flops == Range(334, 1001)  # 333.333 rounded up
+
+
+def test_a_share_of_no_maximum_is_no_minimum() -> None:
+    assert limits_of(load_recipe("nb201")).flops == Range()
+    assert limits_of(load_recipe("nb201", ["limits.flops=60M"])).flops == Range(36 * 10**6, 60 * 10**6)
+
+
+@pytest.mark.parametrize("share", ["0%", "100%", "-5%", "7 %", "%", "seventy%", "1e1%"])
+def test_what_is_no_share_is_refused_in_words(share: str) -> None:
+    with pytest.raises(RecipeError, match=r"limits\.flops\.min: must be a .*share.* such as 70%, but is"):
+        load_recipe("nb201", [f"limits.flops={{min: '{share}', max: 60M}}"])

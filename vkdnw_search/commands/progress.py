@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from vkdnw_search.cost.limits import Limits
 from vkdnw_search.records import Evaluation
+from vkdnw_search.runs.judgement import Judgement, SecondOpinion
 from vkdnw_search.runs.result import FoundNetwork, Result
 
 STEPS = "vkdnw_search.run"
@@ -102,6 +103,7 @@ def closing_table(result: Result) -> str:
             rows += [("module", str(path)) for _, path in result.networks(result.folder)]
         rows.append(("report", str(result.folder / "report.html")))
     rows += [("unfinished", f"{result.unfinished}; the same command goes on from there")] if result.unfinished else []
+    rows += [("warning", warning) for warning in result.changes_of_code()]
     rows += _judgement(result)
     rows += [(f"at {quantity(at_most)}FLOPs", _band(found)) for at_most, found in result.bands.items()]
     width = max(len(name) for name, _ in rows)
@@ -115,19 +117,37 @@ def _band(found: FoundNetwork | None) -> str:
 
 
 def _judgement(result: Result) -> list[tuple[str, str]]:
-    """How sure the choice is, and what could have been had without a search."""
-    if result.judgement is None or not result.judgement.finalists:
+    """How sure the choice is, what could have been had without a search, what other measures say, and warnings."""
+    if result.judgement is None:
         return []
-    first, *others = result.judgement.finalists
+    warnings = [("warning", warning) for warning in result.judgement.warnings]
+    return _finalists(result.judgement) + _second_opinion(result.judgement.second_opinion) + warnings
+
+
+def _finalists(judgement: Judgement) -> list[tuple[str, str]]:
+    """The winner, the next and the baselines by score."""
+    if not judgement.finalists:
+        return []
+    first, *others = judgement.finalists
     rows = [
-        ("rescored", f"{first.mean:.4f} ± {first.standard_error:.2g} over {len(first.values)} fresh initializations")
+        ("compared", "by score: p below is about the score, not about accuracy"),
+        ("rescored", f"{first.mean:.4f} ± {first.standard_error:.2g} over {len(first.values)} fresh initializations"),
     ]
     rows += [("next", f"{others[0].mean:.4f} ± {others[0].standard_error:.2g}, {others[0].verdict}")] if others else []
-    for b in result.judgement.baselines:
+    for b in judgement.baselines:
         rows.append((b.role, f"{b.mean:.4f} ± {b.standard_error:.2g}, {b.verdict}"))
-    rhos = ", ".join(f"{size} {rho:+.2f}" for size, rho in result.judgement.correlations.items())
-    rows.append(("rank corr.", f"of the score with {rhos}"))
-    return rows + [("warning", warning) for warning in result.judgement.warnings]
+    rhos = ", ".join(f"{size} {rho:+.2f}" for size, rho in judgement.correlations.items())
+    return [*rows, ("rank corr.", f"of the score with {rhos}")]
+
+
+def _second_opinion(opinion: SecondOpinion | None) -> list[tuple[str, str]]:
+    """Percentiles of the winner: a row of sizes, among all visited networks, and one of measures, among a sample."""
+    rows: list[tuple[str, str]] = []
+    for standings in () if opinion is None else (opinion.sizes, opinion.measures):
+        if standings:
+            places = ", ".join(f"{s.measure} {s.percentile:.0f}" for s in standings)
+            rows.append(("" if rows else "percentile", f"{places} (of the winner among {standings[0].others} others)"))
+    return rows
 
 
 def _winner(best: FoundNetwork) -> list[tuple[str, str]]:

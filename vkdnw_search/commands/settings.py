@@ -59,6 +59,14 @@ def file_to_write(text: str) -> Path:
     return path
 
 
+def add_accept_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--accept-changed-code``, which continues what other code has begun."""
+    parser.add_argument(
+        "--accept-changed-code", action="store_true",
+        help="continue although versions or plug-in files that scores come from have changed since, and say so",
+    )  # fmt: skip
+
+
 def must_be_new(files: Sequence[Path]) -> None:
     """Refuse files that are there: nothing outside a run folder is written over.
 

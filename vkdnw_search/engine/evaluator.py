@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
+from typing import Self
 
 import numpy as np
 
@@ -67,6 +69,12 @@ class Evaluator:
         rng = np.random.default_rng(seed_from(self.seed, "survey"))
         for _ in range(SURVEYED):
             table.seconds(self.space.decode(random_genome(self.space.genes, rng)))
+
+    def with_proxy(self, proxy: Proxy) -> Self:
+        """An evaluator of the same candidates by another proxy. Both count, and measure, each candidate once."""
+        other = copy.copy(self)
+        other.proxy = proxy
+        return other
 
     def key(self, genome: Genome) -> str:
         """The canonical key of the architecture of ``genome``."""
@@ -152,5 +160,5 @@ class Evaluator:
 def limits_of(recipe: Recipe) -> Limits:
     """The limits of a run; FLOPs above its last band are of no use to it either."""
     ranges = {name: getattr(recipe.limits, name) for name in type(recipe.limits).model_fields}
-    limits = Limits(**{name: Range(r.min, r.max) for name, r in ranges.items() if r is not None})
+    limits = Limits(**{name: Range(r.least, r.max) for name, r in ranges.items() if r is not None})
     return replace(limits, flops=Range(limits.flops.minimum, recipe.bands[-1])) if recipe.bands else limits

@@ -22,6 +22,7 @@ from vkdnw_search.determinism import seed_from
 from vkdnw_search.engine.clock import Clock
 from vkdnw_search.engine.evaluator import Evaluator
 from vkdnw_search.engine.rescoring import Rescorer
+from vkdnw_search.engine.second_opinion import MEASURED
 from vkdnw_search.engine.tasks import run_tasks
 from vkdnw_search.engine.trainability import Trial, lost_trial, too_large, try_training
 from vkdnw_search.recipe.recipe import Recipe
@@ -36,7 +37,10 @@ deviation."""
 TRIED = 10
 """Number of candidates that may take the place of one that cannot be trained, where no finalists are scored anew."""
 SIGNIFICANT = 0.05
-"""The p-value below which a lead is called real: chance alone gives it in fewer than one of twenty comparisons."""
+"""The p-value below which a lead in score is called real: chance alone gives it in fewer than one of twenty
+comparisons."""
+TIED = "the score cannot tell them apart"
+"""The beginning of the verdict on a network whose score differs from the winner's by no more than chance."""
 COUNTS_ONLY = 0.95
 """The Spearman correlation with size from which on a score tells little that the size does not tell: ℵ of
 NAS-Bench-201 has seven levels,
@@ -53,8 +57,8 @@ BASELINES: dict[str, Callable[[Evaluation], float]] = {
 
 
 def scores_needed(recipe: Recipe) -> int:
-    """The number of scores that comparing the finalists and the baselines takes, at most."""
-    return FRESH * (recipe.finalists + len(BASELINES)) if recipe.finalists else 0
+    """The number of scores that the finalists, the baselines and the second opinion take, at most."""
+    return FRESH * (recipe.finalists + len(BASELINES)) + MEASURED if recipe.finalists else 0
 
 
 def judge(evaluator: Evaluator, store: Store, rescorer: Rescorer, gate: Gate, recipe: Recipe) -> Judgement:
@@ -159,17 +163,21 @@ def winner(store: Store, proxy: Proxy, judgement: Judgement | None) -> Evaluatio
 
 
 def compare(winner: Finalist, other: Finalist) -> str:
-    """Say in words whether the winner's lead in score is real: a paired t-test over the fresh initializations."""
+    """Say in words how the scores compare, by a paired t-test over the fresh initializations.
+
+    Accuracies may compare otherwise, so the words are about the score alone.
+    """
     if winner.number == other.number:
         return "the winner"
-    differences = np.subtract(winner.values, other.values)
+    differences = np.subtract(other.values, winner.values)
     lead = float(differences.mean())
+    word = "lower score" if lead < 0 else "higher score" if lead > 0 else "the same score"
     if len(differences) < 2 or not differences.std() > 0:
-        return f"{'beaten' if lead > 0 else 'equalled'} by {lead:.4g}, without any noise"
-    p = float(stats.ttest_rel(winner.values, other.values).pvalue)
+        return f"{word}{f': {lead:+.4g} against the winner' if lead else ''}, without any noise"
+    p = float(stats.ttest_rel(other.values, winner.values).pvalue)
     error = float(stats.sem(differences))
-    word = "tied" if p >= SIGNIFICANT else "beaten" if lead > 0 else "better"
-    return f"{word}: {lead:+.4f} ± {error:.4f} for the winner (paired t-test, p = {p:.2g})"
+    word = TIED if p >= SIGNIFICANT else word
+    return f"{word}: {lead:+.4f} ± {error:.4f} against the winner (paired t-test, p = {p:.2g})"
 
 
 def top(store: Store, proxy: Proxy, count: int, *, flops: tuple[int, int] = (-1, MOST_FLOPS)) -> list[Evaluation]:
@@ -235,5 +243,5 @@ def _warnings(best: Sequence[Finalist], correlations: dict[str, float]) -> Itera
             f"the score ranks the visited networks almost as their {' or '.join(sizes)}: "
             "set limits that fix the size (limits.layers, limits.flops.min) or another score.use to learn more from it"
         )
-    if len(best) > 1 and best[1].verdict.startswith("tied"):
+    if len(best) > 1 and best[1].verdict.startswith(TIED):
         yield "the winner's lead over the next is within the error of the score"

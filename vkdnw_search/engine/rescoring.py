@@ -1,11 +1,16 @@
-"""Scores beside those of the candidates: on fresh initializations, of neighbours. Each is computed once in a run."""
+"""Scores beside those of the candidates: on fresh initializations, of neighbours, by other proxies.
+
+Each is computed once in a run.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
+from typing import Self
 
+from vkdnw_search.contracts import Proxy
 from vkdnw_search.engine.clock import Clock
 from vkdnw_search.engine.evaluator import Evaluator
 from vkdnw_search.engine.tasks import Task, lost_candidate, run_tasks, score_candidate
@@ -25,6 +30,10 @@ class Rescorer:
 
     def __init__(self, evaluator: Evaluator, store: Store, executor: Executor, clock: Clock) -> None:
         self._evaluator, self._store, self._executor, self._clock = evaluator, store, executor, clock
+
+    def with_proxy(self, proxy: Proxy) -> Self:
+        """One that scores by another proxy, to be given seeds of its own: what is kept is known by network and seed."""
+        return type(self)(self._evaluator.with_proxy(proxy), self._store, self._executor, self._clock)
 
     def scores(self, networks: Sequence[tuple[Genome, int | None]]) -> list[Score | None]:
         """The score of each of ``networks``, (genome, seed), in order; None for one without a usable score.

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import annotated_types as at
 from pydantic.fields import FieldInfo
 
-from vkdnw_search.quantities import LARGEST, compact, microseconds
+from vkdnw_search.quantities import LARGEST, compact, microseconds, percentage
 
 MANY = 10**9
 """Numbers that may reach this are FLOPs and the like, and are explained by an example instead of their bound."""
@@ -61,6 +61,8 @@ def describe(annotation: Any) -> str:
     bounds = bounds_among(notes)
     if is_time(notes):
         return "a time with its unit, such as 20ms"
+    if any(getattr(note, "func", None) is percentage for note in notes):
+        return "a share of max such as 70%"
     if base is int and bounds.get(at.Ge) == 1 and bounds.get(at.Le, MANY) >= MANY:
         return "a positive whole number" if bounds.get(at.Le, LARGEST) >= LARGEST else _EXAMPLE
     words = _noun(base)

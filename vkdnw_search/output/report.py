@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from vkdnw_search.atomic_files import write_whole
 from vkdnw_search.contracts import Architecture, Proxy, SearchSpace
+from vkdnw_search.engine.second_opinion import LOW
 from vkdnw_search.output import diagram
 from vkdnw_search.output import report_facts as facts
 from vkdnw_search.output.report_figures import Drawn, draw
@@ -80,6 +81,8 @@ def _content(visited: RunReader, figures: Mapping[str, Drawn], check: Callable[[
         "recipe": visited.recipe.to_yaml(),
         "environment": visited.environment,
         "judgement": visited.judgement,
+        "low": LOW,
+        "changes_of_code": visited.changes_of_code,
         "winner": None,
     }
     if not visited.ranked:

@@ -118,12 +118,12 @@ def bounds(visited: RunReader, winner: Evaluation) -> list[Bound]:
     rows = []
     for name in type(visited.recipe.limits).model_fields:
         limit = getattr(visited.recipe.limits, name)
-        if limit is not None:
+        if limit is not None and (limit.least, limit.max) != (None, None):
             broken = sum(
-                not e.status.is_feasible and not (limit.min or 0) <= getattr(e.cost, name) <= (limit.max or math.inf)
+                not e.status.is_feasible and not (limit.least or 0) <= getattr(e.cost, name) <= (limit.max or math.inf)
                 for e in visited.evaluations
             )
-            rows.append(Bound(name, limit.min, limit.max, getattr(winner.cost, name), broken))
+            rows.append(Bound(name, limit.least, limit.max, getattr(winner.cost, name), broken))
     return sorted(rows, key=lambda bound: bound.room)
 
 

@@ -20,6 +20,9 @@ from vkdnw_search.proxies.initialization import Initialization, initialize
 from vkdnw_search.proxies.probing import placed
 from vkdnw_search.records import Cost, Score
 
+Layers = Literal["tensors", "modules", "depth"]
+"""What ℵ, the number of trainable layers, counts."""
+
 DECILES = tuple(k / 10 for k in range(1, 10))
 """Levels 0.1 … 0.9 (arXiv 2502.04975, section 3); adding the maximum costs 0.04 in Kendall's τ on NAS-Bench-201."""
 
@@ -48,7 +51,9 @@ def deciles(eigenvalues: Tensor) -> Tensor:
 class VkdnwSingle:
     """ℵ + entropy of the deciles of the Fisher spectrum (VKDNW_single, arXiv 2502.04975). Higher is better.
 
-    ℵ is the number of trainable layers. Labels and data are not needed: inputs are N(0, I). The published estimator
+    ℵ is the number of trainable layers, as ``layers`` counts them. Parameter tensors are what the released code
+    counts; in networks of one depth that is a count of projection shortcuts, and ``depth`` leaves them to the entropy.
+    Labels and data are not needed: inputs are N(0, I). The published estimator
     is ``batch_norm: initial, positions: first, draws: 1, directions: all, parameters: 128, smoothing: 0.05``, but for
     its transposed Cholesky factor: this is the Fisher information of the theory.
     """
@@ -66,9 +71,9 @@ class VkdnwSingle:
         "calibrated"
     )
     smoothing: Annotated[float, Interval(ge=0, lt=1), "share of the uniform distribution mixed into softmax"] = 0.0
-    layers: Annotated[Literal["tensors", "modules"], "what ℵ counts: parameter tensors or modules that own any"] = (
-        "tensors"
-    )
+    layers: Annotated[
+        Layers, "what ℵ counts: parameter tensors, modules that own any, or the depth, as limits.layers has it"
+    ] = "tensors"
     initializations: Annotated[int, Interval(ge=1, le=1024), "random initializations, averaged"] = 1
     initialization: Annotated[Initialization, "how weights are drawn"] = "kaiming_normal"
     memory: Annotated[int | None, Interval(ge=1, le=2**50), "bytes one pass may keep; the batch is split to fit"] = None
@@ -99,13 +104,14 @@ class VkdnwSingle:
             raise DegenerateNetwork("the deciles of the Fisher spectrum are all zero, or not finite")
         independent = entropies.mean(dim=1) if self.initializations > 1 else entropies[0]
         error = float(independent.std() / math.sqrt(len(independent))) if len(independent) > 1 else math.nan
-        layers, entropy = count_layers(model, self.layers), float(entropies.mean())
+        layers, entropy = count_layers(model, self.layers, cost=probe.cost), float(entropies.mean())
         levels = {f"decile_{k}": float(q) for k, q in enumerate(deciles(spectra).mean(dim=(0, 1)), start=1)}
         return Score(layers + entropy, error, {"trainable_layers": layers, "entropy": entropy, **levels})
 
     def upper_bound(self, cost: Cost) -> float:
         """The bound ℵ + ln 9: the entropy of nine numbers is at most ln 9."""
-        return (cost.tensors if self.layers == "tensors" else cost.modules) + math.log(len(DECILES))
+        layers = {"tensors": cost.tensors, "modules": cost.modules, "depth": cost.layers}[self.layers]
+        return layers + math.log(len(DECILES))
 
     def require(self, num_classes: int, cost: Callable[[], Cost | None]) -> None:
         """Raise a ScoreError if a candidate has more tensors, up to ``parameters``, than images × directions."""
@@ -157,8 +163,20 @@ class VkdnwSingle:
             )
 
 
-def count_layers(model: nn.Module, what: Literal["tensors", "modules"]) -> int:
-    """ℵ: trainable parameter tensors (as the published code counts), or modules that own at least one."""
+def count_layers(model: nn.Module, what: Layers, *, cost: Cost | None = None) -> int:
+    """ℵ of ``model``.
+
+    Args:
+        model: the network.
+        what: ``tensors``: trainable parameter tensors (as the published code counts); ``modules``: modules that own at
+            least one; ``depth``: the depth of the search space, or without a cost the modules that own a trainable
+            weight of two or more axes, as networks of a space without a depth of its own are counted.
+        cost: what the network costs, where it has been counted.
+    """
     if what == "tensors":
         return len(trainable(model))
-    return sum(any(p.requires_grad for p in module.parameters(recurse=False)) for module in model.modules())
+    if what == "depth" and cost is not None:
+        return cost.layers
+    axes = 2 if what == "depth" else 0
+    owned = ([p for p in module.parameters(recurse=False) if p.requires_grad] for module in model.modules())
+    return sum(any(p.dim() >= axes for p in parameters) for parameters in owned)

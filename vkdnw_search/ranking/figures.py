@@ -64,7 +64,7 @@ def scatter(path: Path, scores: Vector, accuracies: Vector, *, method: str, colu
 
 
 def bars(path: Path, rows: Sequence[TableRow], *, column: str, space: str) -> None:
-    """Each metric of each method as a bar, as a PNG: the standard deviation over seeds, and the paper's number."""
+    """Draw each metric of each method as a bar, as a PNG: the standard deviation over seeds, and the paper's number."""
     with figure_file(path, 11, 1.2 + 0.3 * len(rows)) as figure:
         places = np.arange(len(rows))[::-1]
         for axes, metric in zip(figure.subplots(1, len(METRICS), sharey=True), METRICS, strict=True):

@@ -37,7 +37,7 @@ CREATE TABLE score (
 
 @dataclass(frozen=True, slots=True)
 class PartScore:
-    """What one proxy said of one network.
+    """The score that one proxy gave one network.
 
     Attributes:
         part: identity of the proxy.
@@ -92,6 +92,19 @@ class ScoreStore:
                 "another folder with --out"
             )
 
+    def count(self) -> int:
+        """The number of scores, of all proxies."""
+        return int(self._db.execute("SELECT count(*) FROM score").fetchone()[0])
+
+    def note(self, name: str) -> str | None:
+        """A named text that is kept with the study; None if there is none."""
+        row = self._db.execute("SELECT value FROM about WHERE name = ?", (name,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def set_note(self, name: str, value: str) -> None:
+        """Keep a named text."""
+        self._db.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (name, value))
+
     def done(self, key: str, seed: int) -> set[str]:
         """Identities of the proxies whose verdict on this network with this seed is stored."""
         query = "SELECT identity FROM score JOIN proxy ON proxy = number WHERE key = ? AND seed = ?"
@@ -124,7 +137,7 @@ class ScoreStore:
                 ) from error
 
     def forwards(self, part: str) -> float | None:
-        """What the proxy costs in forward passes, where that has been measured."""
+        """The cost of the proxy in forward passes, where that has been measured."""
         row = self._db.execute("SELECT forwards FROM proxy WHERE identity = ?", (part,)).fetchone()
         return None if row is None else row[0]
 

@@ -31,7 +31,7 @@ Listener = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """All that a worker needs to score one network with some proxies, identity → proxy.
+    """A network to score with some proxies, identity → proxy: everything that a worker needs for it.
 
     ``seed`` numbers the repetition. The seed of the scores follows from it and the key, so that the error of a score is
     that network's own, as in the published evaluation; a search draws one set of numbers for all its candidates.
@@ -50,9 +50,10 @@ class Job:
 
 
 def score_network(job: Job) -> list[PartScore]:
-    """What each proxy of ``job`` says, on one thread. A degenerate network is a recorded failure. Runs in a worker.
+    """Score the network of ``job`` with each of its proxies, on one thread; runs in a worker.
 
-    Each proxy, which may change the network, has it built anew: that takes less time than copying.
+    A degenerate network is a recorded failure. Each proxy, which may change the network, has it built anew: that takes
+    less time than copying.
 
     Raises:
         ExecutionError: any other failure; the message names proxy and architecture.

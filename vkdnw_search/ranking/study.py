@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from vkdnw_search.cost.counter import CostCounter
 from vkdnw_search.determinism import seed_from
 from vkdnw_search.errors import RankingError
 from vkdnw_search.execution.executors import inline
+from vkdnw_search.execution.same_code import SameCode
+from vkdnw_search.provenance.record import code_record, origins_of
 from vkdnw_search.proxies.size import Flops
 from vkdnw_search.ranking.evaluation import Study, evaluate
 from vkdnw_search.ranking.models import check_training
@@ -35,6 +38,7 @@ from vkdnw_search.ranking.regret.measurement import Subsamples
 from vkdnw_search.ranking.score_store import ScoreStore
 from vkdnw_search.ranking.scoring_jobs import Listener, measure_costs, readable, score_all
 from vkdnw_search.ranking.tables import SIZES, AccuracyTable
+from vkdnw_search.runs.code_history import accepted_changes, keep_code, tell_changes
 
 __all__ = ["rank", "sampled"]
 
@@ -62,6 +66,7 @@ def rank(
     executor: Executor | None = None,
     listener: Listener = lambda done, total: None,
     stopped: Callable[[], bool] = lambda: False,
+    accept_changed_code: bool = False,
 ) -> Study | None:
     """Score every network once per seed, and compare the rankings with the accuracies.
 
@@ -82,12 +87,15 @@ def rank(
         executor: where networks are scored; one after the other in this process by default.
         listener: called with (networks done, in all), a network counting once per seed.
         stopped: asked between networks; once it is True those under way are finished, and None is returned.
+        accept_changed_code: whether the study goes on although versions, plug-in files or other code that its scores
+            come from have changed since, which is then kept with it and told below the table.
 
     Raises:
         RankingError: a column, sample or training number that does not fit the table.
         ScoreError: a proxy does not suit the networks, as far as that can be told beforehand.
-        RunFolderError: ``out`` holds something else, or is in use.
-        ExecutionError: a proxy raised an unexpected exception; the message names it and the architecture.
+        RunFolderError: ``out`` holds something else, or scores of other code, or is in use.
+        ExecutionError: a proxy raised an unexpected exception; the message names it and the architecture. Or a worker
+            runs other code than this process.
     """
     if not proxies or seeds < 1:
         raise RankingError(
@@ -104,7 +112,10 @@ def rank(
         check_training(training, len(chosen))
     folder, plan = Path(out), make_plan(proxies)
     _must_suit(plan, space, chosen.architectures[0])
+    code = code_record(origins_of(space, *proxies.values(), *plan.parts.values()))
     with ScoreStore(folder, space=identity(space)) as store:
+        keep_code(store, code, done=store.count(), accept=accept_changed_code, where=folder, grows=True)
+        warnings = tell_changes(accepted_changes(store, folder), "scores")
         counter, keys = CostCounter(space), chosen.architectures
         forwards = _costs(space, chosen, plan, store, counter)
         complete = score_all(
@@ -112,7 +123,7 @@ def rank(
             keys,
             plan.parts,
             store,
-            executor or inline(),
+            SameCode(executor or inline(), code),
             counter=counter,
             seeds=seeds,
             listener=listener,
@@ -126,6 +137,8 @@ def rank(
     study = evaluate(
         space.name, chosen, columns, plan, scores, forwards, P=places, training=training, subsamples=subsamples
     )
+    if warnings:
+        study = replace(study, markdown=study.markdown + "".join(f"\n**Warning**: {text}.\n" for text in warnings))
     write_outputs(folder, study, scores, plan.names(), space=space.name, figures=figures)
     return study
 

@@ -86,7 +86,7 @@ class Recipe(Checked):
     @classmethod
     def _must_be_within_the_limits(cls, bands: list[int], info: ValidationInfo) -> list[int]:
         flops = getattr(info.data.get("limits"), "flops", None)
-        low, high = (None, None) if flops is None else (flops.min, flops.max)
+        low, high = (None, None) if flops is None else (flops.least, flops.max)
         if bands and low is not None and bands[0] < low:
             raise worded(f"must not be below limits.flops.min, but {compact(bands[0])} < {compact(low)}")
         if bands and high is not None and bands[-1] > high:

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, PlainSerializer, Validatio
 from vkdnw_search.errors import PluginError
 from vkdnw_search.options.checked import Checked, Text, Whole, worded
 from vkdnw_search.options.type_descriptions import shown
-from vkdnw_search.quantities import compact, microseconds
+from vkdnw_search.quantities import compact, microseconds, percentage, share_of
 from vkdnw_search.recipe.registry import Kind, find, options_of
 
 
@@ -35,6 +35,7 @@ Count = Annotated[Whole, Interval(ge=1, le=10**15)]
 Microseconds = Annotated[
     int, BeforeValidator(microseconds), Interval(ge=1, le=10**12), PlainSerializer(lambda value: f"{value}us")
 ]
+Percentage = Annotated[str, BeforeValidator(percentage)]
 Steps = Annotated[Whole, Interval(ge=1, le=10**8)]
 MOST_BANDS = 16
 
@@ -129,10 +130,20 @@ class ExecutorSection(Section):
 
 
 class Bounds(Checked):
-    """An interval with both ends included; a number alone is ``max``."""
+    """An interval with both ends included; a number alone is ``max``.
 
-    min: Annotated[Count | None, "at least this much"] = None
+    A minimum that is a share of the maximum moves with it, and without a maximum there is none.
+    """
+
+    min: Annotated[Count | Percentage | None, "at least this much, or this share of max, such as 70%"] = None
     max: Annotated[Count | None, "at most this much"] = None
+
+    @property
+    def least(self) -> int | None:
+        """The minimum as a number; None where there is none."""
+        if isinstance(self.min, str):
+            return None if self.max is None else share_of(self.min, self.max)
+        return self.min
 
     @model_validator(mode="before")
     @classmethod
@@ -145,8 +156,8 @@ class Bounds(Checked):
     def _must_leave_room(self) -> Self:
         if self.min is None and self.max is None:
             raise worded("must have min, max or both")
-        if self.min is not None and self.max is not None and self.min > self.max:
-            raise worded(f"{CROSSED}, but {compact(self.min)} > {compact(self.max)}")
+        if self.least is not None and self.max is not None and self.least > self.max:
+            raise worded(f"{CROSSED}, but {compact(self.least)} > {compact(self.max)}")
         return self
 
 

@@ -1,4 +1,4 @@
-"""How sure a search is of its choice: finalists and baselines on fresh initializations, as records."""
+"""How sure a search is of its choice: finalists, baselines and a second opinion on the winner, as records."""
 
 from __future__ import annotations
 
@@ -57,6 +57,47 @@ class BandWinner:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """Where the winner stands among other visited networks by one measure.
+
+    Attributes:
+        measure: its name; higher is better, or of sizes more.
+        value: of the winner.
+        percentile: per cent of the others that are below the winner, those equal to it counted half.
+        others: number of the others.
+    """
+
+    measure: str
+    value: float
+    percentile: float
+    others: int
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.value) or not 0 <= self.percentile <= 100 or self.others < 1:
+            raise ValueError(f"a standing needs a finite value and a percentile from 0 to 100, but is {self}")
+
+
+@dataclass(frozen=True, slots=True)
+class SecondOpinion:
+    """What other measures than the score of the search say of the winner.
+
+    Attributes:
+        sizes: FLOPs and parameters, among all other visited networks within the limits.
+        measures: other scores, among a sample of these networks; without those that the winner does not have.
+        channels: of the winner's stages in order of execution; empty where they are not known.
+    """
+
+    sizes: tuple[Standing, ...] = ()
+    measures: tuple[Standing, ...] = ()
+    channels: tuple[int, ...] = ()
+
+    @property
+    def standings(self) -> tuple[Standing, ...]:
+        """The winner's standing by every measure, sizes first."""
+        return (*self.sizes, *self.measures)
+
+
+@dataclass(frozen=True, slots=True)
 class Judgement:
     """Who wins, and what to think of it.
 
@@ -68,6 +109,7 @@ class Judgement:
         correlations: Spearman's ρ of the score with FLOPs, parameters, layers and tensors over scored candidates.
         warnings: sentences a user should read.
         untrainable: numbers of candidates that were tried and cannot be trained; others may not have been tried.
+        second_opinion: the winner by other measures; None without a winner, and in runs from before there was any.
     """
 
     winner: int | None
@@ -77,6 +119,7 @@ class Judgement:
     correlations: dict[str, float]
     warnings: tuple[str, ...]
     untrainable: tuple[int, ...] = ()
+    second_opinion: SecondOpinion | None = None
 
     @property
     def means(self) -> dict[int, float]:
@@ -98,6 +141,7 @@ class Judgement:
                 "correlations": self.correlations,
                 "warnings": self.warnings,
                 "untrainable": self.untrainable,
+                "second_opinion": None if self.second_opinion is None else asdict(self.second_opinion),
             }
         )
 

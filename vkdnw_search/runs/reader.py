@@ -16,10 +16,11 @@ from vkdnw_search.errors import RunFolderError
 from vkdnw_search.recipe.recipe import Recipe, SectionName, parse_recipe
 from vkdnw_search.recipe.yaml_reader import MAX_BYTES, read_yaml
 from vkdnw_search.records import Evaluation
+from vkdnw_search.runs.code_history import accepted_changes
 from vkdnw_search.runs.contents import must_have_plain_contents
 from vkdnw_search.runs.fitness import fitness_of
 from vkdnw_search.runs.judgement import Judgement, read_record
-from vkdnw_search.runs.result import FoundNetwork
+from vkdnw_search.runs.result import RESULTS, FoundNetwork
 from vkdnw_search.runs.store import VERDICTS, Store
 
 T = TypeVar("T")
@@ -73,7 +74,12 @@ class RunReader:
     @cached_property
     def environment(self) -> Mapping[str, Any] | None:
         """The content of environment.json, machine and versions; None where it cannot be read."""
-        return _plain_mapping(self.path / "environment.json")
+        return read_environment(self.path)
+
+    @cached_property
+    def changes_of_code(self) -> list[str]:
+        """Warnings about scores that are of other code than others of the run."""
+        return [change.in_words(RESULTS) for change in accepted_changes(self.store, self.path)]
 
     @cached_property
     def judgement(self) -> Judgement | None:
@@ -163,6 +169,11 @@ class RunReader:
                 f"is that of {found.architecture.key}. The folder is damaged, or of another version of the search space"
             )
         return found
+
+
+def read_environment(path: Path) -> dict[str, Any] | None:
+    """The content of environment.json in a run folder; None where it cannot be read."""
+    return _plain_mapping(path / "environment.json")
 
 
 def must_be_a_run(path: Path) -> None:
