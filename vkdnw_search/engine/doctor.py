@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from vkdnw_search.contracts import HasMutation, SearchSpace
+from vkdnw_search.contracts import HasMutation, HasRelativeFitness, SearchSpace
 from vkdnw_search.cost.limits import Limits
 from vkdnw_search.determinism import cores, seed_from
+from vkdnw_search.engine.budget import BudgetUse, budget_use, is_at_stake
 from vkdnw_search.engine.evaluator import Evaluator, limits_of
 from vkdnw_search.engine.finalists import scores_needed
 from vkdnw_search.engine.neighbours import one_step
@@ -32,6 +33,8 @@ SAMPLES = 50
 """Number of random candidates whose cost is counted."""
 SCORED = 12
 """Number of feasible candidates that are scored, each on two initializations."""
+WEIGHED = 24
+"""Number of feasible candidates whose scores tell whether a budget of FLOPs would be used: six of them are the top."""
 REPAIR_TRIES = 200
 """Number of changes tried to bring a candidate within the limits: the default of the optimizers."""
 DRAWS = 50
@@ -62,6 +65,7 @@ class Diagnosis:
         rarest: the choice drawn least often, and its frequency relative to an even one; None without choices.
         run: seconds of the whole run if every candidate is scored, those of the finalists included.
         workers: number that are taken to share it.
+        budget: how candidates use the FLOPs allowed, where a winner may leave some.
     """
 
     genomes: int
@@ -78,6 +82,7 @@ class Diagnosis:
     rarest: tuple[str, float] | None
     run: float
     workers: int
+    budget: BudgetUse | None
 
     @property
     def hopeless(self) -> bool:
@@ -93,7 +98,7 @@ def examine(recipe: Recipe) -> Diagnosis:
     rng = np.random.default_rng(seed_from(recipe.seed, "doctor"))
     sampled = [random_genome(space.genes, rng) for _ in range(SAMPLES)]
     outside = [genome for genome in sampled if evaluator.violation(genome) > 0]
-    mended = [repair(genome, problem, rng, REPAIR_TRIES) for genome in outside[:SCORED]]
+    mended = [repair(genome, problem, rng, REPAIR_TRIES) for genome in outside[:WEIGHED]]
     mended = [genome for genome in mended if evaluator.violation(genome) <= 0]
     usable = [genome for genome in sampled if evaluator.violation(genome) <= 0] + mended
     pairs = [_twice(evaluator.task(genome)) for genome in usable[:SCORED]]
@@ -105,7 +110,7 @@ def examine(recipe: Recipe) -> Diagnosis:
         distinct=len(set(map(evaluator.key, sampled))) / SAMPLES,
         feasible=1 - len(outside) / SAMPLES,
         binding=_binding(limits, [evaluator.task(genome).cost for genome in outside]),
-        repaired=len(mended) / len(outside[:SCORED]) if outside else math.nan,
+        repaired=len(mended) / len(outside[:WEIGHED]) if outside else math.nan,
         seconds=seconds,
         tried=len(pairs),
         failed=dict(Counter(outcome.reason for pair in pairs for outcome in pair[:1] if outcome.score is None)),
@@ -115,11 +120,28 @@ def examine(recipe: Recipe) -> Diagnosis:
         rarest=rarest,
         run=seconds * (recipe.stop.evaluations + _afterwards(recipe, space, usable)) / workers,
         workers=workers,
+        budget=_budget(evaluator, usable[:WEIGHED], [first for first, _ in pairs], recipe),
     )
 
 
+def _budget(
+    evaluator: Evaluator, genomes: Sequence[Genome], known: Sequence[Outcome], recipe: Recipe
+) -> BudgetUse | None:
+    """How ``genomes``, the first of which have ``known`` scores, use the FLOPs allowed; the others are scored."""
+    if not is_at_stake(recipe):
+        return None
+    tasks = [evaluator.task(genome) for genome in genomes]
+    outcomes = [*known, *map(score_candidate, tasks[len(known) :])]
+    scored = [(task.cost, o.score) for task, o in zip(tasks, outcomes, strict=True) if o.score is not None]
+    scores, proxy = [score for _, score in scored], evaluator.proxy
+    fitness = [score.value for score in scores]
+    if isinstance(proxy, HasRelativeFitness) and scores:
+        fitness = list(map(float, proxy.fitness(scores)))
+    return budget_use([cost for cost, _ in scored], fitness, recipe)
+
+
 def _afterwards(recipe: Recipe, space: SearchSpace[Any], usable: Sequence[Genome]) -> int:
-    """Scores after the search, at most: finalists and baselines on fresh initializations, the winner's neighbours."""
+    """Scores after the search, at most: finalists and baselines anew, a second opinion, the winner's neighbours."""
     if not recipe.finalists or not usable:
         return 0
     return scores_needed(recipe) + sum(1 for _ in one_step(space, usable[0]))
@@ -225,6 +247,8 @@ def _lines(d: Diagnosis, evaluations: int) -> Iterator[tuple[str, str]]:
         yield "reliability", f"{', '.join(told)} (1: all of the variance is the architecture's, 0: noise)"
         if d.reliability["score"] < RELIABLE:
             yield "", f"below {RELIABLE}: rankings are largely noise; raise score.draws, images or initializations"
+    if d.budget is not None and (warning := d.budget.warning()):
+        yield "budget", f"among {d.budget.networks} random networks within the limits {warning}"
     yield (
         "mutation",
         f"never draws {', '.join(d.unreached[:5])}: only first candidates have it"

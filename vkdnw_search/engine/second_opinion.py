@@ -21,6 +21,7 @@ from torch import nn
 
 from vkdnw_search.contracts import Probe, Proxy
 from vkdnw_search.determinism import seed_from
+from vkdnw_search.engine.budget import SIZES, unspent
 from vkdnw_search.engine.evaluator import Evaluator
 from vkdnw_search.engine.rescoring import Rescorer
 from vkdnw_search.engine.tasks import is_lack_of_memory
@@ -46,14 +47,10 @@ LOW = 20
 """The percentile below which a user is warned."""
 FEWEST = 10
 """Number of other networks below which a percentile is not warned of: it would be that of one or two networks."""
-SPENT = 0.7
-"""The share of a limit that a winner uses at least, or a user is warned."""
 NARROW = 0.5
 """A stage with less than this share of the channels before it and of those after it is a waist. No winner of
 `tests/golden/mobilenet_published.json` has one."""
 
-SIZES = ("flops", "macs", "parameters", "layers")
-"""The sizes whose limits are a budget: most spaces hold better networks nearer to it."""
 MEASURES = {"expressivity": "expressivity", "trainability": "trainability", "jacov": "Jacov"}
 """Term → what it is called, of the scores that give the second opinion (proxies/az_nas.py, proxies/jacov.py)."""
 
@@ -133,7 +130,7 @@ def by_sizes(judgement: Judgement, winner: Evaluation, store: Store, recipe: Rec
     named = (("FLOPs", "flops"), ("parameters", "parameters"))
     sizes = tuple(_standing(name, getattr(winner.cost, field), columns[field]) for name, field in named if len(table))
     opinion = replace(judgement.second_opinion or SecondOpinion(), sizes=sizes)
-    return _with(judgement, opinion, [*_low(sizes), *_unspent(winner, columns, recipe)])
+    return _with(judgement, opinion, [*_low(sizes), *unspent(winner.cost, columns, recipe)])
 
 
 def by_measures(
@@ -208,28 +205,10 @@ def _low(standings: Sequence[Standing]) -> Iterator[str]:
     """A sentence about all measures by which the winner is low."""
     low = [s for s in standings if s.percentile < LOW and s.others >= FEWEST]
     if low:
-        named = ", ".join(f"{s.measure} (percentile {s.percentile:.0f})" for s in low)
+        named = ", ".join(f"{s.measure} (percentile {math.floor(s.percentile)})" for s in low)
         yield (
             f"the winner is low among {low[0].others} other visited networks by {named}: its score may overrate it, so "
             "train another network beside it"
-        )
-
-
-def _unspent(winner: Evaluation, columns: dict[str, NDArray[np.float64]], recipe: Recipe) -> Iterator[str]:
-    """A sentence about each budget of which the winner leaves much."""
-    for name in SIZES:
-        limit, used = getattr(recipe.limits, name), getattr(winner.cost, name)
-        if limit is None or limit.max is None or used >= SPENT * limit.max:
-            continue
-        most = float(columns[name].max(initial=used)) / limit.max
-        yield (
-            f"the winner uses {used:,} of limits.{name}.max = {limit.max:,} and leaves {1 - used / limit.max:.0%}: "
-            "larger networks are often more accurate; "
-            + (
-                f"set limits.{name}.min to search among these"
-                if most >= SPENT
-                else f"if the space has any (no visited one uses more than {most:.0%}), set limits.{name}.min"
-            )
         )
 
 
