@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
-from vkdnw_search.errors import RunFolderError
+from vkdnw_search.errors import RunFolderError, shortened
 from vkdnw_search.provenance.record import CodeChange, CodeRecord
 from vkdnw_search.runs.judgement import read_record
 
@@ -130,6 +130,6 @@ def _add(notes: Notes, before: Sequence[AcceptedChange], change: AcceptedChange)
 
 def _damaged(where: Path, name: str, error: ValueError) -> RunFolderError:
     return RunFolderError(
-        f"{where}, {name}: must be as it was written, but is not: {error}. Nothing was changed; take the folder from a "
-        "backup, or begin anew in another one"
+        f"{where}, {name}: must be as it was written, but is not: {shortened(error)}. Nothing was changed; "
+        "take the folder from a backup, or begin anew in another one"
     )

@@ -78,6 +78,7 @@ class RunFolder:
         try:
             if continues:
                 self.store = Store(path / "run.sqlite")
+                self.store.must_have_costs(recipe.limits.names)
                 self._keep_code(path, code, accept=accept_changed_code)
             self.write("recipe.yaml", recipe.to_yaml())
             if not continues:

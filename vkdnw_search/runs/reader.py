@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, get_args
 
 from vkdnw_search.contained_files import start_of
 from vkdnw_search.contracts import Architecture, Proxy, SearchSpace
-from vkdnw_search.errors import RunFolderError
+from vkdnw_search.errors import RunFolderError, shortened
 from vkdnw_search.recipe.recipe import Recipe, SectionName, parse_recipe
 from vkdnw_search.recipe.yaml_reader import MAX_BYTES, read_yaml
 from vkdnw_search.records import Evaluation
@@ -54,6 +54,7 @@ class RunReader:
         self.proxy = proxy or (None if self.recipe.score is None else self.recipe.build_proxy())
         self.store = Store.to_read(path / "run.sqlite")
         try:
+            self.store.must_have_costs(self.recipe.limits.names)
             self.evaluations = list(self.store.evaluations())
             self._must_be_of_the_space()
         except BaseException:
@@ -113,8 +114,8 @@ class RunReader:
     def _damaged(self, name: str, what: str) -> RunFolderError:
         anew = "the command that made the run makes it anew" if name in VERDICTS else "begin anew in another folder"
         return RunFolderError(
-            f"{self.path / 'run.sqlite'}, {name}: must be as it was written, but is not: {what}. Take the folder from "
-            f"a backup, or {anew}"
+            f"{self.path / 'run.sqlite'}, {name}: must be as it was written, but is not: {shortened(what)}. "
+            f"Take the folder from a backup, or {anew}"
         )
 
     def _must_be_of_the_space(self) -> None:
@@ -124,8 +125,8 @@ class RunReader:
             if len(e.genome) != len(sizes) or not all(map(operator.lt, e.genome, sizes)):
                 raise RunFolderError(
                     f"{self.path / 'run.sqlite'}: genomes must have an index for each of the {len(sizes)} genes of "
-                    f"{self.space.name}, but that of candidate {e.number} is {e.genome}. The folder is damaged, or of "
-                    "another version of the search space"
+                    f"{self.space.name}, but that of candidate {e.number} is {shortened(e.genome)}. The folder "
+                    "is damaged, or of another version of the search space"
                 )
 
     @cached_property

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from vkdnw_search.contracts import Architecture, Proxy, SearchSpace
-from vkdnw_search.errors import RunFolderError
+from vkdnw_search.errors import RunFolderError, shortened
 from vkdnw_search.quantities import compact
 from vkdnw_search.recipe.recipe import Recipe
 from vkdnw_search.records import Cost, Evaluation, Score
@@ -75,8 +75,8 @@ def must_be_of_its_genome(found: FoundNetwork, folder: Path) -> None:
     of_genome, scored = found.architecture.key, found.evaluation
     if of_genome != scored.key:
         raise RunFolderError(
-            f"{folder / 'run.sqlite'}: candidate {scored.number} must be {scored.key!r:.1000}, but its genome is that "
-            f"of {of_genome}. The folder is damaged, or of another version of the search space"
+            f"{folder / 'run.sqlite'}: candidate {scored.number} must be {shortened(scored.key)}, but its genome is "
+            f"that of {of_genome}. The folder is damaged, or of another version of the search space"
         )
 
 
