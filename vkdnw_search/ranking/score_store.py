@@ -7,7 +7,7 @@ accuracy columns; a proxy that is asked for later is computed for the networks t
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -105,6 +105,11 @@ class ScoreStore:
         """Keep a named text."""
         self._db.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (name, value))
 
+    def forget(self, names: Sequence[str]) -> None:
+        """Drop the texts that are called NAME of PROXY, of whichever proxy, for each of these names."""
+        query = "DELETE FROM about WHERE substr(name, 1, length(?1) + 4) = ?1 || ' of '"
+        self._db.executemany(query, [(name,) for name in names])
+
     def done(self, key: str, seed: int) -> set[str]:
         """Identities of the proxies whose verdict on this network with this seed is stored."""
         query = "SELECT identity FROM score JOIN proxy ON proxy = number WHERE key = ? AND seed = ?"
@@ -135,15 +140,6 @@ class ScoreStore:
                     f"{self.path}: scores must be as they were written, but are not: that of {key} by {part}: {error}. "
                     "Take the folder from a backup, or begin anew in another one"
                 ) from error
-
-    def note(self, name: str) -> str | None:
-        """A named text that is kept with the study; None if there is none."""
-        row = self._db.execute("SELECT value FROM about WHERE name = ?", (name,)).fetchone()
-        return None if row is None else str(row[0])
-
-    def set_note(self, name: str, value: str) -> None:
-        """Keep a named text."""
-        self._db.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (name, value))
 
     def forwards(self, part: str) -> float | None:
         """The cost of the proxy in forward passes, where that has been measured."""
