@@ -253,7 +253,7 @@ def test_rank_scores_them_as_the_literal_derivatives_say_and_warns_whenever_it_i
     )
     assert found is not None and checked is not None
     assert np.array_equal(found.values["v"], checked.values["v"])
-    assert "warning: the fast way of VkdnwSingle is wrong for w4" in found.markdown
+    assert "**Warning**: the fast way of VkdnwSingle is wrong for w4" in found.markdown
     assert "warning" not in checked.markdown
     again = rank(space, table(), {"v": SMALL}, out=tmp_path / "False", seeds=2, figures=False)
     assert again is not None and again.markdown == found.markdown
