@@ -13,7 +13,7 @@ from vkdnw_search.atomic_files import all_or_nothing, atomic_file, write_whole
 from vkdnw_search.contained_files import must_be_plain, open_to_append, replaced_by, start_of
 from vkdnw_search.errors import RunFolderError
 
-pytestmark = pytest.mark.timeout(60)  # opening a pipe waits for ever
+pytestmark = pytest.mark.timeout(600)  # opening a pipe waits for ever
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ from vkdnw_search.recipe.sections import SECTIONS
 from vkdnw_search.runs.code_history import accepted_changes, tell_changes
 from vkdnw_search.runs.folder import RunFolder
 from vkdnw_search.runs.judgement import Judgement
-from vkdnw_search.runs.result import RESULTS, FoundNetwork, Result
+from vkdnw_search.runs.result import RESULTS, FoundNetwork, Result, must_be_of_its_genome
 
 LOGGER = logging.getLogger(__name__)
 
@@ -165,13 +165,15 @@ def _compare(
 
 def _write(result: Result, folder: RunFolder, clock: Clock) -> Result:
     """Write what the run leaves. A stop that was asked for before lets the winner and the report be written."""
+    networks = [] if folder.path is None else result.networks(folder.path)
+    for found, place in networks:
+        must_be_of_its_genome(found, folder.path or place)  # before anything good is written over
     folder.write_results(result.evaluations())
     folder.write_judgement(result.judgement)
     if folder.path is None:
         return result
     from vkdnw_search.output.report import write_report  # draws: a second, which workers need not spend
 
-    networks = result.networks(folder.path)
     if clock.is_interrupted():
         networks, check = networks[:1], lambda: None
     else:

@@ -13,7 +13,7 @@ from tests.support.studies import SPACE, Chance, table
 from vkdnw_search.errors import RunFolderError
 from vkdnw_search.ranking.study import rank
 
-pytestmark = pytest.mark.timeout(120)  # opening a pipe waits for ever
+pytestmark = pytest.mark.timeout(600)  # opening a pipe waits for ever
 LEFT = ("scores.sqlite", "scores.csv", "table.csv", "table.md", "figures/good_chance.png")
 
 

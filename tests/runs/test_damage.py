@@ -181,7 +181,7 @@ def test_a_genome_of_another_network_is_not_exported_under_its_name(
     changed(run, "UPDATE evaluation SET genome = '[0,0,0,0,0,0]' WHERE number = ?", number)
     for command in ("report", "export"):
         code, error = said(capsys, command, str(run))
-        assert code == 2 and f"candidate {number} must be |" in error and "its genome is that of |none~0|" in error
+        assert code == 2 and f"candidate {number} must be '|" in error and "its genome is that of |none~0|" in error
 
 
 # ------------------------------------------------------------------------------------------------------------ notes

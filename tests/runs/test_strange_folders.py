@@ -169,7 +169,7 @@ def query(run: Path, statement: str) -> list[tuple[object, ...]]:
         *(("export", "link", place) for place in ("exports", "exports/1", "exports/1/model.py")),
     ],
 )
-@pytest.mark.timeout(60)  # on a pipe that is opened a command waits for ever
+@pytest.mark.timeout(600)  # on a pipe that is opened a command waits for ever
 def test_links_and_special_files_in_a_run_folder_are_refused(
     command: str, damage: str, place: str, sound: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

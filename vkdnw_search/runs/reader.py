@@ -20,7 +20,7 @@ from vkdnw_search.runs.code_history import accepted_changes
 from vkdnw_search.runs.contents import must_have_plain_contents
 from vkdnw_search.runs.fitness import fitness_of
 from vkdnw_search.runs.judgement import Judgement, read_record
-from vkdnw_search.runs.result import RESULTS, FoundNetwork
+from vkdnw_search.runs.result import RESULTS, FoundNetwork, must_be_of_its_genome
 from vkdnw_search.runs.store import VERDICTS, Store
 
 T = TypeVar("T")
@@ -163,11 +163,7 @@ class RunReader:
             RunFolderError: its genome stands for another network than the one that was scored.
         """
         found = FoundNetwork(self.space, evaluation)
-        if found.architecture.key != evaluation.key:
-            raise RunFolderError(
-                f"{self.path / 'run.sqlite'}: candidate {evaluation.number} must be {evaluation.key}, but its genome "
-                f"is that of {found.architecture.key}. The folder is damaged, or of another version of the search space"
-            )
+        must_be_of_its_genome(found, self.path)
         return found
 
 

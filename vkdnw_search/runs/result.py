@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from vkdnw_search.contracts import Architecture, Proxy, SearchSpace
+from vkdnw_search.errors import RunFolderError
 from vkdnw_search.quantities import compact
 from vkdnw_search.recipe.recipe import Recipe
 from vkdnw_search.records import Cost, Evaluation, Score
@@ -63,6 +64,20 @@ class FoundNetwork:
 def build(found: FoundNetwork) -> nn.Module:
     """The network, freshly constructed: (N, *space.input_shape) → logits (N, space.num_classes)."""
     return found.space.build(found.architecture)
+
+
+def must_be_of_its_genome(found: FoundNetwork, folder: Path) -> None:
+    """Refuse a candidate of the run in ``folder`` whose genome stands for another network than the one scored.
+
+    Raises:
+        RunFolderError: it does.
+    """
+    of_genome, scored = found.architecture.key, found.evaluation
+    if of_genome != scored.key:
+        raise RunFolderError(
+            f"{folder / 'run.sqlite'}: candidate {scored.number} must be {scored.key!r:.1000}, but its genome is that "
+            f"of {of_genome}. The folder is damaged, or of another version of the search space"
+        )
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import math
 import sqlite3
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -153,13 +154,21 @@ class Store:
             now: seconds since the run started.
         """
         rows = [row_of(evaluation) for evaluation in evaluations]
-        with self._transaction():
+        with self._refused_if_there(), self._transaction():
             self._db.executemany(f"INSERT INTO evaluation VALUES ({','.join('?' * 18)})", rows)
             self._db.executemany(
                 "INSERT INTO timing VALUES (?, ?, ?)",
                 [(e.number, now, seconds.get(e.number, 0.0)) for e in evaluations],
             )
             self.forget(VERDICTS)
+
+    @contextmanager
+    def _refused_if_there(self) -> Iterator[None]:
+        """Say of a number that one table has and another has not that the database is damaged."""
+        try:
+            yield
+        except sqlite3.IntegrityError as error:
+            raise self._damaged(str(error)) from error
 
     def set_snapshot(self, snapshot: Snapshot) -> None:
         """Keep the optimizer's state, in place of the one before."""
