@@ -6,7 +6,7 @@ import math
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -20,6 +20,7 @@ from vkdnw_search.contracts import HasFastWay, Probe
 from vkdnw_search.engine.audit import NOTE, audit_candidate
 from vkdnw_search.errors import CandidateLost, ExecutionError, RunFolderError, ScoreError
 from vkdnw_search.execution.executors import Inline
+from vkdnw_search.provenance import record
 from vkdnw_search.proxies.aggregate import LogRankSum, make_vkdnw_agg
 from vkdnw_search.proxies.size import Flops
 from vkdnw_search.proxies.vkdnw import VkdnwSingle
@@ -268,3 +269,19 @@ def test_rank_looks_once_at_the_first_network_that_can_tell(tmp_path: Path) -> N
     assert study.values["mine"][0, 1:].tolist() == sizes[1:]
     rank(space, table(), {"mine": proxy}, out=tmp_path / "study", figures=False, seeds=2)
     assert len(proxy.checks()) == 2, "kept with the study"
+
+
+def test_where_a_change_of_the_code_was_accepted_the_fast_way_is_looked_at_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was found right with the code before may be wrong with that of now."""
+    proxy, space, study = shortcut(tmp_path), cast("Any", Widths(Straight)), tmp_path / "study"
+    search(RECIPE, ["stop.evaluations=3"], proxy=proxy, out=tmp_path / "run").close()
+    rank(space, table(), {"mine": proxy}, out=study, figures=False)
+    assert len(proxy.checks()) == 2
+    parts = record._own_parts()
+    monkeypatch.setattr(record, "_own_parts", lambda: {**parts, "torch": "1.0.0"})
+    search(RECIPE, proxy=proxy, out=tmp_path / "run", accept_changed_code=True).close()
+    assert len(proxy.checks()) == 3
+    rank(space, table(), {"mine": proxy}, out=study, figures=False, seeds=2, accept_changed_code=True)
+    assert len(proxy.checks()) == 4

@@ -12,12 +12,13 @@ from typing import Literal
 from vkdnw_search.contracts import HasCostScore, HasFastWay, Proxy
 from vkdnw_search.engine.tasks import Task, is_lack_of_memory, network_of, run_tasks
 from vkdnw_search.errors import DegenerateNetwork, ExecutionError, RunFolderError, VkdnwSearchError
+from vkdnw_search.runs.code_history import AUDIT
 from vkdnw_search.runs.judgement import read_record
 
 LOGGER = logging.getLogger(__name__)
 
-NOTE = "audit"
-"""The name under which a run keeps the outcome."""
+NOTE = AUDIT
+"""The name under which a run keeps the outcome, as long as its code stays the same."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ accuracy columns; a proxy that is asked for later is computed for the networks t
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -104,6 +104,11 @@ class ScoreStore:
     def set_note(self, name: str, value: str) -> None:
         """Keep a named text."""
         self._db.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (name, value))
+
+    def forget(self, names: Sequence[str]) -> None:
+        """Drop the texts that are called NAME of PROXY, of whichever proxy, for each of these names."""
+        query = "DELETE FROM about WHERE substr(name, 1, length(?1) + 4) = ?1 || ' of '"
+        self._db.executemany(query, [(name,) for name in names])
 
     def done(self, key: str, seed: int) -> set[str]:
         """Identities of the proxies whose verdict on this network with this seed is stored."""

@@ -23,6 +23,9 @@ LOGGER = logging.getLogger(__name__)
 CODE, ACCEPTED = "code", "accepted changes of code"
 """The names of the texts."""
 
+AUDIT = "audit"
+"""The name of a text that is true of the code it was found with alone: how a proxy's fast way was audited."""
+
 
 class Notes(Protocol):
     """Named texts that are kept with a run or a study."""
@@ -32,6 +35,9 @@ class Notes(Protocol):
 
     def set_note(self, name: str, value: str) -> None:
         """Keep a text."""
+
+    def forget(self, names: Sequence[str]) -> None:
+        """Drop the texts of these names; in a study those that are about one proxy each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +81,7 @@ def keep_code(notes: Notes, code: CodeRecord, *, done: int, accept: bool, where:
     if text is None:
         if done:
             _add(notes, before, AcceptedChange(done, ()))
+            notes.forget([AUDIT])
         notes.set_note(CODE, json.dumps(code.parts))
         return
     try:
@@ -92,6 +99,8 @@ def keep_code(notes: Notes, code: CodeRecord, *, done: int, accept: bool, where:
         )
     if changes and done:
         _add(notes, before, AcceptedChange(done, tuple(changes)))
+    if changes:
+        notes.forget([AUDIT])
     kept = recorded.parts if grows else {}
     if {**kept, **code.parts} != recorded.parts:
         notes.set_note(CODE, json.dumps({**kept, **code.parts}))  # last: what was accepted is kept by now
