@@ -11,7 +11,8 @@ ROOT = Path(__file__).parents[1]
 
 LAYERS = (
     "errors quantities",  # words for faults and for numbers
-    "records determinism atomic_files source_rules options",  # what crosses borders; seeds, files, rules for sources
+    "contained_files",  # files of a folder that may be a stranger's
+    "records determinism atomic_files source_rules options provenance",  # what crosses borders; seeds, files, code
     "contracts",  # what a third party implements
     "choices cost fisher optimizers recipe",  # a step of the flow each; none knows another
     "proxies execution",  # how a candidate is judged, and where

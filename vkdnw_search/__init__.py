@@ -3,6 +3,7 @@
 A search goes through the packages in this order:
 
     recipe        YAML → frozen Recipe; the plug-ins that it may choose, and their options
+    provenance    which code a score comes from: versions, and hashes of sources
     choices       a search space made of any module that asks for choices; others are in ../search_spaces
     cost          FLOPs by fvcore, parameters, peak memory, latency; the limits on them
     optimizers    ask and tell: evolution, aging evolution, random search, NSGA-II

@@ -237,6 +237,34 @@ class HasRequirements(Protocol):
 
 
 @runtime_checkable
+class HasFastWay(Protocol):
+    """A proxy with a fast way to its score, which may be wrong for a kind of network that nobody has tried.
+
+    A search checks it on the first candidate that it scores, ``rank`` on the first network of a study. Where it is
+    wrong, the careful proxy scores all of them.
+    """
+
+    def check_fast_way(self, model: nn.Module, probe: Probe) -> str:
+        """Compare the fast way with the literal one for ``model``, which has just been built.
+
+        Returns:
+            What differs, in words; empty if nothing does.
+
+        Raises:
+            DegenerateNetwork: this network has no usable score, and cannot tell.
+        """
+        ...
+
+    def careful(self) -> Proxy:
+        """Return the proxy that relies on no fast way unchecked; it gives the same scores where that is right.
+
+        Raises:
+            ScoreError: there is none; a run in which the fast way is wrong ends with this error.
+        """
+        ...
+
+
+@runtime_checkable
 class HasRelativeFitness(Protocol):
     """A proxy whose fitness depends on the whole population, such as a sum of log-ranks."""
 

@@ -1,9 +1,11 @@
-"""What a score depends on besides the network: its seed, the number of threads, and the device."""
+"""What a score depends on besides the network: its seed, random generators, the number of threads, the device."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -25,6 +27,41 @@ def seed_from(*parts: int | str) -> int:
 def cores() -> int:
     """The number of cores this process may use, where the platform tells (Linux); else all of the machine."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def forked_generators(seed: int | None = None) -> Iterator[None]:
+    """Leave the global random generators of torch, numpy and ``random`` as they are, whatever the block draws.
+
+    Whatever builds, runs or scores a network does so within: its code may draw from any of the three.
+
+    Args:
+        seed: what they begin with in the block; None: where they are.
+    """
+    import numpy as np
+    import torch
+
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    ours, numpys = random.getstate(), np.random.get_state(legacy=False)
+    with torch.random.fork_rng(devices=devices):
+        try:
+            if seed is not None:
+                seed_generators(seed)
+            yield
+        finally:
+            random.setstate(ours)
+            np.random.set_state(numpys)
+
+
+def seed_generators(seed: int) -> None:
+    """Begin the global random generators of torch, numpy and ``random`` anew. Call it within forked_generators."""
+    import numpy as np
+    import torch
+
+    torch.manual_seed(seed)
+    random.seed(seed)
+    with contextlib.suppress(TypeError):  # of a bit generator of the user's own (numpy.random.set_bit_generator)
+        np.random.seed(seed % 2**32)
 
 
 @contextmanager

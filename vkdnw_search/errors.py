@@ -88,6 +88,17 @@ class ConformanceError(VkdnwSearchError, AssertionError):
         super().__init__(f"{what} breaks its contract:\n" + "\n".join(f"  * {finding}" for finding in self.findings))
 
 
+LONGEST = 300
+"""Characters that an error repeats of a damaged text."""
+
+
+def shortened(text: object) -> str:
+    """``text`` on one line, and no longer than an error may repeat it, for it may be a stranger's."""
+    line = " ".join(str(text).split())
+    printable = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line[: LONGEST + 1])
+    return printable if len(printable) <= LONGEST else f"{printable[:LONGEST]}…"
+
+
 def nearest(word: str, choices: Iterable[str]) -> str:
     """``" Did you mean 'x'?"`` for the choice closest to ``word``, or an empty string if none is close."""
     return "".join(f" Did you mean {match!r}?" for match in close_matches(word, choices))

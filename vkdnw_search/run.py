@@ -22,11 +22,16 @@ from vkdnw_search.engine.requirements import must_suit
 from vkdnw_search.engine.rescoring import Rescorer
 from vkdnw_search.engine.second_opinion import by_measures, by_sizes
 from vkdnw_search.engine.session import Listener, Session
+from vkdnw_search.execution.same_code import SameCode
 from vkdnw_search.output.module import export_all, must_have_source
+from vkdnw_search.provenance.record import CodeRecord, code_record, origins_of
 from vkdnw_search.recipe.recipe import Recipe, SectionName, load_recipe
+from vkdnw_search.recipe.registry import find
+from vkdnw_search.recipe.sections import SECTIONS
+from vkdnw_search.runs.code_history import accepted_changes, tell_changes
 from vkdnw_search.runs.folder import RunFolder
 from vkdnw_search.runs.judgement import Judgement
-from vkdnw_search.runs.result import FoundNetwork, Result
+from vkdnw_search.runs.result import RESULTS, FoundNetwork, Result, must_be_of_its_genome
 
 LOGGER = logging.getLogger(__name__)
 
@@ -40,6 +45,7 @@ def search(
     proxy: Proxy | None = None,
     listener: Listener = lambda evaluation: None,
     stopped: Callable[[], bool] = lambda: False,
+    accept_changed_code: bool = False,
 ) -> Result:
     """Search as ``recipe`` says, and export the winner.
 
@@ -52,14 +58,16 @@ def search(
         listener: called with every evaluation as it is done.
         stopped: asked between candidates and between files; once it is True, what is under way is finished and the
             search ends. The same call goes on from there.
+        accept_changed_code: whether a run goes on although versions, plug-in files or other code that its scores come
+            from have changed since, which is then kept with it and told in its report.
 
     Raises:
         RecipeError: the recipe is not valid, or its score does not suit the networks of the space.
-        RunFolderError: ``out`` holds something else, or is in use.
+        RunFolderError: ``out`` holds something else, or a run of other code, or is in use.
         ScoreError: ``proxy`` does not suit the networks of the space.
         SpaceError: the space cannot write its networks down, which a run folder needs.
         ExportError: the source that the space writes does not make a network.
-        ExecutionError: scoring raised an unexpected exception.
+        ExecutionError: scoring raised an unexpected exception, or a worker runs other code than this process.
     """
     given: dict[SectionName, object | None] = {"space": space, "score": proxy}
     supplied = [name for name, value in given.items() if value is not None]
@@ -70,11 +78,17 @@ def search(
     must_suit(proxy, space, chosen)
     evaluator = Evaluator(space, limits=limits_of(chosen), proxy=proxy, seed=chosen.seed)
     optimizer = chosen.build_optimizer(evaluator.problem(chosen.bands))
-    with RunFolder(None if out is None else Path(out), chosen) as folder:
+    code = _code_of(chosen, space, proxy, type(optimizer))
+    path = None if out is None else Path(out)
+    with RunFolder(path, chosen, code=code, accept_changed_code=accept_changed_code) as folder:
         evaluator.survey(folder.store.note("latencies"), partial(folder.store.set_note, "latencies"))
         clock = Clock(chosen.stop.seconds, before=folder.store.elapsed(), stopped=stopped)
-        with chosen.build_executor() as executor:
+        with chosen.build_executor() as workers:
+            executor = SameCode(workers, code)
             LOGGER.info(folder.opening())
+            tell_changes(accepted_changes(folder.store, path or Path()), RESULTS)
+            for what in code.not_hashed() if path is not None else ():
+                LOGGER.warning("%s. That it has changed cannot be noticed when the run is continued", what)
             session = Session(
                 evaluator,
                 folder.store,
@@ -88,12 +102,19 @@ def search(
             ended = explore(optimizer, session)
             LOGGER.info("ended after %d candidates: %s", session.number, ended)
             judgement, unfinished = _compare(evaluator, folder, executor, clock, chosen)
-        best = winner(folder.store, proxy, judgement)
+        best = winner(folder.store, evaluator.proxy, judgement)
         found = None if best is None else FoundNetwork(space, best)
         result = Result(
             chosen, space, proxy, found, judgement, ended, unfinished, clock.seconds(), folder.path, folder.store
         )
         return _write(result, folder, clock)
+
+
+def _code_of(recipe: Recipe, *objects: object) -> CodeRecord:
+    """The record of the code that the run is made of: of ``objects``, and of the plug-ins that made them."""
+    chosen = [(kind, section.use) for name, kind in SECTIONS.items() if (section := getattr(recipe, name)) is not None]
+    factories = [find(kind, name) for kind, name in chosen if kind != "executors"]  # which does not change scores
+    return code_record(origins_of(*objects, *factories))
 
 
 def explore(optimizer: Optimizer, session: Session) -> str:
@@ -144,19 +165,21 @@ def _compare(
 
 def _write(result: Result, folder: RunFolder, clock: Clock) -> Result:
     """Write what the run leaves. A stop that was asked for before lets the winner and the report be written."""
+    networks = [] if folder.path is None else result.networks(folder.path)
+    for found, place in networks:
+        must_be_of_its_genome(found, folder.path or place)  # before anything good is written over
     folder.write_results(result.evaluations())
     folder.write_judgement(result.judgement)
     if folder.path is None:
         return result
     from vkdnw_search.output.report import write_report  # draws: a second, which workers need not spend
 
-    networks = result.networks(folder.path)
     if clock.is_interrupted():
         networks, check = networks[:1], lambda: None
     else:
         check = clock.check_interruption
     try:
-        export_all(networks, recipe=result.recipe, check=check)
+        export_all(networks, recipe=result.recipe, check=check, within=folder.path)
         LOGGER.info("writing the report")
         write_report(folder.path, space=result.space, proxy=result.proxy, check=check)
     except Interrupted as interruption:

@@ -25,7 +25,7 @@ from vkdnw_search.engine.tasks import Outcome
 from vkdnw_search.proxies.size import Flops
 from vkdnw_search.ranking.plan import VALUE, Row, identity, make_plan
 from vkdnw_search.ranking.score_store import PartScore, ScoreStore
-from vkdnw_search.ranking.scoring_jobs import score_all
+from vkdnw_search.ranking.scoring_jobs import audits_of, score_all
 from vkdnw_search.records import Cost, Evaluation, Genome, Score
 
 FINALISTS = 10
@@ -66,8 +66,8 @@ class StoredScores(ScoreStore):
         missing = [key for key in keys if not all(key in self._terms[part] for part in parts)]
         if missing:
             score_all(
-                self._space, missing, parts, self, self._executor, counter=self._counter, seeds=1,
-                listener=lambda done, total: None, stopped=lambda: False,
+                self._space, missing, audits_of(parts, self, self._executor), self, self._executor,
+                counter=self._counter, seeds=1, listener=lambda done, total: None, stopped=lambda: False,
             )  # fmt: skip
 
     def is_usable(self, row: Row, key: str) -> bool:

@@ -30,6 +30,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from vkdnw_search.choices.source import chosen_source
+from vkdnw_search.determinism import forked_generators
 from vkdnw_search.errors import SpaceError, VkdnwSearchError, nearest
 from vkdnw_search.records import Gene, GeneValue, Genome
 
@@ -189,7 +190,7 @@ class ChoiceSpace:
                 )
             return answers.get(gene.name, gene.choices[0])
 
-        with _answering(answer), torch.random.fork_rng(devices=[]), world:
+        with _answering(answer), forked_generators(), world:
             self.make(num_classes=self.num_classes)
         return met
 

@@ -7,6 +7,7 @@ import dataclasses
 import io
 import json
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -53,9 +54,10 @@ def run_export(words: Sequence[str]) -> str:
     if options.to is not None or options.text is not None:
         must_be_new(written)
     try:
-        with all_or_nothing(path.parent) as drafts, _torch_silent():
+        within = options.folder if path.is_relative_to(place) and options.to is None else None
+        with all_or_nothing(path.parent, within=within) as drafts, _torch_silent():
             _write(found, drafts / path.name, options, recipe)
-            if (path.parent / "train.py").exists():  # users change it
+            if os.path.lexists(path.parent / "train.py"):  # users change it
                 (drafts / "train.py").unlink(missing_ok=True)
     except VkdnwSearchError:
         raise

@@ -20,6 +20,7 @@ from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
 
+from vkdnw_search.commands.settings import add_accept_option
 from vkdnw_search.errors import (
     PluginError,
     RankingError,
@@ -80,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
         "--out", metavar="DIR", type=Path, help="run folder (default: runs/NAME); continued if it is there"
     )
     add_plugin_option(parser)
+    add_accept_option(parser)
     volume = parser.add_mutually_exclusive_group()
     volume.add_argument("-q", "--quiet", action="store_true", help="show the result alone")
     volume.add_argument("-v", "--verbose", action="store_true", help="log to the terminal too")
@@ -108,8 +110,15 @@ def _search(words: list[str]) -> int:
     steps = not options.quiet and not options.verbose  # the log tells them too
     bar = Progress(recipe.stop.evaluations, limits_of(recipe), shown=not options.quiet, steps=steps)
     with _Signals() as signals, bar as progress:
-        result = search(recipe, out=out, listener=progress.update, stopped=signals.received)
-    print(closing_table(result))
+        result = search(
+            recipe,
+            out=out,
+            listener=progress.update,
+            stopped=signals.received,
+            accept_changed_code=options.accept_changed_code,
+        )
+    with result:
+        print(closing_table(result))
     if signals.number:
         return 128 + signals.number
     return DONE if result.best is not None else NOTHING_FEASIBLE

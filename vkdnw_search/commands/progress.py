@@ -103,6 +103,7 @@ def closing_table(result: Result) -> str:
             rows += [("module", str(path)) for _, path in result.networks(result.folder)]
         rows.append(("report", str(result.folder / "report.html")))
     rows += [("unfinished", f"{result.unfinished}; the same command goes on from there")] if result.unfinished else []
+    rows += [("warning", warning) for warning in result.changes_of_code()]
     rows += _judgement(result)
     rows += [(f"at {quantity(at_most)}FLOPs", _band(found)) for at_most, found in result.bands.items()]
     width = max(len(name) for name, _ in rows)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from vkdnw_search.commands.settings import build_plugin, check_plugin, positive, read_settings
+from vkdnw_search.commands.settings import add_accept_option, build_plugin, check_plugin, positive, read_settings
 from vkdnw_search.contracts import SearchSpace
 from vkdnw_search.errors import RankingError, RecipeError
 from vkdnw_search.execution.executors import inline, processes
@@ -62,6 +62,7 @@ def run_rank(words: list[str], *, stopped: Callable[[], bool]) -> str:
             executor=executor,
             listener=bar.show,
             stopped=stopped,
+            accept_changed_code=options.accept_changed_code,
         )
     if study is None:
         return f"stopped after {bar.done} of {bar.total}; the same command continues from there"
@@ -101,6 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder of the study")
     parser.add_argument("--no-figures", action="store_true", help="tables only")
     add_plugin_option(parser)
+    add_accept_option(parser)
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
     return parser
 

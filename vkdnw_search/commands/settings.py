@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,14 @@ def file_to_write(text: str) -> Path:
     return path
 
 
+def add_accept_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--accept-changed-code``, which continues what other code has begun."""
+    parser.add_argument(
+        "--accept-changed-code", action="store_true",
+        help="continue although versions or plug-in files that scores come from have changed since, and say so",
+    )  # fmt: skip
+
+
 def must_be_new(files: Sequence[Path]) -> None:
     """Refuse files that are there: nothing outside a run folder is written over.
 
@@ -65,7 +74,7 @@ def must_be_new(files: Sequence[Path]) -> None:
         RunFolderError: naming the first of them.
     """
     for file in files:
-        if file.exists():
+        if os.path.lexists(file):
             raise RunFolderError(
                 f"{file}: is there already, and was left as it is. Remove it, or name another with --to"
             )

@@ -23,6 +23,7 @@ from vkdnw_search.cost.interpolation import Counts, Multilinear
 from vkdnw_search.cost.latency import LatencyTable
 from vkdnw_search.cost.limits import Limits, Range
 from vkdnw_search.cost.peak_memory import PeakMemory
+from vkdnw_search.determinism import forked_generators
 from vkdnw_search.errors import BudgetError, UnknownOperators
 from vkdnw_search.records import Cost, Part
 
@@ -95,7 +96,7 @@ def _trace(model: nn.Module, input_shape: tuple[int, ...]) -> FlopCountAnalysis:
     analysis = FlopCountAnalysis(model, x)
     analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
     try:
-        with torch.no_grad():
+        with torch.no_grad(), forked_generators():
             analysis.total()
     except Exception as error:  # whatever the network itself raises on such an input
         raise BudgetError(f"{type(model).__name__}: must accept an input of shape {tuple(x.shape)}: {error}") from error
@@ -145,7 +146,7 @@ class CostCounter(Generic[A]):
         return self._completed(self._whole(architecture), architecture)
 
     def _whole(self, architecture: A) -> Cost:
-        with torch.random.fork_rng(devices=[]):  # building draws weights; counting must not move anyone's generator
+        with forked_generators():  # building draws weights; counting must not move anyone's generator
             model = self.space.build(architecture)
         try:
             return _count(model, tuple(self.space.input_shape), self._free)
@@ -185,7 +186,7 @@ class CostCounter(Generic[A]):
         return formula
 
     def _measure(self, part: Part, widths: tuple[int, ...]) -> Counts:
-        with torch.random.fork_rng(devices=[]):
+        with forked_generators():
             module, input_shape = part.make(*widths)
         try:
             return _counts(_count(module, tuple(input_shape), self._free))

@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from vkdnw_search.contracts import A, HasParts, SearchSpace
-from vkdnw_search.determinism import one_thread
+from vkdnw_search.determinism import forked_generators, one_thread
 from vkdnw_search.errors import BudgetError
 from vkdnw_search.records import Part
 
@@ -46,7 +46,7 @@ def measured(model: nn.Module, input_shape: Sequence[int]) -> float:
         model: is put in evaluation mode.
         input_shape: of one input without the batch, e.g. (3, 224, 224).
     """
-    with one_thread(), torch.inference_mode():
+    with one_thread(), forked_generators(), torch.inference_mode():
         return _median(model.eval(), torch.zeros(1, *input_shape))
 
 
@@ -106,7 +106,7 @@ class LatencyTable(Generic[A]):
 
     def _at(self, name: str, make: Callable[[], tuple[nn.Module, Sequence[int]]]) -> float:
         if name not in self._seconds:
-            with torch.random.fork_rng(devices=[]):  # building draws weights
+            with forked_generators():  # building draws weights
                 self._seconds[name] = measured(*make())
         return self._seconds[name]
 

@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from vkdnw_search.contracts import A, HasChain, SearchSpace
 from vkdnw_search.cost.interpolation import Counts, Multilinear
+from vkdnw_search.determinism import forked_generators
 from vkdnw_search.records import Part
 
 __all__ = ["PeakMemory", "memory_profile"]
@@ -39,7 +40,7 @@ def memory_profile(model: nn.Module, input_shape: Sequence[int]) -> Counts:
     example = next((w for w in weights if w.is_floating_point()), torch.zeros(0))
     x = torch.zeros(1, *input_shape, dtype=example.dtype, device=example.device)
     watch = _Watch(weights, x)
-    with torch.no_grad(), watch:
+    with torch.no_grad(), forked_generators(), watch:
         result = model(x)
     return watch.profile(result)
 
@@ -129,11 +130,14 @@ def _at(block: Part, widths: tuple[int, ...]) -> Counts:
 
 def _traced(make: Callable[[], Made]) -> Counts:
     """The memory profile, traced on the meta device where the network can do without numbers."""
-    try:
-        with torch.device("meta"):
-            model, input_shape = make()
-            return memory_profile(model.eval(), input_shape)
-    except Exception:  # of a network that looks at its numbers; if it is at fault itself, it says so again
-        with torch.random.fork_rng(devices=[]):  # building draws weights
-            model, input_shape = make()
-            return memory_profile(model.eval(), input_shape)
+    with forked_generators():  # building draws weights
+        try:
+            with torch.device("meta"):
+                return _profiled(make)
+        except Exception:  # of a network that looks at its numbers; if it is at fault itself, it says so again
+            return _profiled(make)
+
+
+def _profiled(make: Callable[[], Made]) -> Counts:
+    model, input_shape = make()
+    return memory_profile(model.eval(), input_shape)

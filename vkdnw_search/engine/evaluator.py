@@ -46,7 +46,7 @@ class Evaluator:
     Args:
         space: the search space.
         limits: a candidate outside is recorded, never scored.
-        proxy: the score.
+        proxy: the score; a session replaces it by a careful one where a fast way is wrong (see Audit).
         seed: of the run. All candidates are scored on the same random numbers, so that chance favours none of them
             (common random numbers; Glasserman and Yao 1992, doi 10.1287/mnsc.38.6.884).
     """

@@ -19,6 +19,7 @@ from scipy import stats
 
 from vkdnw_search.contracts import HasRelativeFitness, Proxy
 from vkdnw_search.determinism import seed_from
+from vkdnw_search.engine.audit import NOTE, warnings_of
 from vkdnw_search.engine.clock import Clock
 from vkdnw_search.engine.evaluator import Evaluator
 from vkdnw_search.engine.rescoring import Rescorer
@@ -89,7 +90,11 @@ def judge(evaluator: Evaluator, store: Store, rescorer: Rescorer, gate: Gate, re
         tuple(baselines),
         tuple(BandWinner(above, at_most, w) for (above, at_most), w in zip(ranges, winners, strict=True)),
         correlations,
-        (*gate.warnings, *_warnings(best if finalists else [], correlations)),
+        (
+            *warnings_of(store.note(NOTE), store.path),
+            *gate.warnings,
+            *_warnings(best if finalists else [], correlations),
+        ),
         gate.untrainable,
     )
 

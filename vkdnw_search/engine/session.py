@@ -7,10 +7,12 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from itertools import takewhile
 
 from vkdnw_search.contracts import HasRefit, HasRelativeFitness, HasState, HasStream, Optimizer
+from vkdnw_search.engine.audit import NOTE, Audit, run_audit
 from vkdnw_search.engine.best_scores import BestScores
 from vkdnw_search.engine.clock import Clock
 from vkdnw_search.engine.evaluator import Evaluator
@@ -84,6 +86,14 @@ class Session:
         self._scores: dict[str, Score] = {}
         self._scored = store.counts().get(Status.SCORED, 0)
         self.number = self.generation = self._kept = 0
+        self._audit = Audit(
+            evaluator.proxy,
+            text=store.note(NOTE),
+            keep=partial(store.set_note, NOTE),
+            run_one=partial(run_audit, executor=executor),
+            where=store.path,
+        )
+        evaluator.proxy = self._audit.proxy
 
     def stop_reason(self) -> str | None:
         """Why the search must end now, in words; None while it may go on."""
@@ -166,6 +176,8 @@ class Session:
                 continue
             evaluation = self._evaluator.prepare(genome, number=number, generation=self.generation, threshold=threshold)
             if evaluation is None:
+                self._audit.hold(self._evaluator.task(genome))
+                self._evaluator.proxy = self._audit.proxy
                 yield number, self._evaluator.task(genome)
             else:
                 self._record(batch, evaluation, 0.0)

@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from vkdnw_search.contracts import Architecture, DrawsWeights, HasCostScore, HasText, Probe, Proxy, SearchSpace
-from vkdnw_search.determinism import device_of, one_thread, seed_from
+from vkdnw_search.determinism import device_of, forked_generators, one_thread, seed_from, seed_generators
 from vkdnw_search.errors import CandidateLost, DegenerateNetwork, ExecutionError, SpaceError, VkdnwSearchError
 from vkdnw_search.proxies.initialization import draws_all, without_weights
 from vkdnw_search.records import Cost, Genome, Score
@@ -107,16 +107,23 @@ def is_lack_of_memory(error: Exception) -> bool:
 def _score(task: Task) -> Score:
     if isinstance(task.proxy, HasCostScore):
         return task.proxy.score_cost(task.cost)
-    probe = Probe(task.space.input_shape, task.space.num_classes, task.seed, device_of(task.proxy), task.cost)
-    with one_thread(), torch.random.fork_rng(devices=[]):
-        model = _built(task)
-        torch.manual_seed(seed_from(task.seed, "proxy"))  # however many numbers the construction drew
+    with network_of(task) as (model, probe):
         return task.proxy(model, probe)
 
 
+@contextmanager
+def network_of(task: Task) -> Iterator[tuple[nn.Module, Probe]]:
+    """The network of ``task`` and how to look at it, on one thread and with random generators of its own."""
+    probe = Probe(task.space.input_shape, task.space.num_classes, task.seed, device_of(task.proxy), task.cost)
+    with one_thread(), forked_generators():
+        model = _built(task)
+        seed_generators(seed_from(task.seed, "proxy"))  # however many numbers the construction drew
+        yield model, probe
+
+
 def _built(task: Task) -> nn.Module:
-    """The network of ``task``; without weights where its proxy draws them all anew. Seeds PyTorch's generator."""
-    torch.manual_seed(seed_from(task.seed, "construction"))
+    """The network of ``task``; without weights where its proxy draws them all anew. Seeds the global generators."""
+    seed_generators(seed_from(task.seed, "construction"))
     redrawn = isinstance(task.proxy, DrawsWeights) and task.proxy.draws_weights
     with without_weights() if redrawn else nullcontext():
         model = task.space.build(task.architecture())

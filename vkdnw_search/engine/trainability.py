@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from vkdnw_search.contracts import Architecture, SearchSpace
-from vkdnw_search.determinism import one_thread
+from vkdnw_search.determinism import forked_generators, one_thread
 from vkdnw_search.engine.tasks import is_lack_of_memory
 from vkdnw_search.errors import ExecutionError, VkdnwSearchError
 from vkdnw_search.records import Cost, Genome
@@ -49,8 +49,7 @@ def try_training(trial: Trial) -> str:
     """
     space = trial.space
     try:
-        with one_thread(), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(trial.seed)
+        with one_thread(), forked_generators(trial.seed):
             model = space.build(space.decode(trial.genome))
             return "; ".join(check(model, space.input_shape, space.num_classes, trial.seed))
     except VkdnwSearchError:
@@ -101,8 +100,7 @@ def check(model: nn.Module, input_shape: Sequence[int], num_classes: int, seed: 
     generator = torch.Generator().manual_seed(seed)
     images = torch.randn(BATCH, *input_shape, generator=generator)
     labels = torch.randint(num_classes, (BATCH,), generator=generator)
-    with torch.random.fork_rng(devices=[]), torch.enable_grad():
-        torch.manual_seed(seed)
+    with forked_generators(seed), torch.enable_grad():
         return _faults(copy.deepcopy(model).cpu().train(), images, labels)
 
 

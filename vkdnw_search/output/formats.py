@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vkdnw_search.determinism import forked_generators
 from vkdnw_search.errors import ExportError
 from vkdnw_search.runs.result import FoundNetwork
 from vkdnw_search.source_rules import defined_by, must_import_torch_alone
@@ -37,9 +38,8 @@ def network(found: FoundNetwork, *, seed: int, arguments: Mapping[str, Any]) -> 
     """
     source = found.space.source(found.architecture)
     must_import_torch_alone(source, found.space.name, found.key)
-    names = defined_by(source)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with forked_generators(seed):
+        names = defined_by(source)
         try:
             made: nn.Module = names["Network"](**arguments)
         except Exception as error:
@@ -143,7 +143,7 @@ def _in_words(path: Path) -> Iterator[None]:
 def _keep(path: Path, write: Any, run: Any, model: nn.Module, input_shape: tuple[int, ...]) -> None:
     """Write to a folder of its own, compare at two batch sizes, then move to ``path``."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+    with forked_generators(), tempfile.TemporaryDirectory(dir=path.parent) as folder:
         draft = Path(folder) / path.name
         with _in_words(path):
             write(draft)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -18,7 +19,7 @@ import torch
 from vkdnw_search.atomic_files import write_whole
 from vkdnw_search.contracts import SearchSpace
 from vkdnw_search.cost.counter import free_operators
-from vkdnw_search.determinism import one_thread
+from vkdnw_search.determinism import forked_generators, one_thread, seed_generators
 from vkdnw_search.errors import ExportError
 from vkdnw_search.optimizers.variation import random_genome
 from vkdnw_search.proxies.initialization import initialize
@@ -67,7 +68,7 @@ def must_have_source(space: SearchSpace[Any], *, seed: int) -> None:
     source = space.source(architecture)
     must_import_torch_alone(source, space.name, architecture.key)
     try:
-        with torch.random.fork_rng(devices=[]):
+        with forked_generators():
             defined_by(source)["Network"](num_classes=space.num_classes)
     except Exception as error:
         raise ExportError(
@@ -88,6 +89,7 @@ def export_all(
     *,
     recipe: Recipe | None = None,
     check: Callable[[], None] = lambda: None,
+    within: Path | None = None,
 ) -> list[Path]:
     """Write several networks, (network, path), as :func:`export` does; one other interpreter checks all of them.
 
@@ -95,6 +97,10 @@ def export_all(
         networks: each with the path of its module.
         recipe: named in the headers.
         check: called again and again on the way; what it raises ends the writing, between two files.
+        within: a folder that all paths are in, and in which no link is followed; by default that of each path.
+
+    Raises:
+        RunFolderError: a link or something else is in the way.
     """
     sources = [f"{_header(found, recipe)}\n{found.space.source(found.architecture)}" for found, _ in networks]
     for source, (found, _) in zip(sources, networks, strict=True):
@@ -103,11 +109,11 @@ def export_all(
     for source, (found, path) in zip(sources, networks, strict=True):
         files = [(path, source), (description_of(path), _description(found, recipe))]
         trainer = path.with_name("train.py")
-        if path.name == "model.py" and not trainer.exists():  # it imports model.py
+        if path.name == "model.py" and not os.path.lexists(trainer):  # it imports model.py
             files.append((trainer, TRAINER.read_text(encoding="utf-8")))
         for target, text in files:
             check()
-            write_whole(target, text)
+            write_whole(target, text, within=within)
     return [path for _, path in networks]
 
 
@@ -158,7 +164,7 @@ def _finite(value: Any) -> Any:
 
 def _must_equal(modules: Sequence[tuple[str, FoundNetwork]], check: Callable[[], None]) -> None:
     """Compare each module, in an interpreter of its own, with what was searched."""
-    with one_thread(), torch.random.fork_rng(devices=[]), tempfile.TemporaryDirectory() as folder:
+    with one_thread(), forked_generators(), tempfile.TemporaryDirectory() as folder:
         for number, (source, found) in enumerate(modules):
             (Path(folder) / f"{number}.py").write_text(source, encoding="utf-8")
             check()
@@ -196,7 +202,7 @@ def _verified(folder: str, check: Callable[[], None]) -> tuple[int, str, str]:
 
 def _expected(found: FoundNetwork) -> dict[str, Any]:
     """What the module must have and compute."""
-    torch.manual_seed(CHECK_SEED)
+    seed_generators(CHECK_SEED)
     model = build(found).eval()
     initialize(model, seed=CHECK_SEED)
     images = torch.randn(CHECK_BATCH, *found.space.input_shape)

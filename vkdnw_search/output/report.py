@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from vkdnw_search.contracts import Architecture, Proxy, SearchSpace
 from vkdnw_search.engine.second_opinion import LOW
 from vkdnw_search.output import diagram
 from vkdnw_search.output import report_facts as facts
-from vkdnw_search.output.report_figures import draw
+from vkdnw_search.output.report_figures import Drawn, draw
 from vkdnw_search.quantities import compact
 from vkdnw_search.records import Evaluation
 from vkdnw_search.runs.fitness import pareto_front
@@ -54,16 +54,23 @@ def write_report(
     )
     environment.filters |= {"si": _si, "signed": _signed}
     with RunReader(folder, space=space, proxy=proxy) as visited:
-        content = _content(visited, None if to is not None else folder / "figures", check)
-        page = environment.get_template("report.html").render(content)
+        figures = draw(visited, visited.ranked[0], check, png=to is None) if visited.ranked else {}
+        page = environment.get_template("report.html").render(_content(visited, figures, check))
+    if to is not None:
+        check()
+        write_whole(to, page)
+        return to
+    for name, figure in figures.items():
+        for suffix, content in (("png", figure.png), ("svg", figure.svg)):
+            check()
+            write_whole(folder / "figures" / f"{name}.{suffix}", content, within=folder)
     check()
-    target = to or folder / "report.html"
-    write_whole(target, page)
-    return target
+    write_whole(folder / "report.html", page)
+    return folder / "report.html"
 
 
-def _content(visited: RunReader, figures: Path | None, check: Callable[[], None]) -> dict[str, Any]:
-    """All that the template shows. The figures are written to a folder too, if one is given."""
+def _content(visited: RunReader, figures: Mapping[str, Drawn], check: Callable[[], None]) -> dict[str, Any]:
+    """All that the template shows."""
     counts = visited.store.counts()
     content: dict[str, Any] = {
         "name": visited.recipe.name or visited.path.name,
@@ -75,6 +82,7 @@ def _content(visited: RunReader, figures: Path | None, check: Callable[[], None]
         "environment": visited.environment,
         "judgement": visited.judgement,
         "low": LOW,
+        "changes_of_code": visited.changes_of_code,
         "winner": None,
     }
     if not visited.ranked:
@@ -87,7 +95,7 @@ def _content(visited: RunReader, figures: Path | None, check: Callable[[], None]
     return content | {
         "winner": winner,
         "fitness": visited.fitness[winner.number],
-        "figures": {name: Markup(svg) for name, svg in draw(visited, winner, figures, check).items()},
+        "figures": {name: Markup(figure.inline) for name, figure in figures.items()},
         "nodes": nodes,
         "arcs": arcs,
         "bars": diagram.chain(architecture),

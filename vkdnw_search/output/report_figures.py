@@ -1,4 +1,4 @@
-"""The figures of a report: as files, and as SVG that takes the colours of the page it is in."""
+"""The figures of a report: as PNG and SVG, and as SVG that takes the colours of the page it is in."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import io
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
@@ -33,28 +33,35 @@ SQUEEZED = 20
 """So many times the typical distance from the best is the largest before an axis is no longer linear."""
 
 
-def draw(visited: RunReader, winner: Evaluation, folder: Path | None, check: Callable[[], None]) -> dict[str, str]:
-    """Draw every figure, write it as PNG and SVG to ``folder`` if there is one, and call ``check`` before each.
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A figure: as the text of an SVG file, and as the bytes of a PNG file, which are empty if none was asked for."""
 
-    Returns:
-        Name → SVG to stand in a page.
-    """
+    svg: str
+    png: bytes
+
+    @property
+    def inline(self) -> str:
+        """The SVG element alone, as wide as its surroundings, in the text colour of the page it stands in."""
+        return _inline(self.svg)
+
+
+def draw(visited: RunReader, winner: Evaluation, check: Callable[[], None], *, png: bool) -> dict[str, Drawn]:
+    """Draw every figure by its name, also as PNG if asked for, and call ``check`` before each."""
     painters: dict[str, Callable[[Axes], None]] = {
         "progress": lambda axes: _progress(axes, visited),
         "score_flops": lambda axes: _score_flops(axes, visited, winner),
     }
     if facts.deciles(winner):
         painters["spectrum"] = lambda axes: _spectrum(axes, visited, winner)
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
     figures = {}
     for name, painter in painters.items():
         check()
-        figures[name] = _figure(name, painter, folder)
+        figures[name] = _figure(name, painter, png=png)
     return figures
 
 
-def _figure(name: str, paint: Callable[[Axes], None], folder: Path | None) -> str:
+def _figure(name: str, paint: Callable[[Axes], None], *, png: bool) -> Drawn:
     style: dict[Any, Any] = {
         "svg.fonttype": "none",
         "svg.hashsalt": name,
@@ -69,17 +76,14 @@ def _figure(name: str, paint: Callable[[Axes], None], folder: Path | None) -> st
         axes = figure.subplots()
         axes.spines[["top", "right"]].set_visible(False)
         paint(axes)
-        text = io.StringIO()
-        if folder is not None:
-            figure.savefig(folder / f"{name}.png", dpi=160, facecolor="white")
+        text, pixels = io.StringIO(), io.BytesIO()
+        if png:
+            figure.savefig(pixels, format="png", dpi=160, facecolor="white")
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
-    if folder is not None:
-        (folder / f"{name}.svg").write_text(text.getvalue(), encoding="utf-8")
-    return _inline(text.getvalue())
+    return Drawn(text.getvalue(), pixels.getvalue())
 
 
 def _inline(svg: str) -> str:
-    """The element alone, as wide as its surroundings, in the text colour of the page."""
     element = svg[svg.index("<svg") :]
     for side in ("width", "height"):
         element = re.sub(rf'(<svg[^>]*?) {side}="[^"]*"', r"\1", element, count=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, TypeVar
+from typing import Annotated, Self, TypeVar
 
 import numpy as np
 from annotated_types import Ge
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 from torch import nn
 
-from vkdnw_search.contracts import HasCostScore, HasRequirements, Probe, Proxy
+from vkdnw_search.contracts import HasCostScore, HasFastWay, HasRequirements, Probe, Proxy
 from vkdnw_search.errors import ScoreError, nearest
 from vkdnw_search.options import check_options, strict_options
 from vkdnw_search.proxies.az_nas import AzNasTerms
@@ -76,6 +76,20 @@ class RankSum:
         for proxy in self.proxies.values():
             if isinstance(proxy, HasRequirements):
                 proxy.require(num_classes, cost)
+
+    def check_fast_way(self, model: nn.Module, probe: Probe) -> str:
+        """What differs between the fast ways of the proxies and the literal ones, in words; empty if nothing does."""
+        found = {
+            name: proxy.check_fast_way(copy.deepcopy(model), probe)
+            for name, proxy in self.proxies.items()
+            if isinstance(proxy, HasFastWay)
+        }
+        return "; ".join(f"{name}: {what}" for name, what in found.items() if what)
+
+    def careful(self) -> Self:
+        """The same sum of proxies that rely on no fast way unchecked."""
+        careful = {name: p.careful() if isinstance(p, HasFastWay) else p for name, p in self.proxies.items()}
+        return replace(self, proxies=careful)
 
     def fitness(self, scores: Sequence[Score]) -> NDArray[np.float64]:
         """The sum of each of ``scores`` among them all. Shape (n,); O(n log n) for each term.

@@ -5,14 +5,13 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 from torch import nn
 
-from vkdnw_search.contracts import HasCostScore, Probe, Proxy
+from vkdnw_search.contracts import HasCostScore, HasFastWay, Probe, Proxy
 from vkdnw_search.cost.counter import count
-from vkdnw_search.determinism import device_of, one_thread
+from vkdnw_search.determinism import device_of, forked_generators, one_thread, seed_from
 from vkdnw_search.errors import ScoreError, VkdnwSearchError
 from vkdnw_search.proxies.vkdnw import VkdnwSingle
 from vkdnw_search.records import Score
@@ -36,7 +35,7 @@ def score(
         model: takes (N, *input_shape) to logits (N, classes): convolutions of any kind, linear layers,
             normalisations, attention, bare parameters. Layers without a fast rule are differentiated literally.
         input_shape: the shape of one input, without the batch, e.g. (3, 32, 32).
-        proxy: VkdnwSingle() by default, with its derivatives checked against literal ones.
+        proxy: VkdnwSingle() by default. A fast way to its score is checked against the literal one.
         seed: all randomness comes from it.
         free_operators: for proxies that count FLOPs, operators unknown to fvcore that cost nothing.
 
@@ -44,12 +43,12 @@ def score(
         ScoreError: the network does not take such inputs or does not give logits, or the settings do not suit it.
         DegenerateNetwork: it has no usable score.
     """
-    proxy = VkdnwSingle(check=True) if proxy is None else proxy
-    if isinstance(proxy, VkdnwSingle) and not proxy.check:
-        proxy = replace(proxy, check=True)
+    proxy = VkdnwSingle() if proxy is None else proxy
+    if isinstance(proxy, HasFastWay):
+        proxy = proxy.careful()
     if isinstance(proxy, HasCostScore):
         return proxy.score_cost(count(model, input_shape, free_operators=free_operators))
-    with one_thread(), torch.random.fork_rng():
+    with one_thread(), forked_generators(seed_from(seed, "proxy")):
         classes = _classes(_copied(model), tuple(input_shape))
         copied = _copied(model)  # another, which has not run: some networks keep what they compute
         try:

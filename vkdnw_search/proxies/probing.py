@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from vkdnw_search.contracts import Probe
-from vkdnw_search.determinism import seed_from
+from vkdnw_search.determinism import forked_generators, seed_from
 from vkdnw_search.errors import DegenerateNetwork, ScoreError
 from vkdnw_search.options import check_options
 from vkdnw_search.proxies.initialization import Initialization, initialize
@@ -161,8 +161,7 @@ def prepared(model: nn.Module, probe: Probe, scheme: Initialization) -> Iterator
     """Prepare a network: freshly initialised, on the probe's device, in training mode, its own randomness seeded."""
     initialize(model, seed=seed_from(probe.seed, "initialization"), scheme=scheme)
     placed(model, probe.device).train()
-    with torch.random.fork_rng(devices=[probe.device] if probe.device.type == "cuda" else []):
-        torch.manual_seed(seed_from(probe.seed, "network"))  # dropout and the like
+    with forked_generators(seed_from(probe.seed, "network")):  # dropout and the like
         yield
 
 

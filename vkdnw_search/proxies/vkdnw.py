@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from vkdnw_search.contracts import Probe
 from vkdnw_search.determinism import seed_from
 from vkdnw_search.errors import DegenerateNetwork, ScoreError
-from vkdnw_search.fisher.information import FisherPass, Positions, Selection, choose_scalars, spectrum, trainable
+from vkdnw_search.fisher.information import FisherPass, Positions, Rows, Selection, choose_scalars, spectrum, trainable
 from vkdnw_search.options import check_options
 from vkdnw_search.proxies.initialization import Initialization, initialize
 from vkdnw_search.proxies.probing import placed
@@ -25,6 +25,9 @@ Layers = Literal["tensors", "modules", "depth"]
 
 DECILES = tuple(k / 10 for k in range(1, 10))
 """Levels 0.1 … 0.9 (arXiv 2502.04975, section 3); adding the maximum costs 0.04 in Kendall's τ on NAS-Bench-201."""
+
+LISTED = 3
+"""Number of tensors that are named where derivatives are wrong."""
 
 
 def decile_entropy(eigenvalues: Tensor) -> Tensor:
@@ -77,7 +80,9 @@ class VkdnwSingle:
     initializations: Annotated[int, Interval(ge=1, le=1024), "random initializations, averaged"] = 1
     initialization: Annotated[Initialization, "how weights are drawn"] = "kaiming_normal"
     memory: Annotated[int | None, Interval(ge=1, le=2**50), "bytes one pass may keep; the batch is split to fit"] = None
-    check: Annotated[bool, "compare fast derivatives with literal ones on one sample, for untried networks"] = False
+    check: Annotated[
+        bool, "compare fast derivatives with literal ones in every network, not in the first of a run alone"
+    ] = False
     device: Annotated[Literal["auto", "cpu", "cuda", "mps"], "auto: CUDA or MPS where there is one"] = "auto"
 
     def __post_init__(self) -> None:
@@ -113,6 +118,27 @@ class VkdnwSingle:
         layers = {"tensors": cost.tensors, "modules": cost.modules, "depth": cost.layers}[self.layers]
         return layers + math.log(len(DECILES))
 
+    def check_fast_way(self, model: nn.Module, probe: Probe) -> str:
+        """The tensors whose fast derivatives are not the literal ones for some image, in words; empty without any.
+
+        In float64, on the CPU: some networks magnify the rounding of float32 a million times, and what differs by
+        rounding alone is not wrong. A network that cannot compute in float64 is compared in its own precision.
+        """
+        if self.check:
+            return ""  # every network is checked
+        dtype = next((p.dtype for p in model.parameters()), torch.float32)
+        try:
+            rows = self._rows(model.cpu().double().eval(), replace(probe, device=torch.device("cpu")), 0, check=True)
+        except RuntimeError:
+            rows = self._rows(placed(model.to(dtype), probe.device).eval(), probe, 0, check=True)
+        more = f" and {len(rows.wrong) - LISTED} more" if len(rows.wrong) > LISTED else ""
+        named = ", ".join(rows.wrong[:LISTED]) + more
+        return f"the fast derivatives of {named} differ from literal ones" if rows.wrong else ""
+
+    def careful(self) -> VkdnwSingle:
+        """The same score with the derivatives of every network checked; those that are wrong are computed literally."""
+        return replace(self, check=True)
+
     def require(self, num_classes: int, cost: Callable[[], Cost | None]) -> None:
         """Raise a ScoreError if a candidate has more tensors, up to ``parameters``, than images × directions."""
         too_few = self.images * self._directions(num_classes) < self.parameters
@@ -121,6 +147,10 @@ class VkdnwSingle:
 
     def _spectrum(self, model: nn.Module, probe: Probe, number: int) -> Tensor:
         """Eigenvalues (D, K) for one initialization."""
+        return spectrum(self._rows(model, probe, number, check=self.check).rows, samples=self.images)
+
+    def _rows(self, model: nn.Module, probe: Probe, number: int, *, check: bool) -> Rows:
+        """The Fisher factor (D, M·N, K) for one initialization."""
         initialize(model, seed=seed_from(probe.seed, "weights", number), scheme=self.initialization)
         generator = torch.Generator().manual_seed(seed_from(probe.seed, "probe", number))
         channels, *size = probe.input_shape
@@ -144,9 +174,9 @@ class VkdnwSingle:
             calibrate=self.batch_norm == "calibrated",
             smoothing=self.smoothing,
             memory=self.memory,
-            check=self.check,
+            check=check,
         )
-        return spectrum(fisher.rows(model, images, chosen, generator=generator), samples=self.images)
+        return fisher.checked_rows(model, images, chosen, generator=generator)
 
     def _directions(self, classes: int) -> int:
         """The number of directions used: the softmax leaves C − 1 at most."""

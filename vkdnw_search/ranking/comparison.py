@@ -32,7 +32,7 @@ Vector = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class TableRow:
-    """One method of the table.
+    """A row of the table: one method, with its metrics.
 
     Attributes:
         kind: ``single``, ``aggregate`` or ``model``.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 from numpy.typing import NDArray
 
+from vkdnw_search.atomic_files import write_whole
 from vkdnw_search.ranking.comparison import METRICS, TableRow
 from vkdnw_search.ranking.published import published_row
 
@@ -62,7 +64,7 @@ def scatter(path: Path, scores: Vector, accuracies: Vector, *, method: str, colu
 
 
 def bars(path: Path, rows: Sequence[TableRow], *, column: str, space: str) -> None:
-    """Each metric of each method as a bar, as a PNG: the standard deviation over seeds, and the paper's number."""
+    """Draw each metric of each method as a bar, as a PNG: the standard deviation over seeds, and the paper's number."""
     with figure_file(path, 11, 1.2 + 0.3 * len(rows)) as figure:
         places = np.arange(len(rows))[::-1]
         for axes, metric in zip(figure.subplots(1, len(METRICS), sharey=True), METRICS, strict=True):
@@ -84,12 +86,18 @@ def bars(path: Path, rows: Sequence[TableRow], *, column: str, space: str) -> No
 
 @contextmanager
 def figure_file(path: Path, width: float, height: float) -> Iterator[Figure]:
-    """A figure of so many inches that needs no display and no global state, written to ``path`` at the end."""
+    """A figure of so many inches that needs no display and no global state, written to ``path`` at the end.
+
+    Args:
+        path: STUDY/figures/NAME.png; no link is followed below STUDY.
+        width, height: in inches.
+    """
     figure = Figure(figsize=(width, height), layout="constrained", dpi=150)
     FigureCanvasAgg(figure)
     yield figure
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, metadata={"Software": None})
+    content = io.BytesIO()
+    figure.savefig(content, format="png", metadata={"Software": None})
+    write_whole(path, content.getvalue(), within=path.parents[1])
 
 
 def _scale_from_the_best(axes: Axes, accuracies: Vector) -> None:

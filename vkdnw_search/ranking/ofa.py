@@ -19,14 +19,14 @@ ACCURACY = ("top1", "top5", "acc")
 
 
 def is_ofa_header(header: Sequence[str]) -> bool:
-    """Whether a CSV file with these columns is such a table."""
+    """Tell whether a CSV file with these columns is a table of Once-for-all networks."""
     return set(CHOICES) <= set(header)
 
 
 def ofa_rows(
     header: Sequence[str], lines: Iterable[tuple[str, Sequence[str]]], *, sizes: Iterable[str]
 ) -> Iterator[tuple[str, str, Mapping[str, object]]]:
-    """What :func:`vkdnw_search.ranking.tables.read_csv` collects of such a table.
+    """Read the lines of such a table as :func:`vkdnw_search.ranking.tables.read_csv` collects them.
 
     Args:
         header: with ``ks`` and ``expand``, 20 numbers each, four a stage, 0 where a block is absent, and ``depth``,

@@ -6,8 +6,9 @@ import csv
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
-from vkdnw_search.atomic_files import atomic_path, write_whole
+from vkdnw_search.atomic_files import atomic_file, write_whole
 from vkdnw_search.ranking.comparison import table_csv
 from vkdnw_search.ranking.evaluation import Study
 from vkdnw_search.ranking.figures import bars, scatter
@@ -42,11 +43,16 @@ def write_outputs(
     for column in study.rows[0].qualities if figures else ():
         truth = study.accuracies.column(column)
         for method, values in study.values.items():
-            path = folder / "figures" / f"{column}_{method}.png"
-            scatter(path, values[0], truth, method=method, column=column)
-        bars(folder / "figures" / f"{column}_bars.png", study.rows, column=column, space=space)
+            scatter(_figure(folder, column, method), values[0], truth, method=method, column=column)
+        bars(_figure(folder, column, "bars"), study.rows, column=column, space=space)
         if study.regrets is not None:
-            regret_lines(folder / "figures" / f"{column}_regret.png", study.regrets, column=column, space=space)
+            regret_lines(_figure(folder, column, "regret"), study.regrets, column=column, space=space)
+
+
+def _figure(folder: Path, column: str, what: str) -> Path:
+    """The file of a figure. A column is called what an accuracy table says, which must not lead out of the folder."""
+    name = "".join(c if c.isprintable() and c not in "/%" else quote(c, safe="") for c in f"{column}_{what}")
+    return folder / "figures" / f"{name}.png"
 
 
 def _score_lines(
@@ -74,5 +80,5 @@ def _text(value: float) -> str:
 
 
 def _write_rows(path: Path, rows: Iterable[list[object]]) -> None:
-    with atomic_path(path) as draft, draft.open("w", encoding="utf-8", newline="") as file:
+    with atomic_file(path) as file:
         csv.writer(file, lineterminator="\n").writerows(rows)

@@ -37,7 +37,7 @@ _JOINT: Mapping[type, tuple[str, type]] = {
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table.
+    """A line of the table: the terms that one method is made of.
 
     Attributes:
         name: of the proxy.
@@ -103,7 +103,7 @@ class Plan:
 
 
 def make_plan(proxies: Mapping[str, Proxy]) -> Plan:
-    """What to compute for these proxies, name → proxy.
+    """Plan what has to be computed for these proxies, name → proxy.
 
     A sum of ranks shares its parts with other rows. A single term that another part gives as well is read there.
     """

@@ -16,7 +16,7 @@ TRAINING = 1024
 
 
 class Published(NamedTuple):
-    """One row of the paper for one data set."""
+    """The figures that the paper gives for one method on one data set."""
 
     kendall: float
     spearman: float
@@ -49,7 +49,7 @@ _TABLE_1: dict[str, tuple[float, ...]] = {
 
 
 def published_row(*, space: str, method: str, column: str) -> Published | None:
-    """What the paper has for a method on a data set; None if it has nothing.
+    """Look up what the paper gives for a method on a data set; None if it gives nothing.
 
     Args:
         space: name of the search space; the table is of ``nasbench201``.

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from vkdnw_search.contained_files import must_be_plain
 from vkdnw_search.errors import RunFolderError
 from vkdnw_search.runs.judgement import read_record
 from vkdnw_search.runs.sqlite_files import DatabaseSchema, open_database
@@ -36,7 +37,7 @@ CREATE TABLE score (
 
 @dataclass(frozen=True, slots=True)
 class PartScore:
-    """What one proxy said of one network.
+    """The score that one proxy gave one network.
 
     Attributes:
         part: identity of the proxy.
@@ -57,11 +58,13 @@ class ScoreStore:
         space: description of the space with its options; scores of another are refused.
 
     Raises:
-        RunFolderError: the folder holds something else, the study of another space, or is in use. It is left as it is.
+        RunFolderError: the folder holds something else, the study of another space, or links, or is in use. It is left
+            as it is.
     """
 
     def __init__(self, folder: Path, *, space: str) -> None:
         self.path = folder / "scores.sqlite"
+        must_be_plain(folder, folders=["figures"], files=["scores.csv", "table.csv", "table.md", "figures/*"])
         if not self.path.exists():
             _must_be_empty(folder)
             folder.mkdir(parents=True, exist_ok=True)
@@ -88,6 +91,19 @@ class ScoreStore:
                 f"{self.path}: must hold scores of {space}, but holds those of {there[0]}. Nothing was changed; choose "
                 "another folder with --out"
             )
+
+    def count(self) -> int:
+        """The number of scores, of all proxies."""
+        return int(self._db.execute("SELECT count(*) FROM score").fetchone()[0])
+
+    def note(self, name: str) -> str | None:
+        """A named text that is kept with the study; None if there is none."""
+        row = self._db.execute("SELECT value FROM about WHERE name = ?", (name,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def set_note(self, name: str, value: str) -> None:
+        """Keep a named text."""
+        self._db.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (name, value))
 
     def done(self, key: str, seed: int) -> set[str]:
         """Identities of the proxies whose verdict on this network with this seed is stored."""
@@ -121,7 +137,7 @@ class ScoreStore:
                 ) from error
 
     def forwards(self, part: str) -> float | None:
-        """What the proxy costs in forward passes, where that has been measured."""
+        """The cost of the proxy in forward passes, where that has been measured."""
         row = self._db.execute("SELECT forwards FROM proxy WHERE identity = ?", (part,)).fetchone()
         return None if row is None else row[0]
 

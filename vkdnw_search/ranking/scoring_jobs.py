@@ -6,14 +6,16 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from statistics import median
 
 import torch
 
 from vkdnw_search.contracts import Architecture, HasCostScore, HasText, Proxy, SearchSpace
 from vkdnw_search.cost.counter import CostCounter
-from vkdnw_search.determinism import device_of, one_thread, seed_from
+from vkdnw_search.determinism import device_of, forked_generators, one_thread, seed_from, seed_generators
+from vkdnw_search.engine.audit import NOTE, Audit, run_audit
 from vkdnw_search.engine.tasks import Outcome, Task, run_tasks, score_candidate
 from vkdnw_search.errors import RankingError
 from vkdnw_search.ranking.plan import VALUE
@@ -23,7 +25,7 @@ from vkdnw_search.records import Cost
 CLOCK_TICK = 1e-6
 """Seconds; no forward pass counts for less, whatever the resolution of the clock."""
 
-__all__ = ["Job", "Listener", "measure_costs", "readable", "score_all", "score_network"]
+__all__ = ["Job", "Listener", "audits_of", "measure_costs", "readable", "score_all", "score_network"]
 
 Listener = Callable[[int, int], None]
 """Called with (networks done, networks in all), a network counting once per seed."""
@@ -31,7 +33,7 @@ Listener = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """All that a worker needs to score one network with some proxies, identity → proxy.
+    """A network to score with some proxies, identity → proxy: everything that a worker needs for it.
 
     ``seed`` numbers the repetition. The seed of the scores follows from it and the key, so that the error of a score is
     that network's own, as in the published evaluation; a search draws one set of numbers for all its candidates.
@@ -50,9 +52,10 @@ class Job:
 
 
 def score_network(job: Job) -> list[PartScore]:
-    """What each proxy of ``job`` says, on one thread. A degenerate network is a recorded failure. Runs in a worker.
+    """Score the network of ``job`` with each of its proxies, on one thread; runs in a worker.
 
-    Each proxy, which may change the network, has it built anew: that takes less time than copying.
+    A degenerate network is a recorded failure. Each proxy, which may change the network, has it built anew: that takes
+    less time than copying.
 
     Raises:
         ExecutionError: any other failure; the message names proxy and architecture.
@@ -84,10 +87,26 @@ def readable(space: SearchSpace[Architecture]) -> HasText:
     return space
 
 
+def audits_of(parts: Mapping[str, Proxy], store: ScoreStore, executor: Executor) -> dict[str, Audit]:
+    """Identity → audit of the proxy's fast way: once in the life of the study, on the first network it scores."""
+    run_one = partial(run_audit, executor=executor)
+    notes = {identity: f"{NOTE} of {identity}" for identity in parts}
+    return {
+        identity: Audit(
+            proxy,
+            text=store.note(notes[identity]),
+            keep=partial(store.set_note, notes[identity]),
+            run_one=run_one,
+            where=store.path,
+        )
+        for identity, proxy in parts.items()
+    }
+
+
 def score_all(
     space: SearchSpace[Architecture],
     keys: Sequence[str],
-    parts: Mapping[str, Proxy],
+    audits: Mapping[str, Audit],
     store: ScoreStore,
     executor: Executor,
     *,
@@ -99,18 +118,29 @@ def score_all(
     """Complete ``store``; True once every network has every score. Memory does not grow with the networks.
 
     Once ``stopped()`` no further network is begun, and those under way are finished and stored.
+
+    Args:
+        space: of the networks.
+        keys: their canonical keys.
+        audits: identity → what holds a proxy back until its fast way was checked.
+        store: takes what is scored.
+        executor: where networks are scored.
+        counter: of ``space``.
+        seeds: repetitions.
+        listener: told how many are done.
+        stopped: asked before a network is begun.
     """
     total = seeds * len(keys)
     missing = []
     for seed in range(seeds):
         for key in keys:
             done = store.done(key, seed)
-            if names := tuple(name for name in parts if name not in done):
+            if names := tuple(name for name in audits if name not in done):
                 missing.append((seed, key, names))
     listener(total - len(missing), total)
     parse = readable(space).parse
     jobs = (
-        Job(space, key, seed, counter.cost(parse(key)), {name: parts[name] for name in names})
+        _held(Job(space, key, seed, counter.cost(parse(key)), {name: audits[name].proxy for name in names}), audits)
         for seed, key, names in missing
     )
     finished = total - len(missing)
@@ -120,6 +150,13 @@ def score_all(
         finished += 1
         listener(finished, total)
     return finished == total
+
+
+def _held(job: Job, audits: Mapping[str, Audit]) -> Job:
+    """``job`` with the proxies that score it, each audited where that is still to be done."""
+    for identity in job.parts:
+        audits[identity].hold(job.task(identity))
+    return replace(job, parts={identity: audits[identity].proxy for identity in job.parts})
 
 
 def measure_costs(
@@ -148,7 +185,7 @@ def _forwards(space: SearchSpace[Architecture], costs: Mapping[str, Cost], ident
     ratios = []
     for number, key in enumerate([*list(costs)[:1], *costs]):
         task = Task(space, proxy, None, key, costs[key], 0)
-        with one_thread(), torch.random.fork_rng(devices=[]):
+        with one_thread(), forked_generators():
             once = _forward_seconds(task, clock)
             started = clock()
             outcome = score_candidate(task)
@@ -164,7 +201,7 @@ def _forward_seconds(task: Task, clock: Callable[[], float]) -> float:
     side, device = getattr(task.proxy, "resolution", None), device_of(task.proxy)
     shape = (channels, *([side] * len(size) if side else size))
     images = torch.zeros(getattr(task.proxy, "images", 64), *shape, device=device)
-    torch.manual_seed(seed_from(task.seed, "construction"))
+    seed_generators(seed_from(task.seed, "construction"))
     model = task.space.build(task.architecture()).to(device).eval()
     seconds = []
     for _ in range(4):

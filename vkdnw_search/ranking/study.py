@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,11 @@ from numpy.typing import NDArray
 from vkdnw_search.contracts import HasRequirements, Proxy, SearchSpace
 from vkdnw_search.cost.counter import CostCounter
 from vkdnw_search.determinism import seed_from
+from vkdnw_search.engine.audit import Audit
 from vkdnw_search.errors import RankingError
 from vkdnw_search.execution.executors import inline
+from vkdnw_search.execution.same_code import SameCode
+from vkdnw_search.provenance.record import code_record, origins_of
 from vkdnw_search.proxies.size import Flops
 from vkdnw_search.ranking.evaluation import Study, evaluate
 from vkdnw_search.ranking.models import check_training
@@ -33,8 +37,9 @@ from vkdnw_search.ranking.plan import VALUE, Plan, Terms, identity, make_plan
 from vkdnw_search.ranking.regret.budgets import Budget
 from vkdnw_search.ranking.regret.measurement import Subsamples
 from vkdnw_search.ranking.score_store import ScoreStore
-from vkdnw_search.ranking.scoring_jobs import Listener, measure_costs, readable, score_all
+from vkdnw_search.ranking.scoring_jobs import Listener, audits_of, measure_costs, readable, score_all
 from vkdnw_search.ranking.tables import SIZES, AccuracyTable
+from vkdnw_search.runs.code_history import accepted_changes, keep_code, tell_changes
 
 __all__ = ["rank", "sampled"]
 
@@ -62,6 +67,7 @@ def rank(
     executor: Executor | None = None,
     listener: Listener = lambda done, total: None,
     stopped: Callable[[], bool] = lambda: False,
+    accept_changed_code: bool = False,
 ) -> Study | None:
     """Score every network once per seed, and compare the rankings with the accuracies.
 
@@ -82,12 +88,15 @@ def rank(
         executor: where networks are scored; one after the other in this process by default.
         listener: called with (networks done, in all), a network counting once per seed.
         stopped: asked between networks; once it is True those under way are finished, and None is returned.
+        accept_changed_code: whether the study goes on although versions, plug-in files or other code that its scores
+            come from have changed since, which is then kept with it and told below the table.
 
     Raises:
         RankingError: a column, sample or training number that does not fit the table.
         ScoreError: a proxy does not suit the networks, as far as that can be told beforehand.
-        RunFolderError: ``out`` holds something else, or is in use.
-        ExecutionError: a proxy raised an unexpected exception; the message names it and the architecture.
+        RunFolderError: ``out`` holds something else, or scores of other code, or is in use.
+        ExecutionError: a proxy raised an unexpected exception; the message names it and the architecture. Or a worker
+            runs other code than this process.
     """
     if not proxies or seeds < 1:
         raise RankingError(
@@ -104,15 +113,19 @@ def rank(
         check_training(training, len(chosen))
     folder, plan = Path(out), make_plan(proxies)
     _must_suit(plan, space, chosen.architectures[0])
+    code = code_record(origins_of(space, *proxies.values(), *plan.parts.values()))
     with ScoreStore(folder, space=identity(space)) as store:
+        keep_code(store, code, done=store.count(), accept=accept_changed_code, where=folder, grows=True)
+        warnings = tell_changes(accepted_changes(store, folder), "scores")
         counter, keys = CostCounter(space), chosen.architectures
-        forwards = _costs(space, chosen, plan, store, counter)
+        same_code = SameCode(executor or inline(), code)
+        audits = audits_of(plan.parts, store, same_code)
         complete = score_all(
             space,
             keys,
-            plan.parts,
+            audits,
             store,
-            executor or inline(),
+            same_code,
             counter=counter,
             seeds=seeds,
             listener=listener,
@@ -120,14 +133,21 @@ def rank(
         )
         if not complete:
             return None
+        forwards = _costs(space, chosen, plan, store, counter, audits)
         scores = _load(store, plan, keys, seeds)
     places = max(1, round(PLACES * len(chosen) / len(accuracies))) if sample else PLACES
     subsamples = Subsamples.drawn(budgets, _flops(scores, keys, counter), keys) if budgets else None
     study = evaluate(
         space.name, chosen, columns, plan, scores, forwards, P=places, training=training, subsamples=subsamples
     )
+    study = _warned(study, [*warnings, *(audit.warning for audit in audits.values() if audit.warning)])
     write_outputs(folder, study, scores, plan.names(), space=space.name, figures=figures)
     return study
+
+
+def _warned(study: Study, warnings: Sequence[str]) -> Study:
+    """``study`` with ``warnings`` below its tables."""
+    return replace(study, markdown=study.markdown + "".join(f"\n**Warning**: {warning}.\n" for warning in warnings))
 
 
 def _must_suit(plan: Plan, space: SearchSpace[Any], text: str) -> None:
@@ -153,10 +173,16 @@ def sampled(accuracies: AccuracyTable, sample: int | None) -> AccuracyTable:
 
 
 def _costs(
-    space: SearchSpace[Any], chosen: AccuracyTable, plan: Plan, store: ScoreStore, counter: CostCounter[Any]
+    space: SearchSpace[Any],
+    chosen: AccuracyTable,
+    plan: Plan,
+    store: ScoreStore,
+    counter: CostCounter[Any],
+    audits: Mapping[str, Audit],
 ) -> dict[str, float]:
     """Row → its cost in forward passes: the sum of its own proxies', measured once in the life of the folder."""
     every = {identity(proxy): proxy for row in plan.rows for proxy in row.members.values()}
+    every |= {text: audit.proxy for text, audit in audits.items() if text in every}  # what scores were computed with
     unknown = {text: proxy for text, proxy in every.items() if store.forwards(text) is None}
     few = sampled(chosen, min(TIMED, len(chosen))).architectures
     for text, cost in measure_costs(space, few, unknown, counter=counter).items():

@@ -43,7 +43,10 @@ class Override:
     @property
     def is_one_number(self) -> bool:
         """Whether it is the maximum of a limit, whose minimum stays: ``limits.flops=450M``."""
-        return len(self.path) == 2 and self.path[0] == "limits" and isinstance(self.value, int | float | str)
+        is_one = isinstance(self.value, int | float | str) and ".." not in str(
+            self.value
+        )  # a range in dots is told apart
+        return len(self.path) == 2 and self.path[0] == "limits" and is_one
 
     def applied(self, tree: dict[str, Plain]) -> dict[str, Plain]:
         """``tree`` with the value in its place; a section's bare name and a limit's bare number are opened.

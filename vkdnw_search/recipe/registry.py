@@ -30,6 +30,7 @@ from typing import Literal, get_args
 from vkdnw_search.errors import PluginError, nearest
 from vkdnw_search.options.checked import Checked
 from vkdnw_search.options.model import Factory, options_model, options_of_signature
+from vkdnw_search.provenance.sources import PLUGIN, PluginLoader
 from vkdnw_search.recipe import unimported_plugins
 
 __all__ = [
@@ -230,8 +231,9 @@ def file_module(path: Path) -> ModuleType:
     """
     if not path.is_file():
         raise PluginError(f"{path}: there is no such file")
-    name = f"vkdnw_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
-    spec = importlib.util.spec_from_file_location(name, path)
+    name = f"{PLUGIN}{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    loader = PluginLoader(name, str(path)) if path.suffix == ".py" else None
+    spec = importlib.util.spec_from_file_location(name, path, loader=loader)
     if spec is None or spec.loader is None:
         raise PluginError(f"{path}: must be a Python file that ends in .py")
     module = importlib.util.module_from_spec(spec)

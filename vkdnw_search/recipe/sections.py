@@ -185,6 +185,11 @@ class Limits(Checked):
     memory: Annotated[Bounds | None, "peak bytes of activations at inference of one input, such as 8M"] = None
     latency: Annotated[LatencyBounds | None, "of one input on one thread of this machine, such as 20ms"] = None
 
+    @property
+    def names(self) -> list[str]:
+        """The names of the limits that are set."""
+        return [name for name in type(self).model_fields if getattr(self, name) is not None]
+
 
 class Stop(Checked):
     """The limits at which a run stops, whichever is reached first."""

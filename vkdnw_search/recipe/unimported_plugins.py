@@ -19,9 +19,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import KW_ONLY, Field, InitVar, dataclass
 from functools import cache
 from importlib.abc import InspectLoader
-from importlib.machinery import ModuleSpec, PathFinder
 from inspect import Parameter, Signature
 from typing import Any, ClassVar, TypeAlias, get_origin
+
+from vkdnw_search.provenance.sources import spec_of
 
 __all__ = ["first_line", "signature"]
 
@@ -117,7 +118,7 @@ def _undecorated(found: object) -> _Definition:
 @cache
 def _module(name: str) -> _Module:
     try:
-        spec = _spec(name)
+        spec = spec_of(name)
         source = spec.loader.get_source(name) if spec and isinstance(spec.loader, InspectLoader) else None
         tree = ast.parse(source or "")
     except (ImportError, SyntaxError, ValueError, RecursionError) as error:
@@ -125,17 +126,6 @@ def _module(name: str) -> _Module:
     if spec is None or source is None:
         raise _Unclear
     return _Module(spec.parent or "", _bindings(tree.body))
-
-
-def _spec(name: str) -> ModuleSpec | None:
-    """Where a module is, without importing the packages it is in, as ``importlib.util.find_spec`` would."""
-    first, *rest = name.split(".")
-    spec = importlib.util.find_spec(first)
-    for part in rest:
-        if spec is None or spec.submodule_search_locations is None:
-            return None
-        spec = PathFinder.find_spec(f"{spec.name}.{part}", list(spec.submodule_search_locations))
-    return spec
 
 
 def _bindings(statements: list[ast.stmt]) -> dict[str, ast.stmt | None]:

@@ -1,7 +1,7 @@
 """The folder of a run: what is in it, who may write to it, and whether a run may continue there.
 
 recipe.yaml        the recipe with every default written out: run it again and get the same
-environment.json   versions, processor, threads, commit
+environment.json   versions, processor, threads, commit, hashes of code; changes of code that were accepted
 run.sqlite         every candidate (see store.py)
 run.log
 results.csv        every candidate, as a table
@@ -19,18 +19,24 @@ import platform
 import socket
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Self, get_args
 
-from vkdnw_search.atomic_files import DRAFT, atomic_path, write_whole
+from vkdnw_search.atomic_files import DRAFT, atomic_file, write_whole
+from vkdnw_search.contained_files import open_to_append, start_of
 from vkdnw_search.determinism import cores
 from vkdnw_search.errors import RunFolderError
-from vkdnw_search.recipe.recipe import Change, Recipe, SectionName, load_recipe
+from vkdnw_search.provenance.record import CodeRecord, code_record
+from vkdnw_search.recipe.recipe import Change, Recipe, SectionName, parse_recipe
+from vkdnw_search.recipe.yaml_reader import MAX_BYTES
 from vkdnw_search.records import Cost, Evaluation
+from vkdnw_search.runs.code_history import accepted_changes, keep_code
+from vkdnw_search.runs.contents import must_have_plain_contents
 from vkdnw_search.runs.judgement import Judgement
 from vkdnw_search.runs.log import RunLog
+from vkdnw_search.runs.reader import read_environment
 from vkdnw_search.runs.store import VERDICTS, Store
 
 FREE_TO_CHANGE = ("executor.", "name", "description")
@@ -43,17 +49,27 @@ FIRST_FILES = {"run.lock", "recipe.yaml", "environment.json", "run.sqlite", "run
 class RunFolder:
     """An open run folder, or with ``path=None`` a run that is kept in memory only.
 
+    Args:
+        path: the folder.
+        recipe: of the run.
+        code: what new scores come from; by default the code of this project alone.
+        accept_changed_code: whether scores of other code may be there.
+
     Raises:
-        RunFolderError: the folder holds something else, another recipe's run, or is in use. Nothing is changed.
+        RunFolderError: the folder holds something else, another recipe's run, a run of other code, or is in use.
+            Nothing is changed.
     """
 
-    def __init__(self, path: Path | None, recipe: Recipe) -> None:
-        self.path = path
+    def __init__(
+        self, path: Path | None, recipe: Recipe, *, code: CodeRecord | None = None, accept_changed_code: bool = False
+    ) -> None:
+        self.path, code = path, code or code_record()
         self._lock: IO[str] | None = None
         self._log: RunLog | None = None
         if path is None:
             self.store = Store()
             return
+        must_have_plain_contents(path)
         continues = _has_content(path / "run.sqlite")
         _must_be_ours(path)
         if continues:
@@ -62,14 +78,17 @@ class RunFolder:
         try:
             if continues:
                 self.store = Store(path / "run.sqlite")
+                self.store.must_have_costs(recipe.limits.names)
+                self._keep_code(path, code, accept=accept_changed_code)
             self.write("recipe.yaml", recipe.to_yaml())
             if not continues:
-                self.write("environment.json", json.dumps(environment(), indent=2) + "\n")
+                self._write_environment(environment(code))
                 self.store = Store(path / "run.sqlite")  # last: where it is, all else is
+                self._keep_code(path, code, accept=False)
+            self._log = RunLog(path / "run.log")
         except BaseException:
             self._release()
             raise
-        self._log = RunLog(path / "run.log")
 
     def __enter__(self) -> Self:
         return self
@@ -84,6 +103,22 @@ class RunFolder:
     def _release(self) -> None:
         if self._lock is not None:
             self._lock.close()
+
+    def _keep_code(self, path: Path, code: CodeRecord, *, accept: bool) -> None:
+        """Compare the code with that of the run so far; tell changes in environment.json, too."""
+        done = sum(self.store.counts().values())
+        try:
+            keep_code(self.store, code, done=done, accept=accept, where=path)
+        except RunFolderError:
+            self.store.close()
+            raise
+        if changes := [asdict(change) for change in accepted_changes(self.store, path)]:
+            there = read_environment(path) or environment(code)
+            if there.get("accepted_changes_of_code") != changes:
+                self._write_environment({**there, "accepted_changes_of_code": changes})
+
+    def _write_environment(self, content: Mapping[str, object]) -> None:
+        self.write("environment.json", json.dumps(content, indent=2) + "\n")
 
     def opening(self) -> str:
         """The first step of a run, in words: whether it begins or continues, and where."""
@@ -100,8 +135,7 @@ class RunFolder:
     def write_results(self, evaluations: Iterable[Evaluation]) -> None:
         """results.csv: a row for each candidate; the same evaluations give the same bytes. Holds one at a time."""
         if self.path is not None:
-            target = self.path / "results.csv"
-            with atomic_path(target) as draft, draft.open("w", encoding="utf-8", newline="") as file:
+            with atomic_file(self.path / "results.csv") as file:
                 write_table(file, evaluations, self.store.terms())
 
     def write_judgement(self, judgement: Judgement | None) -> None:
@@ -148,8 +182,8 @@ def write_table(file: IO[str], evaluations: Iterable[Evaluation], terms: Sequenc
         )
 
 
-def environment() -> dict[str, object]:
-    """The versions, the machine and the checkout that a run depends on besides its recipe."""
+def environment(code: CodeRecord | None = None) -> dict[str, object]:
+    """The versions, the machine, the checkout and the code that a run depends on besides its recipe."""
     import torch  # takes seconds, which reading a run folder need not
 
     packages = ("vkdnw-search", "torch", "numpy", "scipy", "pymoo", "fvcore")
@@ -162,6 +196,7 @@ def environment() -> dict[str, object]:
         "torch_threads": torch.get_num_threads(),
         "cuda": torch.version.cuda if torch.cuda.is_available() else None,
         "checkout": checkout(Path(__file__).parents[2]),
+        "code": dict((code or code_record()).parts),
     }
 
 
@@ -219,7 +254,7 @@ def _must_match(file: Path, recipe: Recipe) -> None:
     if not file.is_file():
         raise RunFolderError(f"{file.parent}: holds a run without its recipe.yaml; choose another folder with --out")
     from_python: list[SectionName] = [name for name in get_args(SectionName) if getattr(recipe, name) is None]
-    there = load_recipe(file, supplied=from_python)
+    there = parse_recipe(start_of(file, MAX_BYTES + 1), source=str(file), supplied=from_python)
     changes = [change for change in there.difference(recipe) if not _harmless(change)]
     if changes:
         listed = "\n".join(f"  {change}" for change in changes)
@@ -238,8 +273,9 @@ def _harmless(change: Change) -> bool:
 def _locked(file: Path) -> IO[str]:
     """Make the folder of ``file`` and hold it for this process until it ends, however it ends."""
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        handle = file.open("a+", encoding="utf-8", errors="replace")
+        handle = open_to_append(file)
+    except RunFolderError:
+        raise
     except OSError as error:
         raise RunFolderError(
             f"{file.parent}: must be a folder that can be made and written to, but: {error.strerror}. Choose another "

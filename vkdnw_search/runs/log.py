@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from vkdnw_search.contained_files import open_to_append
+
 LOGGER = logging.getLogger("vkdnw_search")
 
 
@@ -16,11 +18,15 @@ class RunLog:
 
     Args:
         file: made if it is not there.
+
+    Raises:
+        RunFolderError: it is a link or something else.
     """
 
     def __init__(self, file: Path) -> None:
         self._before = LOGGER.level, LOGGER.propagate
-        written = logging.FileHandler(file, encoding="utf-8")
+        self._file = open_to_append(file)
+        written = logging.StreamHandler(self._file)
         written.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         handlers: list[logging.Handler] = [written]
         if LOGGER.propagate:
@@ -38,6 +44,7 @@ class RunLog:
         for handler in self._handlers:
             LOGGER.removeHandler(handler)
             handler.close()
+        self._file.close()
 
 
 class _HandedOn(logging.Handler):

@@ -10,14 +10,17 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, get_args
 
+from vkdnw_search.contained_files import start_of
 from vkdnw_search.contracts import Architecture, Proxy, SearchSpace
-from vkdnw_search.errors import RunFolderError
+from vkdnw_search.errors import RunFolderError, shortened
 from vkdnw_search.recipe.recipe import Recipe, SectionName, parse_recipe
 from vkdnw_search.recipe.yaml_reader import MAX_BYTES, read_yaml
 from vkdnw_search.records import Evaluation
+from vkdnw_search.runs.code_history import accepted_changes
+from vkdnw_search.runs.contents import must_have_plain_contents
 from vkdnw_search.runs.fitness import fitness_of
 from vkdnw_search.runs.judgement import Judgement, read_record
-from vkdnw_search.runs.result import FoundNetwork
+from vkdnw_search.runs.result import RESULTS, FoundNetwork, must_be_of_its_genome
 from vkdnw_search.runs.store import VERDICTS, Store
 
 T = TypeVar("T")
@@ -51,6 +54,7 @@ class RunReader:
         self.proxy = proxy or (None if self.recipe.score is None else self.recipe.build_proxy())
         self.store = Store.to_read(path / "run.sqlite")
         try:
+            self.store.must_have_costs(self.recipe.limits.names)
             self.evaluations = list(self.store.evaluations())
             self._must_be_of_the_space()
         except BaseException:
@@ -71,7 +75,12 @@ class RunReader:
     @cached_property
     def environment(self) -> Mapping[str, Any] | None:
         """The content of environment.json, machine and versions; None where it cannot be read."""
-        return _plain_mapping(self.path / "environment.json")
+        return read_environment(self.path)
+
+    @cached_property
+    def changes_of_code(self) -> list[str]:
+        """Warnings about scores that are of other code than others of the run."""
+        return [change.in_words(RESULTS) for change in accepted_changes(self.store, self.path)]
 
     @cached_property
     def judgement(self) -> Judgement | None:
@@ -105,8 +114,8 @@ class RunReader:
     def _damaged(self, name: str, what: str) -> RunFolderError:
         anew = "the command that made the run makes it anew" if name in VERDICTS else "begin anew in another folder"
         return RunFolderError(
-            f"{self.path / 'run.sqlite'}, {name}: must be as it was written, but is not: {what}. Take the folder from "
-            f"a backup, or {anew}"
+            f"{self.path / 'run.sqlite'}, {name}: must be as it was written, but is not: {shortened(what)}. "
+            f"Take the folder from a backup, or {anew}"
         )
 
     def _must_be_of_the_space(self) -> None:
@@ -116,8 +125,8 @@ class RunReader:
             if len(e.genome) != len(sizes) or not all(map(operator.lt, e.genome, sizes)):
                 raise RunFolderError(
                     f"{self.path / 'run.sqlite'}: genomes must have an index for each of the {len(sizes)} genes of "
-                    f"{self.space.name}, but that of candidate {e.number} is {e.genome}. The folder is damaged, or of "
-                    "another version of the search space"
+                    f"{self.space.name}, but that of candidate {e.number} is {shortened(e.genome)}. The folder "
+                    "is damaged, or of another version of the search space"
                 )
 
     @cached_property
@@ -155,16 +164,18 @@ class RunReader:
             RunFolderError: its genome stands for another network than the one that was scored.
         """
         found = FoundNetwork(self.space, evaluation)
-        if found.architecture.key != evaluation.key:
-            raise RunFolderError(
-                f"{self.path / 'run.sqlite'}: candidate {evaluation.number} must be {evaluation.key}, but its genome "
-                f"is that of {found.architecture.key}. The folder is damaged, or of another version of the search space"
-            )
+        must_be_of_its_genome(found, self.path)
         return found
 
 
+def read_environment(path: Path) -> dict[str, Any] | None:
+    """The content of environment.json in a run folder; None where it cannot be read."""
+    return _plain_mapping(path / "environment.json")
+
+
 def must_be_a_run(path: Path) -> None:
-    """Raise RunFolderError if ``path`` is not the folder of a run, finished or not."""
+    """Raise RunFolderError if ``path`` is not the folder of a run, finished or not, or has links in it."""
+    must_have_plain_contents(path)
     if not (path / "run.sqlite").is_file() or not (path / "recipe.yaml").is_file():
         raise RunFolderError(
             f"{path}: must be the folder of a run, with run.sqlite and recipe.yaml, but is not. Give "
@@ -174,8 +185,7 @@ def must_be_a_run(path: Path) -> None:
 
 def _recipe(file: Path) -> Recipe:
     """The recipe of a run. Sections that it was given as objects are null there, and stay out."""
-    with file.open("rb") as opened:
-        text = opened.read(MAX_BYTES + 1)
+    text = start_of(file, MAX_BYTES + 1)
     tree = read_yaml(text, source=str(file)).tree
     given = tree if isinstance(tree, dict) else {}
     sections: tuple[SectionName, ...] = get_args(SectionName)
@@ -190,10 +200,7 @@ def _named_numbers(text: str) -> dict[str, float]:
 def _plain_mapping(file: Path) -> dict[str, Any] | None:
     """The mapping that a JSON file holds; None if it holds none, or cannot be read."""
     try:
-        if not file.is_file():
-            return None
-        with file.open("rb") as opened:
-            content = json.loads(opened.read(MAX_BYTES))
+        content = json.loads(start_of(file, MAX_BYTES))
         for shown in (str(content), json.dumps(content, ensure_ascii=False)):  # neither too deep for the page,
             shown.encode()  # nor with half a character
     except (OSError, ValueError, RecursionError):

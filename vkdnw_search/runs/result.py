@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from vkdnw_search.contracts import Architecture, Proxy, SearchSpace
+from vkdnw_search.errors import RunFolderError, shortened
 from vkdnw_search.quantities import compact
 from vkdnw_search.recipe.recipe import Recipe
 from vkdnw_search.records import Cost, Evaluation, Score
+from vkdnw_search.runs.code_history import accepted_changes
 from vkdnw_search.runs.fitness import fitness_of, pareto_front
 from vkdnw_search.runs.judgement import Judgement
 from vkdnw_search.runs.store import Store
@@ -19,6 +21,10 @@ from vkdnw_search.runs.store import Store
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import nn
+
+
+RESULTS = "evaluations"
+"""What is counted where it is told after how many the code changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +64,20 @@ class FoundNetwork:
 def build(found: FoundNetwork) -> nn.Module:
     """The network, freshly constructed: (N, *space.input_shape) → logits (N, space.num_classes)."""
     return found.space.build(found.architecture)
+
+
+def must_be_of_its_genome(found: FoundNetwork, folder: Path) -> None:
+    """Refuse a candidate of the run in ``folder`` whose genome stands for another network than the one scored.
+
+    Raises:
+        RunFolderError: it does.
+    """
+    of_genome, scored = found.architecture.key, found.evaluation
+    if of_genome != scored.key:
+        raise RunFolderError(
+            f"{folder / 'run.sqlite'}: candidate {scored.number} must be {shortened(scored.key)}, but its genome is "
+            f"that of {of_genome}. The folder is damaged, or of another version of the search space"
+        )
 
 
 @dataclass(frozen=True)
@@ -137,6 +157,11 @@ class Result:
     def evaluations(self) -> Iterator[Evaluation]:
         """All candidates, in the order of their numbers."""
         return self.store.evaluations()
+
+    def changes_of_code(self) -> list[str]:
+        """Warnings about scores that are of other code than others of the run."""
+        where = self.folder or Path()
+        return [change.in_words(RESULTS) for change in accepted_changes(self.store, where)]
 
     def least_infeasible(self) -> FoundNetwork | None:
         """The candidate that misses the limits by least, where none is feasible; else None."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -64,7 +65,9 @@ def score_of(text: str) -> Score | None:
     match plain_json(text, "it"):
         case None:
             return None
-        case [int() | float() as value, None | int() | float() as error, dict() as terms] if math.isfinite(value):
+        case [value, error, dict() as terms] if (
+            _is_number(value) and math.isfinite(value) and (error is None or _is_number(error))
+        ):
             return Score(float(value), math.nan if error is None else float(error), _terms(json.dumps(terms)))
     raise ValueError("it is no score")
 
@@ -90,10 +93,15 @@ def _genome(text: str) -> Genome:
 
 def _terms(text: str) -> Mapping[str, float]:
     terms = plain_json(text, "what its score is made of")
-    if not isinstance(terms, dict) or not all(type(value) in (int, float) for value in terms.values()):
+    if not isinstance(terms, dict) or not all(map(_is_number, terms.values())):
         raise ValueError("what its score is made of are no named numbers")
     "".join(terms).encode()  # half of a character would be found only when it is written to a file
     return terms
+
+
+def _is_number(value: object) -> bool:
+    """Whether JSON has a number there that a float can hold, at least roughly."""
+    return type(value) is float or (type(value) is int and abs(value) < sys.float_info.max)
 
 
 def _null(value: float) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import tempfile
@@ -10,9 +11,16 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from vkdnw_search.contained_files import must_be_plain, must_have_one_name
 from vkdnw_search.errors import RunFolderError
 
 __all__ = ["DatabaseSchema", "open_database", "open_to_read"]
+
+BESIDE = ("-journal", "-wal", "-shm")
+"""The ends of the names of files that SQLite has beside a database."""
+
+JOURNAL_MARK = bytes.fromhex("d9d505f920a163d7")
+"""How a rollback journal begins, and ends where it names a super-journal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +54,9 @@ def open_database(path: Path | None, form: DatabaseSchema, *, alone: bool = Fals
     Raises:
         RunFolderError: the file is something else, of another version, damaged or in use.
     """
+    if path is not None:
+        _must_be_plain(path)
+        must_have_one_name(path)
     with ExitStack() as unless_sound, _told_in_words(form, path):
         database = sqlite3.connect(":memory:" if path is None else path, isolation_level=None, timeout=1.0)
         unless_sound.callback(database.close)
@@ -77,6 +88,7 @@ def open_to_read(path: Path, form: DatabaseSchema) -> sqlite3.Connection:
     Raises:
         RunFolderError: the file is empty, something else, of another version or damaged.
     """
+    _must_be_plain(path)
     if not _has_content(path):
         raise RunFolderError(
             f"{path}: must be {form.what}, but is empty or not there: what wrote it was ended at once, or it is "
@@ -90,6 +102,28 @@ def open_to_read(path: Path, form: DatabaseSchema) -> sqlite3.Connection:
         _check(database, form, path)
         unless_sound.pop_all()
     return database
+
+
+def _must_be_plain(path: Path) -> None:
+    """Refuse files that SQLite, which opens by path, would follow out of the folder of ``path``.
+
+    Its journal is refused, too, if it names a super-journal, which SQLite makes where a transaction spans several
+    files; ours has one. SQLite deletes the file of that name, wherever it is, when it rolls such a journal back
+    (https://www.sqlite.org/fileformat.html, 3. The Rollback Journal).
+    """
+    must_be_plain(path.parent, files=[path.name, *(f"{path.name}{suffix}" for suffix in BESIDE)])
+    journal = path.with_name(f"{path.name}-journal")
+    if _has_content(journal) and _end_of(journal, len(JOURNAL_MARK)) == JOURNAL_MARK:
+        raise RunFolderError(
+            f"{journal}: must be about the database beside it alone, but names another file, which would be deleted: "
+            "it is damaged, or was made to do harm. Nothing was changed; take the folder from a backup"
+        )
+
+
+def _end_of(file: Path, count: int) -> bytes:
+    with file.open("rb") as opened:
+        opened.seek(-min(count, file.stat().st_size), os.SEEK_END)
+        return opened.read()
 
 
 @contextmanager

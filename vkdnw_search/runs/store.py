@@ -11,43 +11,23 @@ import json
 import math
 import sqlite3
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from vkdnw_search.errors import RunFolderError
+from vkdnw_search.errors import RunFolderError, shortened
 from vkdnw_search.records import Evaluation, Genome, Score
 from vkdnw_search.runs.rows import evaluation_of, plain_json, row_of, score_of, text_of
-from vkdnw_search.runs.sqlite_files import DatabaseSchema, open_database, open_to_read
+from vkdnw_search.runs.schema import RUN
+from vkdnw_search.runs.sqlite_files import open_database, open_to_read
 
 MOST_FLOPS = 2**62
 """A number of FLOPs that no network reaches."""
 
 VERDICTS = ("judgement", "neighbours")
 """The names of notes that are about all candidates, and go when another is stored."""
-
-RUN = DatabaseSchema(
-    what="the database of a run",
-    application_id=0x766B646E,  # ASCII "vkdn"
-    version=3,
-    schema="""
-CREATE TABLE generation (number INTEGER PRIMARY KEY, first INTEGER NOT NULL, genomes TEXT NOT NULL) STRICT;
-CREATE TABLE evaluation (
-    number INTEGER PRIMARY KEY, generation INTEGER NOT NULL, genome TEXT NOT NULL, key TEXT NOT NULL,
-    flops INTEGER NOT NULL, macs INTEGER NOT NULL, parameters INTEGER NOT NULL, layers INTEGER NOT NULL,
-    tensors INTEGER NOT NULL, modules INTEGER NOT NULL, memory INTEGER, latency INTEGER,
-    violation REAL NOT NULL, status TEXT NOT NULL, reason TEXT NOT NULL,
-    value REAL, standard_error REAL, terms TEXT
-) STRICT;
-CREATE TABLE timing (number INTEGER PRIMARY KEY, finished REAL NOT NULL, seconds REAL NOT NULL) STRICT;
-CREATE TABLE snapshot (
-    place INTEGER PRIMARY KEY CHECK (place = 0),
-    generation INTEGER NOT NULL, number INTEGER NOT NULL, made_by TEXT NOT NULL, state TEXT NOT NULL
-) STRICT;
-CREATE TABLE note (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
-""",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,15 +163,27 @@ class Store:
             raise RunFolderError(f"{self.path}: the optimizer's state kept there must be a mapping, but is not")
         return Snapshot(row[0], row[1], row[2], state)
 
-    def _transaction(self) -> sqlite3.Connection:
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
         self._db.execute("BEGIN")
-        return self._db  # commits on success and rolls back on an exception
+        try:
+            with self._db:  # commits on success and rolls back on an exception
+                yield
+        except sqlite3.IntegrityError as error:  # one table has a number that another has not
+            raise self._damaged(str(error)) from error
 
     def evaluations(self, *, first: int = 0, count: int | None = None) -> Iterator[Evaluation]:
         """Stored evaluations from number ``first`` on, in order."""
         last = 2**62 if count is None else first + count
         query = "SELECT * FROM evaluation WHERE number >= ? AND number < ? ORDER BY number"
         yield from map(self._evaluation, self._rows(query, (first, last)))
+
+    def must_have_costs(self, names: Iterable[str]) -> None:
+        """Refuse candidates without one of these costs, which the recipe limits, so that all must have them."""
+        for name in names:
+            row = self._first(f"SELECT number FROM evaluation WHERE {name} IS NULL LIMIT 1")
+            if row is not None:
+                raise self._damaged(f"candidate {row[0]} has no {name}, which the recipe limits")
 
     def terms(self) -> list[str]:
         """Names of all terms of scores, in the order in which they came first."""
@@ -277,8 +269,8 @@ class Store:
 
     def _damaged(self, what: str) -> RunFolderError:
         return RunFolderError(
-            f"{self.path}: the candidates must be as they were written, but are not: {what}. Take the folder from a "
-            "backup, or begin anew in another one"
+            f"{self.path}: the candidates must be as they were written, but are not: {shortened(what)}. Take "
+            "the folder from a backup, or begin anew in another one"
         )
 
 

@@ -15,7 +15,7 @@ from torch import nn
 
 from vkdnw_search.contracts import HasParts
 from vkdnw_search.cost.counter import CostCounter, count
-from vkdnw_search.determinism import one_thread
+from vkdnw_search.determinism import forked_generators, one_thread, seed_generators
 from vkdnw_search.output.verify import differences
 from vkdnw_search.proxies.initialization import initialize
 from vkdnw_search.source_rules import defined_by, foreign_imports
@@ -42,11 +42,11 @@ def parameters_of(space: Any, architecture: Any) -> int:
 
 def _without_numbers(make: Callable[[], nn.Module]) -> nn.Module:
     """A network on the meta device; in earnest one that cannot be constructed without numbers."""
-    try:
-        with torch.device("meta"):
-            return make()
-    except Exception:
-        with torch.random.fork_rng(devices=[]):
+    with forked_generators():
+        try:
+            with torch.device("meta"):
+                return make()
+        except Exception:
             return make()
 
 
@@ -83,14 +83,14 @@ def check_network(space: Any, architecture: Any, findings: Findings, *, paramete
 
 
 def _logits(space: Any, architecture: Any, shape: tuple[int, ...]) -> Any:
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+    with torch.no_grad(), forked_generators():
         return space.build(architecture).eval()(torch.zeros(BATCH, *shape))
 
 
 def _logits_on_meta(space: Any, architecture: Any, shape: tuple[int, ...]) -> Any:
     """Run the network for shapes alone, or in earnest where it cannot be built without numbers."""
     try:
-        with torch.device("meta"):
+        with forked_generators(), torch.device("meta"):
             return space.build(architecture).eval()(torch.empty(BATCH, *shape))
     except Exception:
         return _logits(space, architecture, shape)
@@ -131,7 +131,7 @@ def check_source(space: Any, architecture: Any, findings: Findings, *, shapes_al
 def _difference(space: Any, architecture: Any, source: str) -> str:
     """How the network in ``source`` differs from the one that ``build`` gives, in words; empty if it does not."""
     free = sorted(getattr(space, "free_operators", ()))
-    with one_thread(), torch.random.fork_rng(devices=[]), tempfile.TemporaryDirectory() as folder:
+    with one_thread(), forked_generators(), tempfile.TemporaryDirectory() as folder:
         model = _built(space, architecture)
         images = torch.randn(BATCH, *space.input_shape)
         with torch.no_grad():
@@ -155,8 +155,8 @@ def _different_shapes(space: Any, architecture: Any, source: str) -> str:
 
 
 def _built(space: Any, architecture: Any) -> nn.Module:
-    """The network with weights that are the same for the same shapes. Call it within ``fork_rng``."""
-    torch.manual_seed(0)
+    """The network with weights that are the same for the same shapes. Call it within ``forked_generators``."""
+    seed_generators(0)
     model: nn.Module = space.build(architecture).eval()
     initialize(model, seed=0)
     return model
@@ -182,9 +182,9 @@ class Twins:
         return bool(logits.isfinite().all()) and bool(logits.any()) and torch.equal(logits, self._logits(theirs))
 
     def _logits(self, architecture: Any) -> torch.Tensor:
-        with one_thread(), torch.random.fork_rng(devices=[]), torch.no_grad():
+        with one_thread(), forked_generators(), torch.no_grad():
             model = _built(self._space, architecture)
-            torch.manual_seed(1)
+            seed_generators(1)
             logits: torch.Tensor = model(torch.randn(BATCH, *self._space.input_shape))
             return logits
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from vkdnw_search.contracts import HasCostScore, HasRelativeFitness, HasUpperBound, Probe
 from vkdnw_search.cost.counter import count
-from vkdnw_search.determinism import device_of, seed_from
+from vkdnw_search.determinism import device_of, forked_generators, seed_from
 from vkdnw_search.errors import DegenerateNetwork
 from vkdnw_search.records import Cost, Score
 from vkdnw_search.testing.findings import Findings, global_random_state, said
@@ -66,15 +66,14 @@ def _check_network(proxy: Any, copy: Any, number: int, seed: int, findings: Find
         global_random_state() == before,
         "global",
         f"{where}: must leave the global random generators of random, numpy and torch as they were, but moved one. "
-        "Draw from torch.Generator().manual_seed(probe.seed), or within torch.random.fork_rng()",
+        "Draw from torch.Generator().manual_seed(probe.seed), or within determinism.forked_generators(seed)",
     )
     if not findings.require(
         isinstance(score, Score), "type", f"{where}: must give a vkdnw_search.records.Score, but gives {score!r:.80}"
     ):
         return None
     _check_values(score, where, findings)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_from(seed, "elsewhere"))  # whatever else is drawn in between
+    with forked_generators(seed_from(seed, "elsewhere")):  # whatever else is drawn in between
         again = copy(_network(number, seed), probe)
     findings.require(
         (again.value, dict(again.terms)) == (score.value, dict(score.terms)),
@@ -150,8 +149,7 @@ def _network(number: int, seed: int) -> nn.Module:
     """A small residual network of two stages, the same each time."""
     channels, units = NETWORKS[number]
     wide = 2 * channels
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_from(seed, number))
+    with forked_generators(seed_from(seed, number)):
         return nn.Sequential(
             nn.Sequential(nn.Conv2d(3, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels), nn.ReLU()),
             *(_Unit(channels) for _ in range(units)),

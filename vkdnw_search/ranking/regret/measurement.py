@@ -75,7 +75,7 @@ class Subsamples:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ranking:
-    """One repetition of a method.
+    """The order in which one repetition of a method puts the networks.
 
     Attributes:
         values: numbers of m networks → what the method says of them beside one another, (m,); NaN: no usable score.
@@ -88,7 +88,7 @@ class Ranking:
 
 @dataclass(frozen=True, slots=True)
 class Regret:
-    """What a method's first choice is worth, by one kind of accuracy, for each budget.
+    """The worth of a method's first choice, by one kind of accuracy, for each budget.
 
     Attributes:
         lost: how far the accuracy of the network put first is below that of the best one, ≥ 0, in points.

@@ -38,7 +38,7 @@ class RegretTable:
 
     @staticmethod
     def numbers(regret: Regret) -> list[float]:
-        """What stands in these columns for a method or a reference."""
+        """The cells of these columns for a method or a reference."""
         pairs = [q for both in zip(regret.lost, regret.accuracy, strict=True) for q in both]
         return [x for q in (*pairs, regret.mean) for x in (q.mean, q.deviation)]
 
