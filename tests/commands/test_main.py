@@ -24,6 +24,7 @@ def test_a_search_ends_with_a_table_on_stdout_and_its_steps_on_stderr(
 ) -> None:
     assert main([*INSTANT, "stop.evaluations=30", "--out", "found"]) == 0
     out, err = capsys.readouterr()
+    assert "p below is about the score, not about accuracy" in out
     for word in ("ended", "candidates", "best", "score", "FLOPs", "parameters", "rescored", "found/best/model.py"):
         assert word in out
     assert err.splitlines() == [

@@ -1,8 +1,11 @@
-"""progress: what the bar says of the best candidate."""
+"""progress: what the bar says of the best candidate, and the table at the end of it."""
 
-from vkdnw_search.commands.progress import Progress
+from tests.support.quick import Quick
+from vkdnw_search import search
+from vkdnw_search.commands.progress import Progress, _second_opinion, closing_table
 from vkdnw_search.cost.limits import Limits, Range
 from vkdnw_search.records import Cost, Evaluation, Score, Status
+from vkdnw_search.runs.judgement import SecondOpinion, Standing
 
 
 def test_the_bar_says_how_much_of_each_limit_the_best_candidate_takes():
@@ -17,3 +20,24 @@ def test_the_bar_says_how_much_of_each_limit_the_best_candidate_takes():
     with Progress(2, Limits(), shown=False, steps=False) as progress:
         progress.update(best)
         assert progress._summary() == "best 51.500 at 300 MFLOPs, feasible 100%"
+
+
+def test_percentiles_take_a_row_of_sizes_and_one_of_measures():
+    sizes = (Standing("FLOPs", 5e8, 12.4, 1496), Standing("parameters", 8e6, 60.0, 1496))
+    measures = (Standing("Jacov", -16.0, 96.9, 32),)
+    assert _second_opinion(SecondOpinion(sizes, measures)) == [
+        ("percentile", "FLOPs 12, parameters 60 (of the winner among 1496 others)"),
+        ("", "Jacov 97 (of the winner among 32 others)"),
+    ]
+    assert _second_opinion(SecondOpinion((), measures))[0][0] == "percentile"
+    assert _second_opinion(None) == _second_opinion(SecondOpinion()) == []
+
+
+def test_the_table_says_what_p_is_about_and_warns_without_finalists_too():
+    recipe = {"space": "nasbench201", "executor": "inline", "limits": {"flops": "10G"}, "stop": {"evaluations": 12}}
+    with search(recipe, ["finalists=0"], proxy=Quick()) as result:
+        table = closing_table(result).splitlines()
+    assert not any(line.startswith("compared") for line in table)
+    assert any(line.startswith("percentile  FLOPs ") for line in table)
+    (warning,) = (line for line in table if "limits.flops.max = 10,000,000,000" in line)
+    assert warning.startswith("warning ")

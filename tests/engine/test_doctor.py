@@ -5,11 +5,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from torch import nn
 
 from vkdnw_search.commands.main import main
-from vkdnw_search.engine.doctor import _drawn, examine, intraclass_correlation, page
-from vkdnw_search.recipe.recipe import load_recipe
-from vkdnw_search.records import Gene
+from vkdnw_search.contracts import Probe
+from vkdnw_search.engine.doctor import WEIGHED, _drawn, examine, intraclass_correlation, page
+from vkdnw_search.recipe.recipe import Recipe, load_recipe
+from vkdnw_search.records import Cost, Gene, Score
 
 TINY = [
     "space={use: nasbench201, channels: 4, cells: 1}",
@@ -45,6 +47,38 @@ def test_shares_add_up_and_the_binding_limit_is_named() -> None:
 def test_networks_above_the_last_band_are_outside_the_limits() -> None:
     found = examine(load_recipe("nb201", [*TINY, "bands=[700k, 1200k]"]))
     assert 0 < found.feasible < 1 and found.binding == {"flops": pytest.approx(1 - found.feasible)}
+
+
+class Frugal:
+    """The fewer FLOPs, the higher."""
+
+    def score_cost(self, cost: Cost) -> Score:
+        return Score(-float(cost.flops))
+
+    def __call__(self, model: nn.Module, probe: Probe) -> Score:
+        raise AssertionError("the cost is enough")
+
+
+def test_a_score_that_would_leave_the_budget_is_told_before_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = [*TINY, "limits.flops={max: 900k}"]
+    assert examine(load_recipe("nb201", [*words, "score=flops"])).budget is not None
+    assert "budget" not in page(examine(load_recipe("nb201", [*words, "score=flops"])), evaluations=1000)
+    monkeypatch.setattr(Recipe, "build_proxy", lambda recipe: Frugal())
+    found = examine(load_recipe("nb201", words))
+    assert found.budget is not None and found.budget.networks == WEIGHED and found.budget.largest > 0.7
+    assert found.budget.correlation == pytest.approx(-1)
+    (line,) = (line for line in page(found, evaluations=1000).splitlines() if line.startswith("budget"))
+    assert f"among {WEIGHED} random networks within the limits the highest scores go with " in line
+    assert line.endswith("set limits.flops.min=90%")
+    for limits in ("limits={layers: 14}", "limits.flops={min: 75%, max: 1M}"):
+        assert examine(load_recipe("nb201", [*TINY, limits])).budget is None
+
+
+def test_fitness_by_rank_is_taken_over_all_that_are_weighed() -> None:
+    """`az_nas` ranks by FLOPs among others; each network alone would have the fitness 0."""
+    words = ["limits.flops={max: 900k}", "score={use: az_nas, images: 2, resolution: 8}"]
+    found = examine(load_recipe("nb201", [*TINY[:1], *words]))
+    assert found.budget is not None and not np.isnan(found.budget.correlation)
 
 
 def test_a_choice_that_mutation_never_draws_is_told() -> None:

@@ -20,7 +20,9 @@ from vkdnw_search.output import diagram
 from vkdnw_search.output import report_facts as facts
 from vkdnw_search.output.report import write_report
 from vkdnw_search.runs.fitness import pareto_front
+from vkdnw_search.runs.judgement import SecondOpinion, Standing
 from vkdnw_search.runs.reader import RunReader
+from vkdnw_search.runs.store import Store
 
 RECIPE: dict[str, Any] = {
     "space": {"use": "nasbench201", "cells": 1, "channels": 4, "resolution": 16},
@@ -149,6 +151,24 @@ def test_no_network_on_the_front_is_beaten_by_a_cheaper_one(folder: Path) -> Non
         beaten = any(o.cost.flops <= e.cost.flops and fitness[o.number] > fitness[e.number] for o in scored)
         assert not (beaten and e in best)
         assert beaten or any(fitness[e.number] == fitness[f.number] for f in best)
+
+
+def test_the_page_shows_where_the_winner_stands_by_other_measures(tmp_path: Path) -> None:
+    folder = run(tmp_path / "run", {"finalists": 2})
+    with RunReader(folder) as visited:
+        assert visited.judgement is not None and visited.judgement.second_opinion is not None
+        judgement, sizes = visited.judgement, visited.judgement.second_opinion.sizes
+    measures = (Standing("Jacov", -16.2, 12.5, 32), Standing("expressivity", 40.0, 87.5, 32))
+    told = replace(judgement, second_opinion=SecondOpinion(sizes, measures, (16, 8, 440)))
+    for opinion, shown in ((told, True), (replace(judgement, second_opinion=None), False)):
+        with Store(folder / "run.sqlite") as store:
+            store.set_note("judgement", opinion.to_json())
+        text = write_report(folder).read_text()
+        assert Page(text).open == [] and ("A second opinion" in text) == shown
+        assert ('<div class="place low" role="img" aria-label="12 of 100"><i style="width: 12.5%">' in text) == shown
+        assert ('<div class="place" role="img" aria-label="88 of 100"><i style="width: 87.5%">' in text) == shown
+        assert ("16 → 8 → 440" in text) == shown
+        assert "p is about the score, not about accuracy" in text
 
 
 def test_a_run_without_a_score_has_a_page_that_says_so(tmp_path: Path) -> None:
