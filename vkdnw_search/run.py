@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vkdnw_search.contracts import HasThreshold, Optimizer, Proxy, SearchSpace
+from vkdnw_search.contracts import AnyProxy, HasThreshold, Optimizer, Problem, SearchSpace
 from vkdnw_search.engine.best_scores import BestScores
 from vkdnw_search.engine.clock import Clock, Interrupted
 from vkdnw_search.engine.evaluator import Evaluator, limits_of
@@ -21,7 +21,10 @@ from vkdnw_search.engine.neighbours import score_neighbours
 from vkdnw_search.engine.requirements import must_suit
 from vkdnw_search.engine.rescoring import Rescorer
 from vkdnw_search.engine.session import Listener, Session
+from vkdnw_search.errors import OptimizerError
+from vkdnw_search.execution.script_guard import must_not_be_a_worker
 from vkdnw_search.output.module import export_all, must_have_source
+from vkdnw_search.proxies.plain import must_be_proxy
 from vkdnw_search.recipe.recipe import Recipe, SectionName, load_recipe
 from vkdnw_search.runs.folder import RunFolder
 from vkdnw_search.runs.judgement import Judgement
@@ -36,7 +39,8 @@ def search(
     *,
     out: str | Path | None = None,
     space: SearchSpace[Any] | None = None,
-    proxy: Proxy | None = None,
+    proxy: AnyProxy | None = None,
+    optimizer: Callable[[Problem], Optimizer] | None = None,
     listener: Listener = lambda evaluation: None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Result:
@@ -47,7 +51,9 @@ def search(
         overrides: changes of it, such as ``"limits.flops=450M"``.
         out: the run folder. A run of this recipe that is there is continued. None keeps everything in memory.
         space: a search space in place of the one the recipe names.
-        proxy: a proxy in place of the one the recipe names.
+        proxy: a proxy in place of the one the recipe names, or a plain function of the network that gives a number.
+        optimizer: makes an optimizer of the problem, in place of the one the recipe names: a class, or ``lambda
+            problem: Mine(problem, children=4)``.
         listener: called with every evaluation as it is done.
         stopped: asked between candidates and between files; once it is True, what is under way is finished and the
             search ends. The same call goes on from there.
@@ -55,12 +61,16 @@ def search(
     Raises:
         RecipeError: the recipe is not valid, or its score does not suit the networks of the space.
         RunFolderError: ``out`` holds something else, or is in use.
-        ScoreError: ``proxy`` does not suit the networks of the space.
+        OptimizerError: what ``optimizer`` makes is none.
+        ScoreError: ``proxy`` is none, or does not suit the networks of the space.
         SpaceError: the space cannot write its networks down, which a run folder needs.
         ExportError: the source that the space writes does not make a network.
         ExecutionError: scoring raised an unexpected exception.
     """
-    given: dict[SectionName, object | None] = {"space": space, "score": proxy}
+    given: dict[SectionName, object | None] = {"space": space, "score": proxy, "optimizer": optimizer}
+    must_not_be_a_worker()
+    if proxy is not None:
+        must_be_proxy(proxy)
     supplied = [name for name, value in given.items() if value is not None]
     chosen = load_recipe(recipe, overrides, supplied=supplied).named_after(recipe)
     space, proxy = space or chosen.build_space(), proxy or chosen.build_proxy()
@@ -68,7 +78,7 @@ def search(
         must_have_source(space, seed=chosen.seed)
     must_suit(proxy, space, chosen)
     evaluator = Evaluator(space, limits=limits_of(chosen), proxy=proxy, seed=chosen.seed)
-    optimizer = chosen.build_optimizer(evaluator.problem(chosen.bands))
+    proposing = _optimizer(optimizer or chosen.build_optimizer, evaluator.problem(chosen.bands))
     with RunFolder(None if out is None else Path(out), chosen) as folder:
         evaluator.survey(folder.store.note("latencies"), partial(folder.store.set_note, "latencies"))
         clock = Clock(chosen.stop.seconds, before=folder.store.elapsed(), stopped=stopped)
@@ -84,7 +94,7 @@ def search(
                 best=BestScores(chosen.finalists, chosen.bands),
                 listener=listener,
             )
-            ended = explore(optimizer, session)
+            ended = explore(proposing, session)
             LOGGER.info("ended after %d candidates: %s", session.number, ended)
             judgement, unfinished = _compare(evaluator, folder, executor, clock, chosen)
         best = winner(folder.store, evaluator.proxy, judgement)
@@ -93,6 +103,18 @@ def search(
             chosen, space, proxy, found, judgement, ended, unfinished, clock.seconds(), folder.path, folder.store
         )
         return _write(result, folder, clock)
+
+
+def _optimizer(make: Callable[[Problem], Optimizer], problem: Problem) -> Optimizer:
+    """The optimizer of ``problem``, if it is one."""
+    made = make(problem) if callable(make) else make
+    if not callable(make) or isinstance(made, type) or not all(hasattr(made, member) for member in ("ask", "tell")):
+        raise OptimizerError(
+            f"optimizer: must make an object with ask and tell of a problem, as a class does or lambda problem: "
+            f"Mine(problem), but {'gives' if callable(make) else 'is'} {made!r:.80}. "
+            "vkdnw_search.testing.check_optimizer takes the same, and finds what else may be wrong"
+        )
+    return made
 
 
 def explore(optimizer: Optimizer, session: Session) -> str:

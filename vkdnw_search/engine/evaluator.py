@@ -10,12 +10,12 @@ from functools import lru_cache, partial
 import numpy as np
 
 from vkdnw_search.contracts import (
+    AnyProxy,
     Architecture,
     Band,
     HasRelativeFitness,
     HasUpperBound,
     Problem,
-    Proxy,
     SearchSpace,
 )
 from vkdnw_search.cost.counter import CostCounter
@@ -49,7 +49,7 @@ class Evaluator:
             (common random numbers; Glasserman and Yao 1992, doi 10.1287/mnsc.38.6.884).
     """
 
-    def __init__(self, space: SearchSpace[Architecture], *, limits: Limits, proxy: Proxy, seed: int) -> None:
+    def __init__(self, space: SearchSpace[Architecture], *, limits: Limits, proxy: AnyProxy, seed: int) -> None:
         self.space, self.limits, self.proxy, self.seed = space, limits, proxy, seed
         self._counter = CostCounter(space, limits)
         self._seen = lru_cache(MEMO)(self._see)
