@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from vkdnw_search.records import Cost, Evaluation, Gene, Genome, Part, Score
 
@@ -179,6 +179,26 @@ class Proxy(Protocol):
     def __call__(self, model: nn.Module, probe: Probe) -> Score:
         """Score ``model``, which has just been built."""
         ...
+
+
+class NumberProxy(Protocol):
+    """A proxy that gives a number in place of a Score."""
+
+    def __call__(self, model: nn.Module, probe: Probe, /) -> float:
+        """Score ``model``, which has just been built."""
+        ...
+
+
+class PlainProxy(Protocol):
+    """A plain function of the network alone that gives a number, higher is better."""
+
+    def __call__(self, model: nn.Module, /) -> float:
+        """Score ``model``, which has just been built."""
+        ...
+
+
+AnyProxy: TypeAlias = Proxy | NumberProxy | PlainProxy
+"""What scores a network; :func:`vkdnw_search.proxies.plain.score_with` calls any of them."""
 
 
 @runtime_checkable

@@ -65,7 +65,7 @@ class RankingError(VkdnwSearchError, ValueError):
 
 
 class OptimizerError(VkdnwSearchError, RuntimeError):
-    """Ask and tell were not called in turn, or what is told is not what was asked."""
+    """Ask and tell were not called in turn, what is told is not what was asked, or what was given is no optimizer."""
 
 
 class RunFolderError(VkdnwSearchError, FileExistsError):

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vkdnw_search.contracts import HasThreshold, Optimizer, Proxy, SearchSpace
+from vkdnw_search.contracts import AnyProxy, HasThreshold, Optimizer, Problem, SearchSpace
 from vkdnw_search.engine.best_scores import BestScores
 from vkdnw_search.engine.clock import Clock, Interrupted
 from vkdnw_search.engine.evaluator import Evaluator, limits_of
@@ -22,9 +22,12 @@ from vkdnw_search.engine.requirements import must_suit
 from vkdnw_search.engine.rescoring import Rescorer
 from vkdnw_search.engine.second_opinion import by_measures, by_sizes
 from vkdnw_search.engine.session import Listener, Session
+from vkdnw_search.errors import OptimizerError
 from vkdnw_search.execution.same_code import SameCode
+from vkdnw_search.execution.script_guard import must_not_be_a_worker
 from vkdnw_search.output.module import export_all, must_have_source
 from vkdnw_search.provenance.record import CodeRecord, code_record, origins_of
+from vkdnw_search.proxies.plain import must_be_proxy
 from vkdnw_search.recipe.recipe import Recipe, SectionName, load_recipe
 from vkdnw_search.recipe.registry import find
 from vkdnw_search.recipe.sections import SECTIONS
@@ -42,7 +45,8 @@ def search(
     *,
     out: str | Path | None = None,
     space: SearchSpace[Any] | None = None,
-    proxy: Proxy | None = None,
+    proxy: AnyProxy | None = None,
+    optimizer: Callable[[Problem], Optimizer] | None = None,
     listener: Listener = lambda evaluation: None,
     stopped: Callable[[], bool] = lambda: False,
     accept_changed_code: bool = False,
@@ -54,7 +58,9 @@ def search(
         overrides: changes of it, such as ``"limits.flops=450M"``.
         out: the run folder. A run of this recipe that is there is continued. None keeps everything in memory.
         space: a search space in place of the one the recipe names.
-        proxy: a proxy in place of the one the recipe names.
+        proxy: a proxy in place of the one the recipe names, or a plain function of the network that gives a number.
+        optimizer: makes an optimizer of the problem, in place of the one the recipe names: a class, or ``lambda
+            problem: Mine(problem, children=4)``.
         listener: called with every evaluation as it is done.
         stopped: asked between candidates and between files; once it is True, what is under way is finished and the
             search ends. The same call goes on from there.
@@ -64,12 +70,16 @@ def search(
     Raises:
         RecipeError: the recipe is not valid, or its score does not suit the networks of the space.
         RunFolderError: ``out`` holds something else, or a run of other code, or is in use.
-        ScoreError: ``proxy`` does not suit the networks of the space.
+        OptimizerError: what ``optimizer`` makes is none.
+        ScoreError: ``proxy`` is none, or does not suit the networks of the space.
         SpaceError: the space cannot write its networks down, which a run folder needs.
         ExportError: the source that the space writes does not make a network.
         ExecutionError: scoring raised an unexpected exception, or a worker runs other code than this process.
     """
-    given: dict[SectionName, object | None] = {"space": space, "score": proxy}
+    given: dict[SectionName, object | None] = {"space": space, "score": proxy, "optimizer": optimizer}
+    must_not_be_a_worker()
+    if proxy is not None:
+        must_be_proxy(proxy)
     supplied = [name for name, value in given.items() if value is not None]
     chosen = load_recipe(recipe, overrides, supplied=supplied).named_after(recipe)
     space, proxy = space or chosen.build_space(), proxy or chosen.build_proxy()
@@ -77,8 +87,8 @@ def search(
         must_have_source(space, seed=chosen.seed)
     must_suit(proxy, space, chosen)
     evaluator = Evaluator(space, limits=limits_of(chosen), proxy=proxy, seed=chosen.seed)
-    optimizer = chosen.build_optimizer(evaluator.problem(chosen.bands))
-    code = _code_of(chosen, space, proxy, type(optimizer))
+    proposing = _optimizer(optimizer or chosen.build_optimizer, evaluator.problem(chosen.bands))
+    code = _code_of(chosen, space, proxy, type(proposing))
     path = None if out is None else Path(out)
     with RunFolder(path, chosen, code=code, accept_changed_code=accept_changed_code) as folder:
         evaluator.survey(folder.store.note("latencies"), partial(folder.store.set_note, "latencies"))
@@ -99,7 +109,7 @@ def search(
                 best=BestScores(chosen.finalists, chosen.bands),
                 listener=listener,
             )
-            ended = explore(optimizer, session)
+            ended = explore(proposing, session)
             LOGGER.info("ended after %d candidates: %s", session.number, ended)
             judgement, unfinished = _compare(evaluator, folder, executor, clock, chosen)
         best = winner(folder.store, evaluator.proxy, judgement)
@@ -115,6 +125,18 @@ def _code_of(recipe: Recipe, *objects: object) -> CodeRecord:
     chosen = [(kind, section.use) for name, kind in SECTIONS.items() if (section := getattr(recipe, name)) is not None]
     factories = [find(kind, name) for kind, name in chosen if kind != "executors"]  # which does not change scores
     return code_record(origins_of(*objects, *factories))
+
+
+def _optimizer(make: Callable[[Problem], Optimizer], problem: Problem) -> Optimizer:
+    """The optimizer of ``problem``, if it is one."""
+    made = make(problem) if callable(make) else make
+    if not callable(make) or isinstance(made, type) or not all(hasattr(made, member) for member in ("ask", "tell")):
+        raise OptimizerError(
+            f"optimizer: must make an object with ask and tell of a problem, as a class does or lambda problem: "
+            f"Mine(problem), but {'gives' if callable(make) else 'is'} {made!r:.80}. "
+            "vkdnw_search.testing.check_optimizer takes the same, and finds what else may be wrong"
+        )
+    return made
 
 
 def explore(optimizer: Optimizer, session: Session) -> str:

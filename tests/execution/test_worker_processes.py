@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from vkdnw_search.determinism import cores
-from vkdnw_search.errors import CandidateLost, ExecutionError
+from vkdnw_search.errors import CandidateLost, ExecutionError, VkdnwSearchError
 from vkdnw_search.execution.executors import inline
+from vkdnw_search.execution.script_guard import UNGUARDED, UnguardedScript
 from vkdnw_search.execution.worker_processes import DEATHS, Workers, resident
 from vkdnw_search.recipe.recipe import load_recipe
 
@@ -64,7 +65,7 @@ def test_what_a_call_raises_arrives_with_its_traceback_even_if_it_cannot_be_pick
         assert "Traceback" in caught.value.__notes__[0]
         with pytest.raises(ExecutionError, match="Local: only here"):
             workers.submit(raise_what_cannot_be_pickled).result()
-        with pytest.raises((TypeError, AttributeError)):  # neither can the call itself be
+        with pytest.raises(ExecutionError, match=r"must be picklable, but: .*lambda.*executor=inline"):  # nor the call
             workers.submit(lambda: 1).result()
         assert workers.submit(abs, -3).result() == 3
 
@@ -90,20 +91,47 @@ def test_limits_that_nothing_could_keep_are_refused(options: str) -> None:
         load_recipe("nb201", [f"executor={{use: processes, {options}}}"])
 
 
-def test_a_script_without_the_guard_ends_with_the_sentence_that_says_so(tmp_path: Path) -> None:
+SEARCHING = """
+from vkdnw_search import search
+search({'space': {'use': 'nasbench201', 'cells': 1}, 'score': 'flops', 'stop': {'evaluations': 8},
+        'executor': {'use': 'processes', 'workers': 2}}, out=OUT)
+"""
+RANKING = """
+import numpy as np
+from vkdnw_search.execution.executors import processes
+from vkdnw_search.proxies.size import Flops
+from vkdnw_search.ranking.study import rank
+from vkdnw_search.ranking.tables import AccuracyTable
+from search_spaces.nasbench201 import NasBench201
+key = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|none~0|none~1|skip_connect~2|"
+table = AccuracyTable((key,), {"good": np.ones(1)})
+with processes(workers=2) as executor:
+    rank(NasBench201(cells=1), table, {"flops": Flops()}, out=OUT, executor=executor)
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "kept"),
+    [(SEARCHING, False), (SEARCHING, True), (RANKING, True)],
+    ids=["search", "search in a folder", "rank"],
+)
+def test_a_script_without_the_guard_ends_with_the_sentence_alone(body: str, kept: bool, tmp_path: Path) -> None:
     """Workers import the script anew: without the guard they would search themselves, and wait for ever."""
-    script = tmp_path / "unguarded.py"
-    script.write_text(
-        "from vkdnw_search import search\n"
-        "search({'space': {'use': 'nasbench201', 'cells': 1}, 'score': 'flops', 'stop': {'evaluations': 2},\n"
-        "        'executor': {'use': 'processes', 'workers': 1}})\n"
-    )
+    script, out = tmp_path / "unguarded.py", tmp_path / "out"
+    script.write_text(f"OUT = {str(out) if kept else None!r}\n{body}")
     paths = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
     run = subprocess.run(
         [sys.executable, script], env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True, timeout=300
     )
     assert run.returncode == 1
-    assert run.stderr.splitlines()[-1].endswith("must call search() under `if __name__ == '__main__':`")
+    assert run.stderr == UNGUARDED + "\n"
+    assert "must call search() under `if __name__ == '__main__':`" in UNGUARDED
+
+
+def test_the_missing_guard_can_be_caught_as_an_error_of_this_project() -> None:
+    with pytest.raises(VkdnwSearchError, match="must call search") as caught:
+        raise UnguardedScript
+    assert isinstance(caught.value, Exception)
 
 
 def test_a_worker_freezes_what_its_first_call_imported() -> None:

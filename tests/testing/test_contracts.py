@@ -64,7 +64,7 @@ class Unpicklable(Quick):
 
 class NotAScore(Quick):
     def __call__(self, model: Any, probe: Any) -> Any:
-        return 3.0
+        return "3.0"
 
 
 class NotFinite(Quick):
@@ -112,13 +112,13 @@ class OneFitness(Quick):
     ("broken", "sentence"),
     [
         (Unpicklable, "survive the way to a worker process, but raised TypeError: holds a lock. Make it a frozen"),
-        (NotAScore, r"must give a vkdnw_search.records.Score, but gives 3\.0"),
+        (NotAScore, r"ScoreError: NotAScore: must return a number or a vkdnw_search.records.Score, but returns '3\.0'"),
         (NotFinite, "must be finite numbers, but are not: {'entropy': nan}"),
         (Drawing, "must leave the global random generators"),
         (Forgetful, "must be a function of network and seed alone"),
         (BoundTooLow, "upper_bound must not be below any score"),
         (TwoOpinions, "score_cost must say what scoring the network says, 1.0"),
-        (Raising, "must give a Score, but raised RuntimeError: a bug"),
+        (Raising, "must give a score, but raised RuntimeError: a bug"),
         (Degenerate, "must score a sound residual network, but raised DegenerateNetwork"),
         (OneFitness, "fitness: must give one finite number for each of 3 scores"),
     ],

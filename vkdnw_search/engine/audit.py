@@ -9,9 +9,10 @@ from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
-from vkdnw_search.contracts import HasCostScore, HasFastWay, Proxy
+from vkdnw_search.contracts import AnyProxy, HasCostScore, HasFastWay
 from vkdnw_search.engine.tasks import Task, is_lack_of_memory, network_of, run_tasks
 from vkdnw_search.errors import DegenerateNetwork, ExecutionError, RunFolderError, VkdnwSearchError
+from vkdnw_search.proxies.plain import name_of
 from vkdnw_search.runs.code_history import AUDIT
 from vkdnw_search.runs.judgement import read_record
 
@@ -53,7 +54,7 @@ def audit_candidate(task: Task) -> AuditOutcome:
     except Exception as error:
         if not is_lack_of_memory(error):
             raise ExecutionError(
-                f"checking {task.key} with {type(task.proxy).__name__}: {type(error).__name__}: {error}"
+                f"checking {task.key} with {name_of(task.proxy)}: {type(error).__name__}: {error}"
             ) from error
         return lost_audit(task, "takes more memory than there is")
 
@@ -94,7 +95,7 @@ class Audit:
 
     def __init__(
         self,
-        proxy: Proxy,
+        proxy: AnyProxy,
         *,
         text: str | None,
         keep: Callable[[str], None],
@@ -128,7 +129,7 @@ class Audit:
 
 def _worded(outcome: AuditOutcome, task: Task) -> AuditOutcome:
     """The outcome with a reason that stands alone."""
-    name = type(task.proxy).__name__
+    name = name_of(task.proxy)
     if outcome.verdict == "wrong":
         told = (
             f"the fast way of {name} is wrong for {task.key}: {outcome.reason}. So every network is checked, and "

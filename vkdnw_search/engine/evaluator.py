@@ -12,12 +12,12 @@ from typing import Self
 import numpy as np
 
 from vkdnw_search.contracts import (
+    AnyProxy,
     Architecture,
     Band,
     HasRelativeFitness,
     HasUpperBound,
     Problem,
-    Proxy,
     SearchSpace,
 )
 from vkdnw_search.cost.counter import CostCounter
@@ -51,7 +51,7 @@ class Evaluator:
             (common random numbers; Glasserman and Yao 1992, doi 10.1287/mnsc.38.6.884).
     """
 
-    def __init__(self, space: SearchSpace[Architecture], *, limits: Limits, proxy: Proxy, seed: int) -> None:
+    def __init__(self, space: SearchSpace[Architecture], *, limits: Limits, proxy: AnyProxy, seed: int) -> None:
         self.space, self.limits, self.proxy, self.seed = space, limits, proxy, seed
         self._counter = CostCounter(space, limits)
         self._seen = lru_cache(MEMO)(self._see)
@@ -70,7 +70,7 @@ class Evaluator:
         for _ in range(SURVEYED):
             table.seconds(self.space.decode(random_genome(self.space.genes, rng)))
 
-    def with_proxy(self, proxy: Proxy) -> Self:
+    def with_proxy(self, proxy: AnyProxy) -> Self:
         """An evaluator of the same candidates by another proxy. Both count, and measure, each candidate once."""
         other = copy.copy(self)
         other.proxy = proxy

@@ -17,7 +17,7 @@ from itertools import chain, pairwise
 import numpy as np
 from scipy import stats
 
-from vkdnw_search.contracts import HasRelativeFitness, Proxy
+from vkdnw_search.contracts import AnyProxy, HasRelativeFitness
 from vkdnw_search.determinism import seed_from
 from vkdnw_search.engine.audit import NOTE, warnings_of
 from vkdnw_search.engine.clock import Clock
@@ -160,7 +160,7 @@ class Gate:
         return next(fault for _, fault in outcomes)
 
 
-def winner(store: Store, proxy: Proxy, judgement: Judgement | None) -> Evaluation | None:
+def winner(store: Store, proxy: AnyProxy, judgement: Judgement | None) -> Evaluation | None:
     """The candidate judged best; where nothing was judged, the highest score; None if nothing was scored."""
     if judgement is not None and judgement.winner is not None:
         return next(store.evaluations(first=judgement.winner, count=1))
@@ -185,7 +185,7 @@ def compare(winner: Finalist, other: Finalist) -> str:
     return f"{word}: {lead:+.4f} ± {error:.4f} against the winner (paired t-test, p = {p:.2g})"
 
 
-def top(store: Store, proxy: Proxy, count: int, *, flops: tuple[int, int] = (-1, MOST_FLOPS)) -> list[Evaluation]:
+def top(store: Store, proxy: AnyProxy, count: int, *, flops: tuple[int, int] = (-1, MOST_FLOPS)) -> list[Evaluation]:
     """The ``count`` best scored candidates; of equals the first found. Fitness by rank is taken over all of them.
 
     Args:
@@ -223,7 +223,7 @@ def _fresh(
     return {number: tuple(column[place] for column in fresh) for place, number in enumerate(whole)}
 
 
-def _fitness(columns: Sequence[list[Score]], proxy: Proxy, store: Store) -> list[list[float]]:
+def _fitness(columns: Sequence[list[Score]], proxy: AnyProxy, store: Store) -> list[list[float]]:
     """The scores' values; where fitness is relative, that of each column among all that the search has seen."""
     if not isinstance(proxy, HasRelativeFitness):
         return [[s.value for s in column] for column in columns]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from vkdnw_search.contracts import HasRequirements, Proxy, SearchSpace
+from vkdnw_search.contracts import AnyProxy, HasRequirements, SearchSpace
 from vkdnw_search.cost.counter import CostCounter
 from vkdnw_search.cost.limits import Limits, Range
 from vkdnw_search.determinism import seed_from
@@ -22,7 +22,7 @@ TRIES = 20
 """Random candidates, the first of which within the limits stands for those of the run."""
 
 
-def must_suit(proxy: Proxy, space: SearchSpace[Any], recipe: Recipe) -> None:
+def must_suit(proxy: AnyProxy, space: SearchSpace[Any], recipe: Recipe) -> None:
     """Raise what ``proxy`` has against a candidate within the limits, before a run folder is taken.
 
     Raises:

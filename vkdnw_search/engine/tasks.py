@@ -16,10 +16,11 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from vkdnw_search.contracts import Architecture, DrawsWeights, HasCostScore, HasText, Probe, Proxy, SearchSpace
+from vkdnw_search.contracts import AnyProxy, Architecture, DrawsWeights, HasCostScore, HasText, Probe, SearchSpace
 from vkdnw_search.determinism import device_of, forked_generators, one_thread, seed_from, seed_generators
 from vkdnw_search.errors import CandidateLost, DegenerateNetwork, ExecutionError, SpaceError, VkdnwSearchError
 from vkdnw_search.proxies.initialization import draws_all, without_weights
+from vkdnw_search.proxies.plain import name_of, score_with
 from vkdnw_search.records import Cost, Genome, Score
 
 K = TypeVar("K")
@@ -45,7 +46,7 @@ class Task:
     """
 
     space: SearchSpace[Architecture]
-    proxy: Proxy
+    proxy: AnyProxy
     genome: Genome | None
     key: str
     cost: Cost
@@ -88,7 +89,7 @@ def score_candidate(task: Task) -> Outcome:
     except Exception as error:
         if not is_lack_of_memory(error):
             raise ExecutionError(
-                f"scoring {task.key} with {type(task.proxy).__name__}: {type(error).__name__}: {error}"
+                f"scoring {task.key} with {name_of(task.proxy)}: {type(error).__name__}: {error}"
             ) from error
         reason = "takes more memory than there is"
     return Outcome(score, reason, time.perf_counter() - started)
@@ -108,7 +109,7 @@ def _score(task: Task) -> Score:
     if isinstance(task.proxy, HasCostScore):
         return task.proxy.score_cost(task.cost)
     with network_of(task) as (model, probe):
-        return task.proxy(model, probe)
+        return score_with(task.proxy, model, probe)
 
 
 @contextmanager

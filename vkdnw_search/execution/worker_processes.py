@@ -7,13 +7,11 @@ the process, or for a limit to be exceeded. So it is always certain which call a
 from __future__ import annotations
 
 import contextlib
-import gc
 import multiprocessing
 import os
 import signal
 import threading
 import time
-import traceback
 import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
@@ -27,7 +25,9 @@ from typing import Any, ParamSpec, TypeVar
 
 from vkdnw_search.errors import CandidateLost, ExecutionError
 from vkdnw_search.execution.safe_path import safe_import_path
-from vkdnw_search.recipe.registry import load_plugins, plugin_paths
+from vkdnw_search.execution.script_guard import EXIT_CODE, NAME, UNGUARDED, UnguardedScript, must_not_be_a_worker
+from vkdnw_search.execution.worker_loop import COORDINATORS, serve
+from vkdnw_search.recipe.registry import plugin_paths
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -45,14 +45,8 @@ STARTS = 10
 WATCH = 0.02
 """Seconds between two looks at the memory of a worker. Memory is filled at some GB a second."""
 
-UNGUARDED = "A script that searches with processes must call search() under `if __name__ == '__main__':`"
-"""The advice to scripts, which workers import anew."""
-
 SHUT_DOWN = "cannot take calls after shutdown(). Make a new executor"
 """What ``submit`` says then; without it the future would never be done."""
-
-COORDINATORS = (signal.SIGINT, signal.SIGTERM)
-"""Signals that the coordinator alone reacts to, even where the whole process group gets them."""
 
 
 class Workers(Executor):
@@ -65,8 +59,7 @@ class Workers(Executor):
     """
 
     def __init__(self, count: int, *, seconds: float | None = None, memory: int | None = None) -> None:
-        if getattr(multiprocessing.current_process(), "_inheriting", False):  # a worker that imports the user's script
-            raise ExecutionError(f"a worker process must not start others. {UNGUARDED}")
+        must_not_be_a_worker()
         self.capacity = count + WAITING
         self._gate = threading.Lock()
         self._is_shut_down = False
@@ -122,10 +115,20 @@ def _attend(calls: SimpleQueue[tuple[Future[Any], Any] | None], worker: _Worker)
         future, order = call
         if future.set_running_or_notify_cancel():
             try:
-                future.set_result(_answer(ForkingPickler.dumps(order), worker))
+                future.set_result(_answer(_pickled(order), worker))
             except BaseException as error:
                 future.set_exception(error)
     worker.kill()
+
+
+def _pickled(order: Any) -> Any:
+    try:
+        return ForkingPickler.dumps(order)
+    except Exception as error:
+        raise ExecutionError(
+            f"what is sent to a worker process must be picklable, but: {type(error).__name__}: {error}. Define "
+            "functions and classes in a module, or search in one process: executor=inline"
+        ) from error
 
 
 def _answer(order: Any, worker: _Worker) -> Any:
@@ -170,7 +173,7 @@ class _Worker:
         """Start a process, without waiting until it is ready."""
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(theirs, plugin_paths()), daemon=True)
+        process = context.Process(target=serve, args=(theirs, plugin_paths()), daemon=True, name=NAME)
         self._is_ready = self._served = False
         with theirs, safe_import_path():
             process.start()
@@ -189,6 +192,8 @@ class _Worker:
                     self._is_ready = True
                 return not self._served
             except _Died as death:
+                if str(death) == _ended(EXIT_CODE):
+                    raise UnguardedScript from None
                 if "exit code" in str(death):
                     raise ExecutionError(
                         f"a worker process could not start, it ended {death}; its own message is on stderr. {UNGUARDED}"
@@ -248,7 +253,12 @@ class _Worker:
         self._process.join(timeout=1.0)
         code = self._process.exitcode
         self.kill()
-        return f"with exit code {code}" if code is not None and code >= 0 else f"by signal {-code if code else '?'}"
+        return _ended(code)
+
+
+def _ended(code: int | None) -> str:
+    """How a process ended, in words."""
+    return f"with exit code {code}" if code is not None and code >= 0 else f"by signal {-code if code else '?'}"
 
 
 def _kill(workers: Sequence[_Worker]) -> None:
@@ -263,51 +273,3 @@ def resident(pid: int | None) -> int:
     except (OSError, IndexError):
         return 0
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
-
-
-def _serve(pipe: Connection, plugins: tuple[str, ...]) -> None:
-    """The life of a worker process: say that it is ready, then answer calls until the coordinator is gone."""
-    for number in COORDINATORS:
-        signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_end_with_the_coordinator, daemon=True).start()
-    with contextlib.suppress(OSError):  # should the machine run out of memory, a worker is the one to go
-        Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
-    load_plugins(plugins)
-    pipe.send("ready")
-    settled = False
-    while True:
-        try:
-            order = pipe.recv_bytes()
-        except EOFError:
-            return
-        pipe.send_bytes(_attempt(order, begun=lambda: pipe.send("begun")))
-        if not settled:  # what the first call imported stays: looking through it for garbage takes .15 s each time
-            gc.freeze()
-            settled = True
-
-
-def _attempt(order: bytes, *, begun: Callable[[], None]) -> Any:
-    """The pickled answer to a pickled call: (True, its value), or (False, its exception).
-
-    ``begun`` is called once all is imported that the call needs, which takes seconds in a fresh process.
-    """
-    try:
-        try:
-            fn, args, kwargs = ForkingPickler.loads(order)
-        finally:
-            begun()
-        return ForkingPickler.dumps((True, fn(*args, **kwargs)))
-    except Exception as error:
-        error.add_note("".join(traceback.format_exception(error)))
-        try:
-            ForkingPickler.loads(answer := ForkingPickler.dumps((False, error)))
-        except Exception:
-            return ForkingPickler.dumps((False, ExecutionError(f"{type(error).__name__}: {error}")))
-        return answer
-
-
-def _end_with_the_coordinator() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from vkdnw_search.atomic_files import write_whole
-from vkdnw_search.contracts import Architecture, Proxy, SearchSpace
+from vkdnw_search.contracts import AnyProxy, Architecture, SearchSpace
 from vkdnw_search.engine.second_opinion import LOW
 from vkdnw_search.output import diagram
 from vkdnw_search.output import report_facts as facts
@@ -27,7 +27,7 @@ def write_report(
     folder: str | Path,
     *,
     space: SearchSpace[Architecture] | None = None,
-    proxy: Proxy | None = None,
+    proxy: AnyProxy | None = None,
     to: Path | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> Path:

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 from torch import nn
 
-from vkdnw_search.contracts import HasCostScore, HasFastWay, HasRequirements, Probe, Proxy
+from vkdnw_search.contracts import AnyProxy, HasCostScore, HasFastWay, HasRequirements, Probe
 from vkdnw_search.errors import ScoreError, nearest
 from vkdnw_search.options import check_options, strict_options
 from vkdnw_search.proxies.az_nas import AzNasTerms
 from vkdnw_search.proxies.jacov import Jacov
+from vkdnw_search.proxies.plain import must_be_proxy, score_with
 from vkdnw_search.proxies.probing import Images, Resolution
 from vkdnw_search.proxies.size import Flops
 from vkdnw_search.proxies.te_nas import TeNasTerms
@@ -43,7 +44,7 @@ class RankSum:
         weights: w_j ≥ 0 of each term, in their order; empty: 1 for each.
     """
 
-    proxies: Mapping[str, Proxy]
+    proxies: Mapping[str, AnyProxy]
     terms: tuple[str, ...] = ()
     weights: tuple[Annotated[float, Ge(0)], ...] = ()
 
@@ -51,6 +52,8 @@ class RankSum:
         check_options(self, ScoreError, objects=("proxies",))
         if not self.proxies:
             raise ScoreError(f"{type(self).__name__}, proxies: there must be at least one")
+        for proxy in self.proxies.values():
+            must_be_proxy(proxy)
         if self.weights and len(self.weights) != len(self.ranked):
             raise ScoreError(
                 f"{type(self).__name__}, weights: must be one number for each of {', '.join(self.ranked)}, but are "
@@ -186,10 +189,10 @@ def make_weighted_agg(*, images: Images = 64, resolution: Resolution = None) -> 
     return replace(make_vkdnw_agg(images=images, resolution=resolution), weights=(1, 3, 1, 1, 3))
 
 
-def _score(proxy: Proxy, model: nn.Module, probe: Probe) -> Score:
+def _score(proxy: AnyProxy, model: nn.Module, probe: Probe) -> Score:
     if probe.cost and isinstance(proxy, HasCostScore):
         return proxy.score_cost(probe.cost)
-    return proxy(copy.deepcopy(model), probe)
+    return score_with(proxy, copy.deepcopy(model), probe)
 
 
 def _term(terms: Mapping[str, T], name: str) -> T:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
+from dataclasses import is_dataclass
 
 import torch
 from torch import nn
 
-from vkdnw_search.contracts import HasCostScore, HasFastWay, Probe, Proxy
+from vkdnw_search.contracts import AnyProxy, HasCostScore, HasFastWay, Probe
 from vkdnw_search.cost.counter import count
 from vkdnw_search.determinism import device_of, forked_generators, one_thread, seed_from
 from vkdnw_search.errors import ScoreError, VkdnwSearchError
+from vkdnw_search.proxies.plain import must_be_proxy, name_of, score_with
 from vkdnw_search.proxies.vkdnw import VkdnwSingle
 from vkdnw_search.records import Score
 
@@ -21,7 +23,7 @@ def score(
     model: nn.Module,
     input_shape: Sequence[int],
     *,
-    proxy: Proxy | None = None,
+    proxy: AnyProxy | None = None,
     seed: int = 0,
     free_operators: Sequence[str] = (),
 ) -> Score:
@@ -35,7 +37,8 @@ def score(
         model: takes (N, *input_shape) to logits (N, classes): convolutions of any kind, linear layers,
             normalisations, attention, bare parameters. Layers without a fast rule are differentiated literally.
         input_shape: the shape of one input, without the batch, e.g. (3, 32, 32).
-        proxy: VkdnwSingle() by default. A fast way to its score is checked against the literal one.
+        proxy: VkdnwSingle() by default; a plain function of the network that gives a number will do. A fast way to its
+            score is checked against the literal one.
         seed: all randomness comes from it.
         free_operators: for proxies that count FLOPs, operators unknown to fvcore that cost nothing.
 
@@ -44,6 +47,7 @@ def score(
         DegenerateNetwork: it has no usable score.
     """
     proxy = VkdnwSingle() if proxy is None else proxy
+    must_be_proxy(proxy)
     if isinstance(proxy, HasFastWay):
         proxy = proxy.careful()
     if isinstance(proxy, HasCostScore):
@@ -52,12 +56,13 @@ def score(
         classes = _classes(_copied(model), tuple(input_shape))
         copied = _copied(model)  # another, which has not run: some networks keep what they compute
         try:
-            return proxy(copied, Probe(tuple(input_shape), classes, seed, device_of(proxy)))
+            return score_with(proxy, copied, Probe(tuple(input_shape), classes, seed, device_of(proxy)))
         except VkdnwSearchError:
             raise
         except Exception as error:
+            what = proxy if is_dataclass(proxy) else name_of(proxy)
             raise ScoreError(
-                f"{type(model).__name__}: cannot be scored with {proxy}: {type(error).__name__}: {error}"
+                f"{type(model).__name__}: cannot be scored with {what}: {type(error).__name__}: {error}"
             ) from error
 
 

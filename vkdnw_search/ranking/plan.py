@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vkdnw_search.contracts import HasRelativeFitness, Proxy
+from vkdnw_search.contracts import AnyProxy, HasRelativeFitness
+from vkdnw_search.errors import RankingError
 from vkdnw_search.proxies.aggregate import RankSum
 from vkdnw_search.proxies.az_nas import AzNasTerms, Expressivity, Progressivity, Trainability
 from vkdnw_search.proxies.te_nas import LinearRegions, NtkCondition, TeNasTerms
@@ -46,7 +49,7 @@ class Row:
     """
 
     name: str
-    proxy: Proxy
+    proxy: AnyProxy
     sources: Mapping[str, tuple[str, str]]
 
     @property
@@ -55,7 +58,7 @@ class Row:
         return "aggregate" if isinstance(self.proxy, HasRelativeFitness) else "single"
 
     @property
-    def members(self) -> Mapping[str, Proxy]:
+    def members(self) -> Mapping[str, AnyProxy]:
         """Name → proxy: those a sum of ranks is made of, or the proxy alone."""
         return self.proxy.proxies if isinstance(self.proxy, RankSum) else {self.name: self.proxy}
 
@@ -91,7 +94,7 @@ class Plan:
     """
 
     rows: Sequence[Row]
-    parts: Mapping[str, Proxy]
+    parts: Mapping[str, AnyProxy]
 
     def names(self) -> dict[str, str]:
         """Part → a short name: that of the single row it is, else its name within an aggregate and the aggregate's."""
@@ -102,7 +105,7 @@ class Plan:
         return found
 
 
-def make_plan(proxies: Mapping[str, Proxy]) -> Plan:
+def make_plan(proxies: Mapping[str, AnyProxy]) -> Plan:
     """Plan what has to be computed for these proxies, name → proxy.
 
     A sum of ranks shares its parts with other rows. A single term that another part gives as well is read there.
@@ -119,7 +122,22 @@ def make_plan(proxies: Mapping[str, Proxy]) -> Plan:
 
 
 def identity(plugin: object) -> str:
-    """Text that tells proxies, or spaces, with different options apart, and is the same in every process."""
+    """Text that tells proxies, or spaces, with different options apart, and is the same in every process.
+
+    Raises:
+        RankingError: a function has no name of its own, by which its scores could be told from those of another.
+    """
+    if isinstance(plugin, functools.partial):
+        return f"partial({identity(plugin.func)}, {plugin.args!r}, {sorted(plugin.keywords.items())!r})"
+    if inspect.ismethod(plugin):
+        return f"{identity(plugin.__self__)}.{plugin.__name__}"
+    if inspect.isroutine(plugin):
+        if "<" in plugin.__qualname__:
+            raise RankingError(
+                f"{plugin.__qualname__}: must be a function with a name in a module, under which a study keeps its "
+                "scores, but is made within another or by lambda"
+            )
+        return f"{plugin.__module__}.{plugin.__qualname__}"
     if is_dataclass(plugin):
         return f"{type(plugin).__module__}.{plugin!r}"
     options = sorted(vars(plugin).items()) if hasattr(plugin, "__dict__") else []

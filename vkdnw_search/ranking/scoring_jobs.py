@@ -12,7 +12,7 @@ from statistics import median
 
 import torch
 
-from vkdnw_search.contracts import Architecture, HasCostScore, HasText, Proxy, SearchSpace
+from vkdnw_search.contracts import AnyProxy, Architecture, HasCostScore, HasText, SearchSpace
 from vkdnw_search.cost.counter import CostCounter
 from vkdnw_search.determinism import device_of, forked_generators, one_thread, seed_from, seed_generators
 from vkdnw_search.engine.audit import NOTE, Audit, run_audit
@@ -43,7 +43,7 @@ class Job:
     key: str
     seed: int
     cost: Cost
-    parts: Mapping[str, Proxy]
+    parts: Mapping[str, AnyProxy]
 
     def task(self, identity: str) -> Task:
         """The order to score the network with one of the proxies."""
@@ -87,7 +87,7 @@ def readable(space: SearchSpace[Architecture]) -> HasText:
     return space
 
 
-def audits_of(parts: Mapping[str, Proxy], store: ScoreStore, executor: Executor) -> dict[str, Audit]:
+def audits_of(parts: Mapping[str, AnyProxy], store: ScoreStore, executor: Executor) -> dict[str, Audit]:
     """Identity → audit of the proxy's fast way: once in the life of the study, on the first network it scores."""
     run_one = partial(run_audit, executor=executor)
     notes = {identity: f"{NOTE} of {identity}" for identity in parts}
@@ -162,7 +162,7 @@ def _held(job: Job, audits: Mapping[str, Audit]) -> Job:
 def measure_costs(
     space: SearchSpace[Architecture],
     keys: Sequence[str],
-    proxies: Mapping[str, Proxy],
+    proxies: Mapping[str, AnyProxy],
     *,
     counter: CostCounter[Architecture],
 ) -> dict[str, float]:
@@ -180,7 +180,7 @@ def measure_costs(
     }
 
 
-def _forwards(space: SearchSpace[Architecture], costs: Mapping[str, Cost], identity: str, proxy: Proxy) -> float:
+def _forwards(space: SearchSpace[Architecture], costs: Mapping[str, Cost], identity: str, proxy: AnyProxy) -> float:
     clock = time.process_time if device_of(proxy).type == "cpu" else time.perf_counter
     ratios = []
     for number, key in enumerate([*list(costs)[:1], *costs]):

@@ -21,14 +21,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vkdnw_search.contracts import HasRequirements, Proxy, SearchSpace
+from vkdnw_search.contracts import AnyProxy, HasRequirements, SearchSpace
 from vkdnw_search.cost.counter import CostCounter
 from vkdnw_search.determinism import seed_from
 from vkdnw_search.engine.audit import Audit
 from vkdnw_search.errors import RankingError
 from vkdnw_search.execution.executors import inline
 from vkdnw_search.execution.same_code import SameCode
+from vkdnw_search.execution.script_guard import must_not_be_a_worker
 from vkdnw_search.provenance.record import code_record, origins_of
+from vkdnw_search.proxies.plain import must_be_proxy
 from vkdnw_search.proxies.size import Flops
 from vkdnw_search.ranking.evaluation import Study, evaluate
 from vkdnw_search.ranking.models import check_training
@@ -55,7 +57,7 @@ Vector = NDArray[np.float64]
 def rank(
     space: SearchSpace[Any],
     accuracies: AccuracyTable,
-    proxies: Mapping[str, Proxy],
+    proxies: Mapping[str, AnyProxy],
     *,
     out: str | Path,
     columns: Sequence[str] = (),
@@ -76,7 +78,7 @@ def rank(
     Args:
         space: must have ``parse``.
         accuracies: its architectures must be canonical keys: read it with ``canonical=lambda t: space.parse(t).key``.
-        proxies: name → proxy.
+        proxies: name → proxy, or a plain function of the network that gives a number.
         out: folder of the study, made if it is not there.
         columns: accuracies to compare with; all that are no sizes by default.
         sample: how many networks, drawn from the table by its keys alone; a smaller sample is part of a larger one.
@@ -98,10 +100,13 @@ def rank(
         ExecutionError: a proxy raised an unexpected exception; the message names it and the architecture. Or a worker
             runs other code than this process.
     """
+    must_not_be_a_worker()
     if not proxies or seeds < 1:
         raise RankingError(
             f"ranking: there must be at least one proxy and one seed, but are {len(proxies)} and {seeds}"
         )
+    for proxy in proxies.values():
+        must_be_proxy(proxy)
     readable(space)
     columns = tuple(columns) or tuple(name for name in accuracies.columns if name not in SIZES)
     if not columns:

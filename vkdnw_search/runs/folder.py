@@ -25,18 +25,17 @@ from pathlib import Path
 from typing import IO, Self, get_args
 
 from vkdnw_search.atomic_files import DRAFT, atomic_file, write_whole
-from vkdnw_search.contained_files import open_to_append, start_of
+from vkdnw_search.contained_files import open_to_append
 from vkdnw_search.determinism import cores
 from vkdnw_search.errors import RunFolderError
 from vkdnw_search.provenance.record import CodeRecord, code_record
-from vkdnw_search.recipe.recipe import Change, Recipe, SectionName, parse_recipe
-from vkdnw_search.recipe.yaml_reader import MAX_BYTES
+from vkdnw_search.recipe.recipe import Change, Recipe, SectionName
 from vkdnw_search.records import Cost, Evaluation
 from vkdnw_search.runs.code_history import accepted_changes, keep_code
 from vkdnw_search.runs.contents import must_have_plain_contents
 from vkdnw_search.runs.judgement import Judgement
 from vkdnw_search.runs.log import RunLog
-from vkdnw_search.runs.reader import read_environment
+from vkdnw_search.runs.reader import read_environment, stored_recipe
 from vkdnw_search.runs.store import VERDICTS, Store
 
 FREE_TO_CHANGE = ("executor.", "name", "description")
@@ -254,7 +253,7 @@ def _must_match(file: Path, recipe: Recipe) -> None:
     if not file.is_file():
         raise RunFolderError(f"{file.parent}: holds a run without its recipe.yaml; choose another folder with --out")
     from_python: list[SectionName] = [name for name in get_args(SectionName) if getattr(recipe, name) is None]
-    there = parse_recipe(start_of(file, MAX_BYTES + 1), source=str(file), supplied=from_python)
+    there = stored_recipe(file, supplied=from_python)
     changes = [change for change in there.difference(recipe) if not _harmless(change)]
     if changes:
         listed = "\n".join(f"  {change}" for change in changes)

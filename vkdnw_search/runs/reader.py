@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, get_args
 
 from vkdnw_search.contained_files import start_of
-from vkdnw_search.contracts import Architecture, Proxy, SearchSpace
+from vkdnw_search.contracts import AnyProxy, Architecture, SearchSpace
 from vkdnw_search.errors import RunFolderError, shortened
 from vkdnw_search.recipe.recipe import Recipe, SectionName, parse_recipe
 from vkdnw_search.recipe.yaml_reader import MAX_BYTES, read_yaml
@@ -43,11 +43,11 @@ class RunReader:
     """
 
     def __init__(
-        self, path: Path, *, space: SearchSpace[Architecture] | None = None, proxy: Proxy | None = None
+        self, path: Path, *, space: SearchSpace[Architecture] | None = None, proxy: AnyProxy | None = None
     ) -> None:
         must_be_a_run(path)
         self.path = path
-        self.recipe: Recipe = _recipe(path / "recipe.yaml")
+        self.recipe: Recipe = stored_recipe(path / "recipe.yaml")
         if self.recipe.space is None and space is None:
             raise RunFolderError(f"{path}: its search space was given from Python, so only Python can open this run")
         self.space: SearchSpace[Architecture] = space or self.recipe.build_space()
@@ -183,13 +183,15 @@ def must_be_a_run(path: Path) -> None:
         )
 
 
-def _recipe(file: Path) -> Recipe:
-    """The recipe of a run. Sections that it was given as objects are null there, and stay out."""
+def stored_recipe(file: Path, *, supplied: Collection[SectionName] = ()) -> Recipe:
+    """The recipe of a run. Sections that it was given as objects are null there, and stay out, as do those supplied."""
     text = start_of(file, MAX_BYTES + 1)
     tree = read_yaml(text, source=str(file)).tree
     given = tree if isinstance(tree, dict) else {}
     sections: tuple[SectionName, ...] = get_args(SectionName)
-    return parse_recipe(text, source=str(file), supplied=[s for s in sections if s in given and given[s] is None])
+    return parse_recipe(
+        text, source=str(file), supplied={s for s in sections if s in given and given[s] is None} | set(supplied)
+    )
 
 
 def _named_numbers(text: str) -> dict[str, float]:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from vkdnw_search.contracts import Architecture, Proxy, SearchSpace
+from vkdnw_search.contracts import AnyProxy, Architecture, SearchSpace
 from vkdnw_search.errors import RunFolderError, shortened
 from vkdnw_search.quantities import compact
 from vkdnw_search.recipe.recipe import Recipe
@@ -100,7 +100,7 @@ class Result:
 
     recipe: Recipe
     space: SearchSpace[Architecture]
-    proxy: Proxy
+    proxy: AnyProxy
     best: FoundNetwork | None
     judgement: Judgement | None
     ended: str

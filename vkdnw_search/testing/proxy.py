@@ -15,6 +15,7 @@ from vkdnw_search.contracts import HasCostScore, HasRelativeFitness, HasUpperBou
 from vkdnw_search.cost.counter import count
 from vkdnw_search.determinism import device_of, forked_generators, seed_from
 from vkdnw_search.errors import DegenerateNetwork
+from vkdnw_search.proxies.plain import name_of, score_with
 from vkdnw_search.records import Cost, Score
 from vkdnw_search.testing.findings import Findings, global_random_state, said
 
@@ -30,13 +31,13 @@ def check_proxy(proxy: Any, seed: int = 0) -> None:
     of a wrong shape, and proxies that cannot be pickled.
 
     Args:
-        proxy: an instance.
+        proxy: an instance, or a plain function of the network.
         seed: of the networks and probes.
 
     Raises:
         ConformanceError: with a sentence for each kind of fault.
     """
-    findings = Findings(f"the proxy {type(proxy).__name__}")
+    findings = Findings(f"the proxy {name_of(proxy)}")
     with findings.no_error("pickle", "pickle: the proxy must survive the way to a worker process", _PICKLE):
         copy = pickle.loads(pickle.dumps(proxy))
         scores = [_check_network(proxy, copy, number, seed, findings) for number in range(len(NETWORKS))]
@@ -49,18 +50,18 @@ _PICKLE = "Make it a frozen dataclass of plain options, defined in a module, and
 
 def _check_network(proxy: Any, copy: Any, number: int, seed: int, findings: Findings) -> Score | None:
     """Score one network twice. Returns the score."""
-    where = f"{type(proxy).__name__}(network {number + 1} of {len(NETWORKS)}, seed {seed})"
+    where = f"{name_of(proxy)}(network {number + 1} of {len(NETWORKS)}, seed {seed})"
     probe, model = _probe(number, seed, proxy), _network(number, seed)
     before = global_random_state()
     try:
-        score: Score = proxy(model, probe)
+        score = score_with(proxy, model, probe)
     except DegenerateNetwork as error:
         findings.add(
             "degenerate", f"{where}: must score a sound residual network, but raised DegenerateNetwork: {error}"
         )
         return None
     except Exception as error:
-        findings.add("raises", f"{where}: must give a Score, but raised {said(error)}")
+        findings.add("raises", f"{where}: must give a score, but raised {said(error)}")
         return None
     findings.require(
         global_random_state() == before,
@@ -68,13 +69,9 @@ def _check_network(proxy: Any, copy: Any, number: int, seed: int, findings: Find
         f"{where}: must leave the global random generators of random, numpy and torch as they were, but moved one. "
         "Draw from torch.Generator().manual_seed(probe.seed), or within determinism.forked_generators(seed)",
     )
-    if not findings.require(
-        isinstance(score, Score), "type", f"{where}: must give a vkdnw_search.records.Score, but gives {score!r:.80}"
-    ):
-        return None
     _check_values(score, where, findings)
     with forked_generators(seed_from(seed, "elsewhere")):  # whatever else is drawn in between
-        again = copy(_network(number, seed), probe)
+        again = score_with(copy, _network(number, seed), probe)
     findings.require(
         (again.value, dict(again.terms)) == (score.value, dict(score.terms)),
         "repeat",
