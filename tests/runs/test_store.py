@@ -201,7 +201,7 @@ def test_a_generation_that_would_be_asked_otherwise_is_refused(run: Path) -> Non
 
 def test_a_transaction_that_fails_leaves_nothing(run: Path) -> None:
     with Store(run) as store:
-        with pytest.raises(sqlite3.IntegrityError):
+        with pytest.raises(RunFolderError, match="UNIQUE constraint failed"):
             store.add([scored(500), scored(499)], seconds={}, now=2.0)
         assert store.counts() == {"scored": 500}
 
