@@ -95,7 +95,11 @@ def found(result: Result) -> list[float]:
     return [e.score.value if e.score is not None else math.nan for e in result.evaluations()]
 
 
-@pytest.mark.parametrize("proxy", [weights, Counting(), Counting().count, partial(scaled, scale=1.0), len], ids=str)
+@pytest.mark.parametrize(
+    "proxy",
+    [weights, Counting(), Counting().count, partial(scaled, scale=1.0), len],
+    ids=["function", "object", "method", "partial", "built-in"],
+)
 def test_a_search_takes_it_from_python(proxy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     leave_out_the_end(monkeypatch)
     result = search(RECIPE, proxy=(lambda model: weights(model)) if proxy is len else proxy)
