@@ -5,6 +5,7 @@ import importlib.metadata
 import os
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
@@ -139,12 +140,22 @@ def test_what_cannot_be_hashed_is_told(make: Callable[[], object], told: str) ->
     assert code_record(origins_of(make())).not_hashed() == [told]
 
 
+@dataclass
+class Holding:
+    """A proxy with something inside."""
+
+    held: object
+
+    def __call__(self, model: object, probe: object) -> float:
+        return 0.0
+
+
 def test_what_an_object_holds_counts_too(package: str) -> None:
     inner = importlib.import_module(f"{package}.space").Space()
     cannot_be_pickled = type("Outer", (), {})()
     cannot_be_pickled.proxies = {"own": inner}
     assert f"{package}.space" in origins_of(cannot_be_pickled).within
-    assert f"{package}.space" in origins_of(LogRankSum(proxies={"own": inner})).within
+    assert f"{package}.space" in origins_of(LogRankSum(proxies={"own": Holding(inner)})).within
 
 
 def test_the_hash_of_our_own_sources_is_that_of_names_and_contents(tmp_path: Path) -> None:
