@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from vkdnw_search.contracts import HasMutation, HasRelativeFitness, SearchSpace
+from vkdnw_search.contracts import HasMutation, SearchSpace
 from vkdnw_search.cost.limits import Limits
 from vkdnw_search.determinism import cores, seed_from
 from vkdnw_search.engine.budget import BudgetUse, budget_use, is_at_stake
@@ -28,6 +28,7 @@ from vkdnw_search.engine.tasks import Outcome, Task, score_candidate
 from vkdnw_search.optimizers.variation import mutate, random_genome, repair
 from vkdnw_search.recipe.recipe import Recipe
 from vkdnw_search.records import Gene, Genome
+from vkdnw_search.runs.fitness import fitness_among
 
 SAMPLES = 50
 """Number of random candidates whose cost is counted."""
@@ -133,10 +134,7 @@ def _budget(
     tasks = [evaluator.task(genome) for genome in genomes]
     outcomes = [*known, *map(score_candidate, tasks[len(known) :])]
     scored = [(task.cost, o.score) for task, o in zip(tasks, outcomes, strict=True) if o.score is not None]
-    scores, proxy = [score for _, score in scored], evaluator.proxy
-    fitness = [score.value for score in scores]
-    if isinstance(proxy, HasRelativeFitness) and scores:
-        fitness = list(map(float, proxy.fitness(scores)))
+    fitness = fitness_among([score for _, score in scored], evaluator.proxy)
     return budget_use([cost for cost, _ in scored], fitness, recipe)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from vkdnw_search.contracts import HasRelativeFitness
 from vkdnw_search.records import Evaluation, Score
@@ -16,9 +16,16 @@ def fitness_of(evaluations: Iterable[Evaluation], proxy: object) -> dict[int, fl
     """
     scored = ((e.number, e.score) for e in evaluations if e.status.has_score and e.score is not None)
     if not isinstance(proxy, HasRelativeFitness):
-        return {number: score.value for number, score in scored}
+        return {number: score.value for number, score in scored}  # there may be millions: one score at a time
     among: dict[int, Score] = dict(scored)
-    return dict(zip(among, map(float, proxy.fitness(list(among.values()))), strict=True)) if among else {}
+    return dict(zip(among, fitness_among(list(among.values()), proxy), strict=True))
+
+
+def fitness_among(scores: Sequence[Score], proxy: object) -> list[float]:
+    """The fitness of each of ``scores``: its value, or where ``proxy`` has a relative one, that among all of them."""
+    if not isinstance(proxy, HasRelativeFitness):
+        return [score.value for score in scores]
+    return [float(value) for value in proxy.fitness(scores)] if scores else []
 
 
 def pareto_front(evaluations: Iterable[Evaluation], values: Mapping[int, float]) -> list[Evaluation]:
