@@ -10,19 +10,19 @@ A network with more FLOPs than its name says (fvcore counts batch norms) belongs
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from scipy import stats
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.benchmarks.measuring import arguments, conclude, table
 from tests.benchmarks.sampling import mobilenets, scores
+from tests.support.golden import MOBILENETS
 from vkdnw_search import load_recipe
 from vkdnw_search.cost.counter import CostCounter
 from vkdnw_search.execution.executors import processes
@@ -31,7 +31,6 @@ from vkdnw_search.records import Cost
 CLASSES = {"450M": (405, 459, 14), "480M": (444, 494, 15), "600M": (540, 612, 14)}
 """Name → least and most FLOPs in millions, most layers."""
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "mobilenet_published.json"
 ANY_WIDTHS = ("space.least_width=0", "space.least_waist=0")
 
 MEASURES: dict[str, Callable[[Cost, float], float]] = {
@@ -45,19 +44,13 @@ MEASURES: dict[str, Callable[[Cost, float], float]] = {
 }
 
 
-def percentile(value: float, others: Sequence[float]) -> float:
-    """The percentage of ``others`` below ``value``, equals counting half."""
-    others = np.asarray(others)
-    return float(100 * ((others < value).mean() + (others == value).mean() / 2))
-
-
 def measured(name: str, changes: Sequence[str], count: int, executor: Executor) -> list[list[object]]:
     """One row for each published network of a class."""
     low, high, layers = CLASSES[name]
     limits = (f"limits.flops={{min: {low}M, max: {high}M}}", f"limits.layers={layers}", *changes)
     space, genomes = mobilenets(count, *limits)
     counter = CostCounter(space)
-    known = {record["name"]: space.parse(record["structure"]) for record in json.loads(GOLDEN.read_text())["networks"]}
+    known = {record["name"]: space.parse(record["structure"]) for record in MOBILENETS}
     costs = {published: counter.cost(structure) for published, structure in known.items()}
     within = [p for p, c in costs.items() if low * 10**6 <= c.flops <= high * 10**6 and c.layers <= layers]
     everything = [*genomes, *(space.encode(known[published]) for published in within)]
@@ -70,7 +63,10 @@ def measured(name: str, changes: Sequence[str], count: int, executor: Executor) 
     drawn = pairs[: len(pairs) - len(within)]
     return [
         [name, published, len(drawn)]
-        + [round(percentile(of(*own), [of(*other) for other in drawn])) for of in MEASURES.values()]
+        + [
+            round(stats.percentileofscore([of(*other) for other in drawn], of(*own), kind="mean"))
+            for of in MEASURES.values()
+        ]
         for published, own in zip(within, pairs[len(drawn) :], strict=True)
     ]
 

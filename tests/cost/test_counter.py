@@ -1,7 +1,5 @@
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,12 +10,12 @@ from torch import nn
 
 from search_spaces.mobilenet import MobileNet
 from search_spaces.nasbench201 import NasBench201
+from tests.support.golden import MOBILENETS
 from vkdnw_search.cost.counter import CostCounter, count
 from vkdnw_search.cost.limits import Limits, Range
 from vkdnw_search.errors import BudgetError
 from vkdnw_search.records import Cost, Gene, Part
 
-GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "mobilenet_published.json").read_text())["networks"]
 MOBILENET, NASBENCH201 = CostCounter(MobileNet()), CostCounter(NasBench201())
 ODD = CostCounter(MobileNet(resolution=65, num_classes=7, last_width=72))
 CELLS = [
@@ -98,7 +96,7 @@ def test_a_network_that_refuses_its_input_is_an_error_that_names_the_shape():
         count(small_network(), (4, 9, 9))
 
 
-@pytest.mark.parametrize("entry", GOLDEN, ids=lambda entry: entry["name"])
+@pytest.mark.parametrize("entry", MOBILENETS, ids=lambda entry: entry["name"])
 def test_the_parts_of_a_published_mobilenet_add_up_to_fvcores_count_of_the_whole(entry):
     structure = MOBILENET.space.parse(entry["structure"])
     assert MOBILENET.cost(structure) == MOBILENET.whole(structure)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from scipy.stats import percentileofscore
 from torch import nn
 
 from search_spaces.mobilenet import MobileNet
+from tests.support.golden import MOBILENETS
 from tests.support.quick import Quick, trained
 from vkdnw_search import Result, search
 from vkdnw_search.contracts import Probe
@@ -35,7 +35,6 @@ from vkdnw_search.records import Cost, Evaluation, Gene, Genome, Score, Status
 from vkdnw_search.runs.judgement import Judgement, SecondOpinion
 from vkdnw_search.runs.store import Store
 
-GOLDEN = Path(__file__).parents[1] / "golden/mobilenet_published.json"
 RECIPE: dict[str, Any] = {
     "space": {"use": "nasbench201", "channels": 4, "cells": 1, "resolution": 16},
     "limits": {"flops": {"max": "300k"}},
@@ -319,7 +318,7 @@ def test_the_last_convolution_alone_makes_a_waist_only_of_a_quarter() -> None:
 
 
 def test_no_published_winner_has_a_waist_and_one_that_was_squeezed_has() -> None:
-    space, texts = MobileNet(), [network["structure"] for network in json.loads(GOLDEN.read_text())["networks"]]
+    space, texts = MobileNet(), [network["structure"] for network in MOBILENETS]
     squeezed = (
         "SuperConvK3BNRELU(3,16,2,1)SuperResIDWE1K3(16,128,2,64,1)SuperResIDWE1K3(128,8,2,8,1)"
         "SuperResIDWE1K3(8,440,2,64,1)SuperConvK1BNRELU(440,2048,1,1)"

@@ -1,11 +1,9 @@
 import contextlib
-import json
 import math
 import pickle
 import re
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,16 +18,16 @@ from search_spaces.mobilenet import MobileNet
 from search_spaces.mobilenet_mutation import PUBLISHED_TYPES, mutated, near_widths
 from search_spaces.mobilenet_structure import TYPES, Structure, SuperBlock
 from tests.support.generated_source import assert_same_network, load_network
+from tests.support.golden import MOBILENETS
 from vkdnw_search.cost.counter import CostCounter
 from vkdnw_search.errors import SpaceError
 
 SPACE = MobileNet()
 SMALL = MobileNet(resolution=33, num_classes=5, last_width=16, max_width=64)
 COUNTER = CostCounter(SPACE)
-GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "mobilenet_published.json").read_text())["networks"]
 STEM, LAST = "SuperConvK3BNRELU(3,32,2,1)", "SuperConvK1BNRELU(40,2048,1,1)"
 
-golden = pytest.mark.parametrize("entry", GOLDEN, ids=lambda entry: entry["name"])
+golden = pytest.mark.parametrize("entry", MOBILENETS, ids=lambda entry: entry["name"])
 
 
 def genomes(space, *, max_depth=5):
@@ -94,7 +92,7 @@ def test_a_published_structure_costs_what_formulas_say(entry):
 
 @pytest.mark.slow  # importing what this counter needs takes seconds
 def test_another_counter_finds_twice_the_multiply_adds():
-    structure = SPACE.parse(GOLDEN[-1]["structure"])
+    structure = SPACE.parse(MOBILENETS[-1]["structure"])
     model = SPACE.build(structure).eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(torch.zeros(1, *SPACE.input_shape))
@@ -223,12 +221,12 @@ def test_the_source_takes_any_number_of_classes():
 
 
 def test_every_batch_norm_has_the_published_epsilon():
-    norms = [m for m in SPACE.build(SPACE.parse(GOLDEN[0]["structure"])).modules() if isinstance(m, nn.BatchNorm2d)]
+    norms = [m for m in SPACE.build(SPACE.parse(MOBILENETS[0]["structure"])).modules() if isinstance(m, nn.BatchNorm2d)]
     assert {m.eps for m in norms} == {1e-3}
 
 
 def test_the_stages_of_a_network_are_its_stem_units_and_last_convolution():
-    structure = SPACE.parse(GOLDEN[-1]["structure"])
+    structure = SPACE.parse(MOBILENETS[-1]["structure"])
     names = [type(m).__name__ for m in SPACE.build(structure).stages()]
     assert names == ["ConvBN", *["Unit"] * 2 * (SPACE.layers(structure) - 2), "ConvBN"]
 
@@ -374,7 +372,7 @@ def test_any_resolution_gives_logits(resolution):
 
 def test_spaces_and_architectures_can_be_pickled_and_equal_their_copies():
     SPACE.genes  # noqa: B018  # remembered in the instance, which must not disturb
-    architecture = SPACE.parse(GOLDEN[1]["structure"])
+    architecture = SPACE.parse(MOBILENETS[1]["structure"])
     assert pickle.loads(pickle.dumps((SPACE, architecture))) == (SPACE, architecture)
 
 

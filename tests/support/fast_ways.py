@@ -64,7 +64,7 @@ class Widths:
         return model
 
     def source(self, architecture: Width) -> str:
-        raise NotImplementedError
+        raise NotImplementedError  # asked for by the protocol; nothing of this space is exported
 
 
 @dataclass(frozen=True, kw_only=True)

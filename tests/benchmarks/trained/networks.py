@@ -7,18 +7,17 @@ others are smaller, so that a budget has something to choose from.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import count, pairwise
-from pathlib import Path
 
 import numpy as np
 
 from search_spaces.mobilenet import MAX_DEPTH, SLOTS, STAGES, STEM_WIDTH, MobileNet
 from search_spaces.mobilenet_network import round8
 from search_spaces.mobilenet_structure import TYPES, Structure, SuperBlock, parse
+from tests.support.golden import MOBILENETS
 from vkdnw_search.cost.counter import CostCounter
 from vkdnw_search.cost.limits import Limits, Range
 from vkdnw_search.engine.evaluator import Evaluator
@@ -63,7 +62,6 @@ DEPTH_SCALE = 0.6
 REPAIR_TRIES = 200
 """How many changes the engine's optimizers try by default to bring a candidate within its limits."""
 
-GOLDEN = Path(__file__).parents[2] / "golden" / "mobilenet_published.json"
 MOBILENETV2 = (
     "SuperConvK3BNRELU(3,32,2,1)SuperResIDWE6K3(32,24,2,24,1)SuperResIDWE6K3(24,32,2,32,2)"
     "SuperResIDWE6K3(32,64,2,64,3)SuperResIDWE6K3(64,96,1,96,2)SuperResIDWE6K3(96,160,2,160,2)"
@@ -156,7 +154,7 @@ def is_feasible(cost: Cost, part: str) -> bool:
 
 def published() -> dict[str, Structure]:
     """Name and scale → published network, scaled."""
-    texts = {n["name"]: n["structure"] for n in json.loads(GOLDEN.read_text(encoding="utf-8"))["networks"]}
+    texts = {n["name"]: n["structure"] for n in MOBILENETS}
     texts["MobileNetV2-like"] = MOBILENETV2
     return {f"{name} x{scale:g}": scaled(parse(text), scale) for name, text in texts.items() for scale in SCALES}
 
