@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -171,3 +172,15 @@ def test_a_range_in_dots_is_told_how_a_range_is_written(capsys: pytest.CaptureFi
 def test_a_plugin_that_is_not_there_is_told_of_as_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["nb201", "--plugin", "nope.py"]) == 2
     assert "--plugin" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_stops_at_once_with_its_own_exit_code(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr(
+        "vkdnw_search.commands.progress.Progress.update", lambda progress, evaluation: os.kill(os.getpid(), number)
+    )
+    assert main([*INSTANT, "-q", "--out", str(tmp_path / "run")]) == 128 + number
+    said = capsys.readouterr().err
+    assert said.count("finishing what is under way") == 1 and said.endswith("stopped at once\n")

@@ -54,8 +54,9 @@ class Report:
             self._rows.append({"test": report.nodeid, "fault": name, "times": 0, "outcome": FAILED})
 
     def pytest_sessionfinish(self) -> None:
-        """Write the report."""
-        self._file.write_text(json.dumps(self._rows, indent=2) + "\n", encoding="utf-8")
+        """Write the report, in an order that does not depend on which process ran which test."""
+        rows = sorted(self._rows, key=lambda row: str(row["test"]))
+        self._file.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
 
 
 def reliability_table(rows: list[dict[str, Any]]) -> str:

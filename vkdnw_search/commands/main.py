@@ -63,9 +63,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         hint = f". {kept}" if verb in (_search, _rank) else ""
         sys.stderr.write(f"files cannot be written or read: {error}{hint}\n")
         return FAILED
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         sys.stderr.write("stopped at once\n")
-        return 128 + signal.SIGINT
+        (number,) = interrupt.args or (signal.SIGINT,)
+        return 128 + int(number)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -154,7 +155,7 @@ class _Signals:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.number:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(number)
         self.number = number
         sys.stderr.write("\nfinishing what is under way; Ctrl-C again stops at once\n")
 
