@@ -178,9 +178,11 @@ def test_a_plugin_that_is_not_there_is_told_of_as_one(capsys: pytest.CaptureFixt
 def test_a_second_signal_stops_at_once_with_its_own_exit_code(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    monkeypatch.setattr(
-        "vkdnw_search.commands.progress.Progress.update", lambda progress, evaluation: os.kill(os.getpid(), number)
-    )
+    def signal_twice(*_: object) -> None:
+        for _signal in range(2):
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr("vkdnw_search.commands.progress.Progress.update", signal_twice)
     assert main([*INSTANT, "-q", "--out", str(tmp_path / "run")]) == 128 + number
     said = capsys.readouterr().err
     assert said.count("finishing what is under way") == 1 and said.endswith("stopped at once\n")
