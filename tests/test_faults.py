@@ -61,12 +61,12 @@ def test_thirty_kills_of_the_whole_process_group_change_no_byte(tmp_path: Path, 
 def test_of_two_workers_one_is_killed_thirty_times_and_no_byte_changes(
     tmp_path: Path, long: Path, injected: Injected
 ) -> None:
-    """A kill comes after a generation has ended since the last, so that no candidate meets three and is given up."""
+    """Every other kill waits until a generation has ended, so that no candidate meets three and is given up."""
     out, chance, kills = tmp_path / "run", random.Random(1), 0
     process = start(out, *SMALL, LONG, TWO)
     while kills < KILLS:
-        wait_for(out, process, beyond=visited(out) + CHILDREN)
-        time.sleep(chance.uniform(0.0, 0.1))
+        wait_for(out, process, beyond=visited(out) + (CHILDREN if kills % 2 else 2))
+        time.sleep(chance.uniform(0.0, 0.03))
         kills += kill(chance.choice(workers_of(process)))
     assert process.wait(timeout=300) == 0
     assert_equal(out, long)
