@@ -61,7 +61,7 @@ class MobileNet:
         float, at.Interval(ge=0, le=1), "a block has at least this share of the most channels before it; 0: any"
     ] = 0.7
     least_waist: Annotated[
-        float, at.Interval(ge=0, le=1), "inside a block are at least this share of the channels around it; 0: any"
+        float, at.Interval(ge=0, le=1), "inside a block are at least this share of the most channels before it; 0: any"
     ] = 0.5
     type_bias: Annotated[
         Literal["uniform", "published"], "how a mutation draws types: alike, or as the published code does"
@@ -132,7 +132,7 @@ class MobileNet:
             if block != wide:
                 raise SpaceError(
                     f"{self.name}: widths must not fall below least_width = {self.least_width:g} of the widest before, "
-                    f"nor a waist below least_waist = {self.least_waist:g} of what is around it, but the block "
+                    f"nor a waist below least_waist = {self.least_waist:g} of it, but the block "
                     f"{block.out}, {block.btn} (out, btn) would have to be {wide.out}, {wide.btn}: {architecture.key}. "
                     "Set both options to 0 to allow any widths"
                 )

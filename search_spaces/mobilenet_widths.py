@@ -24,19 +24,19 @@ def widened(
         stem: channels of the stem.
         stages: the super-blocks of each stage.
         least_width: ``out`` of a block is at least this share of the widest ``out`` before it, the stem included.
-        least_waist: ``btn`` of a block is at least this share of its input or its ``out``, whichever is less.
+        least_waist: ``btn`` of a block is at least this share of the same.
     """
-    widest = inputs = stem
+    widest = stem
     changed: list[list[SuperBlock]] = []
     for stage in stages:
         blocks = []
         for block in stage:
             out = max(block.out, _at_least(least_width * widest))
-            btn = max(block.btn, _at_least(least_waist * min(inputs, out)))
+            btn = max(block.btn, _at_least(least_waist * widest))
             if out != block.out or btn != block.btn:
                 block = replace(block, out=out, btn=btn)
             blocks.append(block)
-            widest, inputs = max(widest, out), out
+            widest = max(widest, out)
         changed.append(blocks)
     return changed
 

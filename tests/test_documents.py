@@ -135,6 +135,9 @@ def test_what_is_shown_twice_is_the_same() -> None:
     files = {block["file"]: block["code"] for block in MARKED.finditer(page) if block["file"]}
     assert files["my_space.py"] == (EXAMPLES / "my_space.py").read_text(encoding="utf-8")
     assert yaml.safe_load(files["my.yaml"]) == yaml.safe_load((EXAMPLES / "my.yaml").read_text(encoding="utf-8"))
+    recipe = next(block for block in blocks(DOCUMENTS["docs/recipes.md"], "yaml") if "mobilenet" in block)
+    shipped = yaml.safe_load((ROOT / "recipes/mbv2_600M.yaml").read_text(encoding="utf-8"))
+    assert yaml.safe_load(recipe) == {key: value for key, value in shipped.items() if key != "description"}
     chosen = [block for block in blocks(README, "python") if "Choice(" in block]
     assert len(chosen) == 1 and chosen[0] in blocks(page, "python")
 

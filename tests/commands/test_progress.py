@@ -1,11 +1,13 @@
 """progress: what the bar says of the best candidate, and the table at the end of it."""
 
+from dataclasses import replace
+
 from tests.support.quick import Quick
 from vkdnw_search import search
-from vkdnw_search.commands.progress import Progress, _second_opinion, closing_table
+from vkdnw_search.commands.progress import Progress, _finalists, _second_opinion, closing_table
 from vkdnw_search.cost.limits import Limits, Range
 from vkdnw_search.records import Cost, Evaluation, Score, Status
-from vkdnw_search.runs.judgement import SecondOpinion, Standing
+from vkdnw_search.runs.judgement import Finalist, Judgement, SecondOpinion, Standing
 
 
 def test_the_bar_says_how_much_of_each_limit_the_best_candidate_takes():
@@ -41,3 +43,11 @@ def test_the_table_says_what_p_is_about_and_warns_without_finalists_too():
     assert any(line.startswith("percentile  FLOPs ") for line in table)
     (warning,) = (line for line in table if "limits.flops.max = 10,000,000,000" in line)
     assert warning.startswith("warning ")
+
+
+def test_a_network_of_several_roles_is_compared_once():
+    best, second, third = (Finalist("finalist", number, "key", (float(number), number + 0.5)) for number in (9, 8, 3))
+    baselines = tuple(replace(f, role=role) for role, f in [("most FLOPs", second), ("deepest", third), ("any", third)])
+    rows = dict(_finalists(Judgement(9, (best, second), baselines, (), {}, ())))
+    assert rows["next"].startswith("8.2500") and rows["most FLOPs"] == "the same network as next"
+    assert rows["deepest"].startswith("3.2500") and rows["any"] == "the same network as deepest"

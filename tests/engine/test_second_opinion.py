@@ -277,9 +277,9 @@ def test_a_measure_that_the_winner_lacks_and_others_have_is_told() -> None:
 # ----------------------------------------------------------------------------------------------------------- warnings
 
 
-def judged(sizes: Sequence[int], own: int) -> tuple[str, ...]:
+def judged(sizes: Sequence[int], own: int, **limits: object) -> tuple[str, ...]:
     """The warnings of a run that visited networks of these FLOPs, where the winner is that of ``own``."""
-    recipe = load_recipe({"space": "nasbench201", "score": "flops"})
+    recipe = load_recipe({"space": "nasbench201", "score": "flops", "limits": limits})
     store = Store()
     everyone = [
         Evaluation(i, 0, (i,), f"n{i}", Cost(flops, flops, 1, 1, 1, 1), 0.0, Status.SCORED, "", Score(0.0))
@@ -296,6 +296,12 @@ def test_a_winner_below_the_twentieth_percentile_is_warned_of() -> None:
     assert before == "one from before"
     assert warning.startswith("the winner is low among 100 other visited networks by FLOPs (percentile 19)")
     assert "(percentile 3)" in judged(range(100, 200), own=103)[-1]
+
+
+def test_few_flops_are_not_warned_of_where_every_candidate_uses_the_budget() -> None:
+    spent = {"min": "70%", "max": 143}
+    assert judged(range(100, 144), own=103, flops=spent) == ("one from before",)
+    assert "(percentile 7)" in judged(range(100, 144), own=103, flops={"min": "60%", "max": 143})[-1]
 
 
 def test_of_few_networks_no_percentile_is_warned_of() -> None:

@@ -327,7 +327,7 @@ def narrow_places(structure, *, least_width, least_waist):
     return [
         block
         for place, block in enumerate(structure.blocks)
-        if block.out < least_width * max(inputs[: place + 1]) or block.btn < least_waist * min(inputs[place], block.out)
+        if block.out < least_width * max(inputs[: place + 1]) or block.btn < least_waist * max(inputs[: place + 1])
     ]
 
 

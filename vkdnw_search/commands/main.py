@@ -157,7 +157,7 @@ class _Signals:
         if self.number:
             raise KeyboardInterrupt(number)
         self.number = number
-        sys.stderr.write("\nfinishing what is under way; Ctrl-C again stops at once\n")
+        sys.stderr.write("\nfinishing what is under way; Ctrl-C or SIGTERM again stops at once\n")
 
 
 def _list(words: list[str]) -> int:

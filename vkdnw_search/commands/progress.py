@@ -134,8 +134,11 @@ def _finalists(judgement: Judgement) -> list[tuple[str, str]]:
         ("rescored", f"{first.mean:.4f} ± {first.standard_error:.2g} over {len(first.values)} fresh initializations"),
     ]
     rows += [("next", f"{others[0].mean:.4f} ± {others[0].standard_error:.2g}, {others[0].verdict}")] if others else []
+    told = {others[0].number: "next"} if others else {}
     for b in judgement.baselines:
-        rows.append((b.role, f"{b.mean:.4f} ± {b.standard_error:.2g}, {b.verdict}"))
+        text = f"{b.mean:.4f} ± {b.standard_error:.2g}, {b.verdict}"
+        rows.append((b.role, f"the same network as {told[b.number]}" if b.number in told else text))
+        told.setdefault(b.number, b.role)
     rhos = ", ".join(f"{size} {rho:+.2f}" for size, rho in judgement.correlations.items())
     return [*rows, ("rank corr.", f"of the score with {rhos}")]
 

@@ -81,8 +81,14 @@ def budget_use(costs: Sequence[Cost], fitness: Sequence[float], recipe: Recipe) 
 
 def is_at_stake(recipe: Recipe) -> bool:
     """Whether there is a budget of FLOPs that one winner may leave unused."""
+    has_budget = recipe.limits.flops is not None and recipe.limits.flops.max is not None
+    return has_budget and not recipe.bands and not is_spent(recipe)
+
+
+def is_spent(recipe: Recipe) -> bool:
+    """Whether there is a budget of FLOPs that a minimum makes every candidate use."""
     limit = recipe.limits.flops
-    return limit is not None and limit.max is not None and not recipe.bands and (limit.least or 0) < SPENT * limit.max
+    return limit is not None and limit.max is not None and (limit.least or 0) >= SPENT * limit.max
 
 
 def unspent(winner: Cost, visited: Mapping[str, NDArray[np.float64]], recipe: Recipe) -> Iterator[str]:

@@ -21,7 +21,7 @@ from torch import nn
 
 from vkdnw_search.contracts import Probe, Proxy
 from vkdnw_search.determinism import seed_from
-from vkdnw_search.engine.budget import SIZES, unspent
+from vkdnw_search.engine.budget import SIZES, is_spent, unspent
 from vkdnw_search.engine.evaluator import Evaluator
 from vkdnw_search.engine.rescoring import Rescorer
 from vkdnw_search.engine.tasks import is_lack_of_memory
@@ -122,7 +122,7 @@ def _terms(proxy: Proxy, model: nn.Module, probe: Probe) -> dict[str, float]:
 def by_sizes(judgement: Judgement, winner: Evaluation, store: Store, recipe: Recipe) -> Judgement:
     """Add where ``winner`` stands by FLOPs and parameters among all visited networks within the limits, for nothing.
 
-    Warns where a limit with a maximum is hardly used.
+    Warns where a limit with a maximum is hardly used; of few FLOPs only where candidates may leave much of the budget.
     """
     rows = ([getattr(e.cost, name) for name in SIZES] for e in _others(store, winner))
     table = np.fromiter(rows, dtype=np.dtype((float, len(SIZES))))  # there may be millions
@@ -130,7 +130,8 @@ def by_sizes(judgement: Judgement, winner: Evaluation, store: Store, recipe: Rec
     named = (("FLOPs", "flops"), ("parameters", "parameters"))
     sizes = tuple(_standing(name, getattr(winner.cost, field), columns[field]) for name, field in named if len(table))
     opinion = replace(judgement.second_opinion or SecondOpinion(), sizes=sizes)
-    return _with(judgement, opinion, [*_low(sizes), *unspent(winner.cost, columns, recipe)])
+    telling = [size for size in sizes if size.measure != "FLOPs" or not is_spent(recipe)]
+    return _with(judgement, opinion, [*_low(telling), *unspent(winner.cost, columns, recipe)])
 
 
 def by_measures(

@@ -65,7 +65,7 @@ def processes(
         float | None, Interval(gt=0, le=10**6), "a candidate may take; none: as long as it needs"
     ] = None,
     memory: Annotated[
-        int | None, Interval(ge=2**20, le=2**50), "bytes a process may hold while scoring (Linux); none: all there is"
+        int | None, Interval(ge=2**20, le=2**50), "bytes a process may hold, such as 4G (Linux); none: all there is"
     ] = None,
 ) -> Executor:
     """Several processes on this machine, replaced if they die. Results do not depend on how many."""

@@ -65,7 +65,8 @@ def _row(model: type[Checked], field: str, key: str) -> Row:
 def _values(model: type[Checked], field: str) -> str:
     inner = _model(model, field)
     if inner is not None and issubclass(inner, Bounds):
-        return f"{_values(inner, 'max')}, or `{{min: …, max: …}}`"
+        share = ", where min may be a share of max such as 90%" if "share of max" in _values(inner, "min") else ""
+        return f"{_values(inner, 'max')}, or `{{min: …, max: …}}`{share}"
     return describe(annotation_of(model, field))
 
 

@@ -8,8 +8,8 @@
 
 The defaults are the published 150 epochs for ImageNet of AZ-NAS (arXiv 2403.19232), for 8 GPUs with 64 images each: SGD
 with Nesterov momentum, learning rate 0.4 for 256 images, cosine to 0 after 5 epochs of warm-up, label smoothing. An
-exponential moving average (EMA) of the weights is tested, too, and kept. On a CPU the same command gives the same
-curve; --resume continues a run that was stopped, there to the same end.
+exponential moving average (EMA) of the weights is tested, too, and kept; in the first epochs it lags behind them. On a
+CPU the same command gives the same curve; --resume continues a run that was stopped, there to the same end.
 
 Writes to --out: curve.csv, last.pt (everything, to resume) and weights.pt (the EMA: Network().load_state_dict(...)).
 """
@@ -65,20 +65,20 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The options; what is not given is as published, or as suits the digits."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, metavar="PATH|digits|MODULE:FUNCTION")
-    parser.add_argument("--out", type=Path, default=HERE / "training", help="folder of curve and weights")
+    parser.add_argument("--out", type=Path, default=HERE / "training", help="default: %(default)s")
     parser.add_argument("--resume", action="store_true", help="continue from last.pt in --out")
-    parser.add_argument("--epochs", type=int)
-    parser.add_argument("--batch", type=int, help="images a step on each process")
-    parser.add_argument("--lr", type=float, help="peak learning rate for 256 images a step, scaled to the real number")
-    parser.add_argument("--warm-up", type=float, help="epochs of rising learning rate, at most half of all")
-    parser.add_argument("--weight-decay", type=float)
-    parser.add_argument("--bn-momentum", type=float, help="weight of one batch in the batch-norm statistics")
-    parser.add_argument("--label-smoothing", type=float, default=0.1)
-    parser.add_argument("--size", type=int, help="height and width of images read from PATH, or of the digits")
+    parser.add_argument("--epochs", type=int, help=_default("epochs"))
+    parser.add_argument("--batch", type=int, help=f"images a step on each process; {_default('batch')}")
+    parser.add_argument("--lr", type=float, help=f"peak learning rate for 256 images a step; {_default('lr')}")
+    parser.add_argument("--warm-up", type=float, help=f"epochs of rising learning rate; {_default('warm_up')}")
+    parser.add_argument("--weight-decay", type=float, help=_default("weight_decay"))
+    parser.add_argument("--bn-momentum", type=float, help=f"weight of a batch in statistics; {_default('bn_momentum')}")
+    parser.add_argument("--label-smoothing", type=float, default=0.1, help="default: %(default)s")
+    parser.add_argument("--size", type=int, help="height and width of images; default: as searched for, digits 32")
     parser.add_argument("--classes", type=int, help="number of classes, where the dataset does not say it")
     parser.add_argument("--network", type=json.loads, default={}, metavar="JSON", help="other arguments of Network")
-    parser.add_argument("--workers", type=int, default=0, help="processes that read images")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=0, help="processes that read images; default: %(default)s")
+    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     options = parser.parse_args(arguments)
     for name, value in (DIGITS if options.data == "digits" else PUBLISHED).items():
         if getattr(options, name) is None:
@@ -89,6 +89,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         there = "is not there: leave out --resume" if options.resume else "is there: add --resume, or choose another"
         parser.error(f"--out {options.out}: last.pt {there}")
     return options
+
+
+def _default(name: str) -> str:
+    return f"default: {PUBLISHED[name]:g}, for the digits {DIGITS[name]:g}"
 
 
 class Trainer:
