@@ -38,10 +38,10 @@ def test_the_report_has_what_passing_tests_told_and_names_those_that_failed(tmp_
     )
     rows = json.loads((tmp_path / "told.json").read_text())
     assert [(row["fault"], row["times"], row["outcome"]) for row in rows] == [
+        ("never injected", 0, FAILED),
+        ("not survived", 0, FAILED),
         *[("a fault", 2, "nothing happened"), ("another", 1, "nothing happened")],
         *[("a fault", 3, "nothing happened"), ("another", 1, "nothing happened")],
-        ("not survived", 0, FAILED),
-        ("never injected", 0, FAILED),
     ]
     assert "| a fault | 5 | nothing happened |\n| another | 2 | nothing happened |\n" in reliability_table(rows)
 

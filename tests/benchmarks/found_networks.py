@@ -39,7 +39,7 @@ from vkdnw_search.ranking.plan import Row, identity
 from vkdnw_search.recipe.registry import find
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
-FITNESSES = ("vkdnw_single", "vkdnw_agg", "weighted_agg", "az_nas", "jacov", "flops")
+FITNESSES = ("vkdnw_single", "vkdnw_agg", "consensus", "az_nas", "jacov", "flops")
 OPTIMIZERS: Mapping[str, Any] = {"evolution": Evolution, "random": RandomSearch}
 SEEDS = 20
 ORACLE_EVALUATIONS = 5000

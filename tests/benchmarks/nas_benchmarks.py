@@ -114,7 +114,7 @@ def once_for_all(weights: Path) -> NasBenchmark:
         {str(budget): budget.flops(0) for budget in budgets},
         [column],
         lru_cache(maxsize=None)(lambda key: {column: surrogate.of_keys([key])[key]}),
-        settings={"vkdnw_single": spectrum, **dict.fromkeys(("jacov", "az_nas", "vkdnw_agg", "weighted_agg"), options)},
+        settings={"vkdnw_single": spectrum, **dict.fromkeys(("jacov", "az_nas", "vkdnw_agg"), options)},
     )
 
 

@@ -14,12 +14,13 @@ from torch import nn
 from vkdnw_search.contracts import HasRelativeFitness, Probe
 from vkdnw_search.errors import DegenerateNetwork, ScoreError
 from vkdnw_search.proxies.aggregate import (
+    Consensus,
     LogRankSum,
     RankSum,
     make_az_nas,
+    make_consensus,
     make_te_nas,
     make_vkdnw_agg,
-    make_weighted_agg,
 )
 from vkdnw_search.proxies.az_nas import AzNasTerms
 from vkdnw_search.proxies.jacov import Jacov
@@ -162,7 +163,6 @@ def test_a_degenerate_term_makes_the_network_degenerate():
         (make_az_nas, {"expressivity", "progressivity", "trainability", "flops"}),
         (make_te_nas, {"ntk_condition", "linear_regions"}),
         (make_vkdnw_agg, {"vkdnw_single", "jacov", "expressivity", "trainability", "flops"}),
-        (make_weighted_agg, {"vkdnw_single", "jacov", "expressivity", "trainability", "flops"}),
     ],
 )
 def test_the_named_sums_rank_their_terms(make, terms):
@@ -182,14 +182,45 @@ def test_the_published_sums_tell_networks_apart(make):
         assert seen[1].terms["expressivity"] == AzNasTerms(images=8)(network(6), PROBE).value
 
 
-def test_our_sum_counts_jacov_and_flops_three_times():
-    sum_ = make_weighted_agg(images=8)
-    score = sum_(network(), PROBE)
-    for term, weight in {"vkdnw_single": 1, "jacov": 3, "expressivity": 1, "trainability": 1, "flops": 3}.items():
-        better = Score(0.0, terms={**score.terms, term: score.terms[term] + 1})
-        ours, theirs = sum_.fitness([score, better])
-        assert theirs - ours == pytest.approx(weight * math.log(2))
-    assert make_vkdnw_agg(images=8).proxies == sum_.proxies
+def test_the_consensus_sees_each_term_and_jacov_twice():
+    proxy = make_consensus(images=64, jacov_images=4, parameters=16)
+    score = proxy(network(), PROBE)
+    first, second = (score.terms[name] for name in ("repetition_1", "repetition_2"))
+    assert first != second and score.terms["jacov"] == pytest.approx((first + second) / 2)
+    assert score.terms["parameters"] == sum(p.numel() for p in network().parameters())
+    assert pickle.loads(pickle.dumps(proxy)) == proxy and isinstance(proxy, HasRelativeFitness)
+    assert proxy.ranked == ("flops", "vkdnw_single", "jacov", "parameters")
+
+
+def test_a_term_counts_as_far_as_it_can_be_repeated():
+    """Ranks of two repetitions by hand: ρ = 1 − 6 Σ d² / (n (n² − 1)) = 1 − 6 · 2 / 24 = 1/2, so r = 2/3."""
+    proxy = Consensus(proxies={"a": Flops(), "b": Parameters()}, repetitions={"b": ("b1", "b2")}, weights=(2, 3))
+    columns = {"a": [1.0, 2.0, 3.0], "b": [1.5, 2.5, 2.0], "b1": [1.0, 2.0, 3.0], "b2": [2.0, 3.0, 1.0]}
+    opposed = {**columns, "b2": [3.0, 2.0, 1.0]}
+    alike = {**columns, "b2": [10.0, 20.0, 30.0]}
+    columns["b2"] = [1.0, 3.0, 2.0]
+    ranks = np.array([1, 2, 3]), np.array([1, 3, 2])
+    for weight, seen in ((4 / 9, columns), (0, opposed), (1, alike)):
+        expected = 2 * np.log(ranks[0] / 3) + 3 * weight * np.log(ranks[1] / 3)
+        assert proxy.fitness(scores(**seen)) == pytest.approx(expected)
+    with pytest.raises(ScoreError, match="repetitions: must be of a, b, but name 'c'"):
+        Consensus(proxies={"a": Flops(), "b": Parameters()}, repetitions={"c": ("c1", "c2")})
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(-3, 3), st.integers(-3, 3)), min_size=1, max_size=12), st.integers(1, 14))
+def test_ranks_among_a_reference_do_not_change_as_more_are_seen(rows, reference):
+    a, b = (list(map(float, column)) for column in zip(*rows, strict=True))
+    proxy = LogRankSum(proxies={"a": Flops(), "b": Flops()}, reference=reference)
+    fitness = proxy.fitness(scores(a=a, b=b))
+    known = LogRankSum(proxies=proxy.proxies).fitness(scores(a=a[:reference], b=b[:reference]))
+    assert fitness[:reference] == pytest.approx(known)
+    if len(rows) > reference:
+        assert proxy.fitness(scores(a=a[:-1], b=b[:-1])).tolist() == fitness[:-1].tolist()
+        n, below = reference, sum(v < a[-1] for v in a[:reference])
+        place = below + (sum(v == a[-1] for v in a[:reference]) + 1) / 2
+        other = LogRankSum(proxies={"a": Flops()}, reference=reference).fitness(scores(a=a))[-1]
+        assert other == pytest.approx(math.log(min(place, n) / n))
 
 
 def test_two_classes_take_more_images():

@@ -35,7 +35,7 @@ def load(name: str) -> Any:
 def proxy(name: str) -> Any:
     """With few images, unless it needs many."""
     make = load(name)
-    few = "images" in inspect.signature(make).parameters and not name.startswith("vkdnw_single")
+    few = "images" in inspect.signature(make).parameters and name not in {"vkdnw_single", "consensus"}
     return make(images=6) if few else make()
 
 

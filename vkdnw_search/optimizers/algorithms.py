@@ -26,6 +26,7 @@ from vkdnw_search.optimizers.ask_tell import (
     AskTellOptimizer,
     Children,
     CrossoverShare,
+    Initial,
     Moves,
     Proposals,
     RepairTries,
@@ -83,6 +84,7 @@ class Evolution(PymooOptimizer):
         moves: Moves = 1.0,
         repair_tries: RepairTries = 200,
         proposals: Proposals = None,
+        initial: Initial = None,
     ) -> None:
         if proposals is None:
             proposals = PROPOSALS if problem.bands else 1
@@ -99,6 +101,7 @@ class Evolution(PymooOptimizer):
             moves=moves,
             repair_tries=repair_tries,
             proposals=proposals,
+            initial=initial,
             survival=niches,
         )
 

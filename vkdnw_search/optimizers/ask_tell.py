@@ -18,6 +18,7 @@ from vkdnw_search.records import Evaluation, Genome
 
 Survivors = Annotated[int, Interval(ge=2, le=100_000), "candidates that survive a generation"]
 Children = Annotated[int, Interval(ge=1, le=100_000), "candidates asked per generation, whatever the number of workers"]
+Initial = Annotated[int | None, Interval(ge=2, le=100_000), "random candidates to begin with; none: as many as survive"]
 CrossoverShare = Annotated[float, Interval(ge=0, le=1), "probability that two parents are mixed gene by gene"]
 Moves = Annotated[float, Interval(gt=0, le=1000), "genes a mutation changes on average, unless the space mutates"]
 Proposals = Annotated[

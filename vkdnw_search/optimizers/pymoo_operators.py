@@ -32,14 +32,19 @@ MATINGS = 25
 
 
 class RandomSampling(Sampling):
-    """Gives pymoo random genomes by :meth:`UnvisitedSampler.draw`."""
+    """Gives pymoo random genomes by :meth:`UnvisitedSampler.draw`.
 
-    def __init__(self, unseen: UnvisitedSampler) -> None:
+    Args:
+        unseen: where they are drawn.
+        count: how many, whatever the size of the population that survives.
+    """
+
+    def __init__(self, unseen: UnvisitedSampler, *, count: int) -> None:
         super().__init__()
-        self._unseen = unseen
+        self._unseen, self._count = unseen, count
 
     def _do(self, problem: Any, n_samples: int, **_: Any) -> Any:
-        return np.array(self._unseen.draw(n_samples))
+        return np.array(self._unseen.draw(self._count))
 
 
 class Niches(Survival):

@@ -54,6 +54,7 @@ class PymooOptimizer(AskTellOptimizer):
         moves: float,
         repair_tries: int,
         proposals: int = 1,
+        initial: int | None = None,
         **options: Any,
     ) -> None:
         super().__init__(problem, repair_tries=repair_tries)
@@ -76,7 +77,7 @@ class PymooOptimizer(AskTellOptimizer):
         self._algorithm = algorithm(
             pop_size=population,
             n_offsprings=self._brood,
-            sampling=RandomSampling(self._unseen),
+            sampling=RandomSampling(self._unseen, count=initial or population),
             mating=breeding,
             eliminate_duplicates=False,  # UnvisitedSampler and Breeding do it, against the whole history
             **options,

@@ -4,29 +4,36 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Self, TypeVar
 
 import numpy as np
-from annotated_types import Ge
+from annotated_types import Ge, Interval
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 from torch import nn
 
 from vkdnw_search.contracts import AnyProxy, HasCostScore, HasFastWay, HasRequirements, Probe
 from vkdnw_search.errors import ScoreError, nearest
+from vkdnw_search.fisher.information import Selection
 from vkdnw_search.options import check_options, strict_options
 from vkdnw_search.proxies.az_nas import AzNasTerms
 from vkdnw_search.proxies.jacov import Jacov
 from vkdnw_search.proxies.plain import must_be_proxy, score_with
 from vkdnw_search.proxies.probing import Images, Resolution
-from vkdnw_search.proxies.size import Flops
+from vkdnw_search.proxies.repeated import Repeated, reliability
+from vkdnw_search.proxies.size import Flops, Parameters
 from vkdnw_search.proxies.te_nas import TeNasTerms
+from vkdnw_search.proxies.vkdnw import Layers, VkdnwSingle
 from vkdnw_search.records import Cost, Score
 
-__all__ = ["LogRankSum", "RankSum", "make_az_nas", "make_te_nas", "make_vkdnw_agg", "make_weighted_agg"]
+__all__ = ["Consensus", "LogRankSum", "RankSum", "make_az_nas", "make_consensus", "make_te_nas", "make_vkdnw_agg"]
 
 T = TypeVar("T")
+
+Reference = Annotated[
+    int, Interval(ge=0, le=10**6), "number of the first candidates among which ranks are taken; 0: all that are seen"
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,14 +49,17 @@ class RankSum:
             ``name``; its own terms keep their names.
         terms: which of all these terms are ranked; empty: the names in ``proxies``.
         weights: w_j ≥ 0 of each term, in their order; empty: 1 for each.
+        reference: ranks are taken among so many candidates, the first seen; 0: among all. The first candidates of a
+            search are random, so that a fixed reference keeps fitness what it was when later ones crowd together.
     """
 
     proxies: Mapping[str, AnyProxy]
     terms: tuple[str, ...] = ()
     weights: tuple[Annotated[float, Ge(0)], ...] = ()
+    reference: Reference = 0
 
     def __post_init__(self) -> None:
-        check_options(self, ScoreError, objects=("proxies",))
+        check_options(self, ScoreError, objects=("proxies", "repetitions"))
         if not self.proxies:
             raise ScoreError(f"{type(self).__name__}, proxies: there must be at least one")
         for proxy in self.proxies.values():
@@ -100,12 +110,17 @@ class RankSum:
         Raises:
             ScoreError: if a score lacks a term.
         """
-        return self.combined({name: np.array([_term(score.terms, name) for score in scores]) for name in self.ranked})
+        return self.combined({name: np.array([_term(score.terms, name) for score in scores]) for name in self.needed})
 
     @property
     def ranked(self) -> tuple[str, ...]:
         """The names of the terms that are ranked."""
         return self.terms or tuple(self.proxies)
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The names of the terms that fitness depends on."""
+        return self.ranked
 
     def combined(self, terms: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
         """The fitness of n candidates whose terms are given as columns, name → (n,). Shape (n,).
@@ -114,10 +129,13 @@ class RankSum:
             ScoreError: if a term is missing.
         """
         columns = [_term(terms, name) for name in self.ranked]
-        n = len(columns[0])
-        worths = (self._worth(rankdata(column, method="average") / max(n, 1)) for column in columns)
-        weights = self.weights or (1.0,) * len(columns)
-        return sum((w * worth for w, worth in zip(weights, worths, strict=True)), start=np.zeros(n))
+        worths = (self._worth(_shares(column, self.reference)) for column in columns)
+        weights = self._weights(terms)
+        return sum((w * worth for w, worth in zip(weights, worths, strict=True)), start=np.zeros(len(columns[0])))
+
+    def _weights(self, terms: Mapping[str, NDArray[np.float64]]) -> Sequence[float]:
+        """The weight of each ranked term."""
+        return self.weights or (1.0,) * len(self.ranked)
 
     def _worth(self, share: NDArray[np.float64]) -> NDArray[np.float64]:
         """What one term adds to the sum: ``share`` is rank / n, (n,), in (0, 1]."""
@@ -135,6 +153,43 @@ class LogRankSum(RankSum):
     def _worth(self, share: NDArray[np.float64]) -> NDArray[np.float64]:
         """ln(rank / n)."""
         return np.log(share)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Consensus(LogRankSum):
+    """Σ_j w_j r_j² ln(rank_j / n) over terms j, more is better; r_j is how far a term can be repeated.
+
+    A term that orders the networks of a space by chance would decide between them all the same, as every term has as
+    many high ranks to give. r_j is its reliability among the candidates that are ranked
+    (:func:`vkdnw_search.proxies.repeated.reliability`), 1 for terms without repetitions. Otherwise as
+    :class:`LogRankSum`.
+
+    Attributes:
+        repetitions: term → the names of its repetitions among all terms.
+    """
+
+    repetitions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if unknown := sorted(set(self.repetitions) - set(self.ranked)):
+            raise ScoreError(
+                f"{type(self).__name__}, repetitions: must be of {', '.join(self.ranked)}, but name {unknown[0]!r}"
+            )
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The names of the terms that are ranked, and of repetitions."""
+        return *self.ranked, *(name for names in self.repetitions.values() for name in names)
+
+    def _weights(self, terms: Mapping[str, NDArray[np.float64]]) -> Sequence[float]:
+        """w_j r_j² of each ranked term."""
+        last = self.reference or None
+        reliable = {
+            name: reliability([_term(terms, repetition)[:last] for repetition in names])
+            for name, names in self.repetitions.items()
+        }
+        return [w * reliable.get(name, 1.0) ** 2 for name, w in zip(self.ranked, super()._weights(terms), strict=True)]
 
 
 @strict_options(ScoreError)
@@ -162,8 +217,6 @@ def make_vkdnw_agg(*, images: Images = 64, resolution: Resolution = None) -> Log
     VKDNW_single is taken with its defaults (128 tensors, calibrated batch norm), and with 64 images at least: with two
     classes it needs ``images=128``.
     """
-    from vkdnw_search.proxies.vkdnw import VkdnwSingle
-
     return LogRankSum(
         proxies={
             "vkdnw_single": VkdnwSingle(images=max(images, 64), resolution=resolution),
@@ -176,17 +229,54 @@ def make_vkdnw_agg(*, images: Images = 64, resolution: Resolution = None) -> Log
 
 
 @strict_options(ScoreError)
-def make_weighted_agg(*, images: Images = 64, resolution: Resolution = None) -> LogRankSum:
-    """VKDNW_agg with Jacov and FLOPs counted three times. No labels.
+def make_consensus(
+    *,
+    images: Images = 64,
+    resolution: Resolution = None,
+    parameters: Annotated[int, Interval(ge=2, le=65536), "tensors a scalar is taken of, at most (vkdnw_single)"] = 128,
+    selection: Annotated[Selection, "which tensors, where there are more (vkdnw_single)"] = "first",
+    directions: Annotated[int, Interval(ge=1, le=100_000), "directions in class space (vkdnw_single)"] = 2,
+    draws: Annotated[int, Interval(ge=1, le=1024), "choices of the scalars (vkdnw_single)"] = 8,
+    layers: Annotated[Layers, "what ℵ counts (vkdnw_single)"] = "tensors",
+    jacov_images: Annotated[int, Interval(ge=2, le=4096), "number of random images of Jacov, each of two times"] = 64,
+    reference: Reference = 0,
+) -> Consensus:
+    """Log-ranks of FLOPs, VKDNW_single, Jacov as far as it can be repeated, and a quarter of parameters. No labels.
 
-    It is our own, made of what VKDNW_agg computes, at its cost. Three of its five terms go with the size of a
-    network in some way:
-    VKDNW_single, which orders by the number of layers first, expressivity and FLOPs; in NAS-Bench-201 FLOPs order the
-    best networks best, and Jacov, which no other term resembles, is outvoted. The weights were chosen among sums of the
-    terms of VKDNW_agg by the accuracies of 1,000 networks of NAS-Bench-201 (CIFAR-10, CIFAR-100) and 300 of
-    NAS-Bench-Macro; docs/known-accuracies.md has what they do on others.
+    It is our own. A network is held to be good where size, the evenness of its Fisher spectrum and the decorrelation of
+    its input gradients agree; none of them is trusted alone. Jacov orders the cells of NAS-Bench-201 well and is chance
+    among MobileNets of a good kind, which its reliability tells without a label (docs/known-accuracies.md).
     """
-    return replace(make_vkdnw_agg(images=images, resolution=resolution), weights=(1, 3, 1, 1, 3))
+    spectrum = VkdnwSingle(
+        images=images,
+        resolution=resolution,
+        parameters=parameters,
+        selection=selection,
+        directions=directions,
+        draws=draws,
+        layers=layers,
+    )
+    jacov = Repeated(proxy=Jacov(images=jacov_images, resolution=resolution))
+    return Consensus(
+        proxies={"flops": Flops(), "vkdnw_single": spectrum, "jacov": jacov, "parameters": Parameters()},
+        weights=(1, 1, 1, 0.25),
+        repetitions={"jacov": jacov.terms},
+        reference=reference,
+    )
+
+
+def _shares(values: NDArray[np.float64], reference: int) -> NDArray[np.float64]:
+    """rank / n of each of ``values``, (m,), among the first ``reference`` of them, or all; in (0, 1].
+
+    The rank of a value is the mean place that it would take among the n of the reference: n at most, 1/2 at least.
+    """
+    if not reference or reference >= len(values):
+        return rankdata(values, method="average") / max(len(values), 1)
+    known = np.sort(values[:reference])
+    below, to = (np.searchsorted(known, values, side=side) for side in ("left", "right"))
+    rank = below + (to - below + 1) / 2
+    share: NDArray[np.float64] = np.minimum(rank, reference) / reference
+    return share
 
 
 def _score(proxy: AnyProxy, model: nn.Module, probe: Probe) -> Score:

@@ -1,0 +1,55 @@
+"""A score taken several times: its mean, and the share of its order that is not chance."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from torch import nn
+
+from vkdnw_search.contracts import Probe
+from vkdnw_search.errors import ScoreError
+from vkdnw_search.proxies.jacov import Jacov
+from vkdnw_search.proxies.repeated import Repeated, reliability
+
+PROBE = Probe(input_shape=(3, 8, 8), num_classes=4, seed=0)
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Linear(216, 4))
+
+
+def test_the_mean_of_repetitions_with_seeds_of_their_own_leaves_the_network_alone() -> None:
+    model = network()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    score = Repeated(proxy=Jacov(images=4), times=3)(model, PROBE)
+    assert list(score.terms) == ["repetition_1", "repetition_2", "repetition_3"]
+    assert len(set(score.terms.values())) == 3
+    assert score.value == pytest.approx(np.mean(list(score.terms.values())))
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert Repeated(proxy=Jacov(images=4), times=3)(network(), PROBE) == score
+    with pytest.raises(ScoreError, match="times"):
+        Repeated(proxy=Jacov(), times=1)
+
+
+@pytest.mark.parametrize("k", [2, 3, 5])
+def test_reliability_is_the_share_of_variance_that_is_the_networks_own(k: int) -> None:
+    """Own ~ N(0, 1) and chance ~ N(0, σ²): the mean of k has the share 1 / (1 + σ²/k), by normal ranks nearly."""
+    rng = np.random.default_rng(k)
+    own = rng.normal(size=20_000)
+    for deviation in (0.3, 1.0, 2.0):
+        repetitions = [own + deviation * rng.normal(size=len(own)) for _ in range(k)]
+        assert reliability(repetitions) == pytest.approx(1 / (1 + deviation**2 / k), abs=0.03)
+
+
+def test_reliability_of_two_is_that_of_spearman_and_brown_and_never_negative() -> None:
+    rng = np.random.default_rng(0)
+    a, noise = rng.normal(size=50), rng.normal(size=50)
+    rho = float(stats.spearmanr(a, a + noise).statistic)
+    assert reliability([a, a + noise]) == pytest.approx(2 * rho / (1 + rho))
+    assert reliability([a, np.exp(a)]) == pytest.approx(1)
+    assert reliability([a, -a]) == 0
+    assert reliability([a, np.ones(50)]) == 0, "what does not vary orders nothing"
+    assert reliability([a[:2], a[:2]]) == 0 and reliability([a[:0], a[:0]]) == 0
