@@ -76,6 +76,6 @@ def reliability(repetitions: Sequence[NDArray[np.float64]]) -> float:
     varied = np.ptp(columns, axis=1) > 0 if columns.shape[1] else np.zeros(k, dtype=bool)
     if columns.shape[1] < 3 or not varied.all():
         return 0.0
-    pairs = np.corrcoef(columns)[np.triu_indices(k, 1)]
+    pairs = np.asarray(np.corrcoef(columns))[np.triu_indices(k, 1)]
     rho = max(0.0, float(pairs.mean()))
     return k * rho / (1 + (k - 1) * rho)
