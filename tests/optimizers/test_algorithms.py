@@ -259,6 +259,16 @@ def test_the_best_ever_survive_evolution():
     assert search.survivors() == [evaluation.key for evaluation in best]
 
 
+def test_evolution_may_begin_with_more_random_networks_than_survive():
+    optimizer = Evolution(LIMITED.problem(), population=4, children=3, initial=20)
+    first = [LIMITED.evaluate(genome, number=number) for number, genome in enumerate(optimizer.ask())]
+    assert len(first) == 20
+    optimizer.tell(first)
+    best = sorted(first, key=lambda evaluation: LIMITED.score(evaluation.genome), reverse=True)[:4]
+    assert optimizer.survivors() == [evaluation.key for evaluation in best]
+    assert len(optimizer.ask()) == 3
+
+
 def test_the_newest_survive_aging_evolution_whatever_their_score_and_the_best_is_not_forgotten():
     search = AgingEvolution(LIMITED.problem(), population=30, children=7)
     told: list[Evaluation] = []
