@@ -185,7 +185,7 @@ def test_the_published_sums_tell_networks_apart(make):
 def test_the_consensus_sees_each_term_and_jacov_twice():
     proxy = make_consensus(images=64, jacov_images=4, parameters=16)
     score = proxy(network(), PROBE)
-    first, second = (score.terms[name] for name in ("repetition_1", "repetition_2"))
+    first, second = (score.terms[name] for name in ("jacov_1", "jacov_2"))
     assert first != second and score.terms["jacov"] == pytest.approx((first + second) / 2)
     assert score.terms["parameters"] == sum(p.numel() for p in network().parameters())
     assert pickle.loads(pickle.dumps(proxy)) == proxy and isinstance(proxy, HasRelativeFitness)
@@ -220,7 +220,18 @@ def test_ranks_among_a_reference_do_not_change_as_more_are_seen(rows, reference)
         n, below = reference, sum(v < a[-1] for v in a[:reference])
         place = below + (sum(v == a[-1] for v in a[:reference]) + 1) / 2
         other = LogRankSum(proxies={"a": Flops()}, reference=reference).fitness(scores(a=a))[-1]
-        assert other == pytest.approx(math.log(min(place, n) / n))
+        if a[-1] <= max(a[:reference]):
+            assert other == pytest.approx(math.log(min(place, n) / n))
+
+
+def test_beyond_the_best_of_the_reference_more_is_still_better_but_by_little():
+    """The reference 0, 1, 2, 6: its median is 1.5, 4.5 below its largest; 10.5 and 6 + 4.5 (e − 1) are beyond it."""
+    seen = scores(a=[0.0, 1.0, 2.0, 6.0, 10.5, 6.0 + 4.5 * (math.e - 1), 6.0, -1.0])
+    fitness = LogRankSum(proxies={"a": Flops()}, reference=4).fitness(seen)
+    ranks = [1, 2, 3, 4, 4 + math.log(2), 5, 4, 0.5]
+    assert fitness == pytest.approx([math.log(rank / 4) for rank in ranks])
+    alike = scores(a=[1.0, 1.0, 3.0])
+    assert LogRankSum(proxies={"a": Flops()}, reference=2).fitness(alike)[2] == 0, "no distance to measure by"
 
 
 def test_two_classes_take_more_images():

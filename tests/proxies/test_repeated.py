@@ -24,14 +24,14 @@ def network() -> nn.Module:
 def test_the_mean_of_repetitions_with_seeds_of_their_own_leaves_the_network_alone() -> None:
     model = network()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    score = Repeated(proxy=Jacov(images=4), times=3)(model, PROBE)
-    assert list(score.terms) == ["repetition_1", "repetition_2", "repetition_3"]
+    score = Repeated(name="jacov", proxy=Jacov(images=4), times=3)(model, PROBE)
+    assert list(score.terms) == ["jacov_1", "jacov_2", "jacov_3"]
     assert len(set(score.terms.values())) == 3
     assert score.value == pytest.approx(np.mean(list(score.terms.values())))
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    assert Repeated(proxy=Jacov(images=4), times=3)(network(), PROBE) == score
+    assert Repeated(name="jacov", proxy=Jacov(images=4), times=3)(network(), PROBE) == score
     with pytest.raises(ScoreError, match="times"):
-        Repeated(proxy=Jacov(), times=1)
+        Repeated(name="jacov", proxy=Jacov(), times=1)
 
 
 @pytest.mark.parametrize("k", [2, 3, 5])

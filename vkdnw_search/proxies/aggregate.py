@@ -256,7 +256,7 @@ def make_consensus(
         draws=draws,
         layers=layers,
     )
-    jacov = Repeated(proxy=Jacov(images=jacov_images, resolution=resolution))
+    jacov = Repeated(name="jacov", proxy=Jacov(images=jacov_images, resolution=resolution))
     return Consensus(
         proxies={"flops": Flops(), "vkdnw_single": spectrum, "jacov": jacov, "parameters": Parameters()},
         weights=(1, 1, 1, 0.25),
@@ -266,16 +266,21 @@ def make_consensus(
 
 
 def _shares(values: NDArray[np.float64], reference: int) -> NDArray[np.float64]:
-    """rank / n of each of ``values``, (m,), among the first ``reference`` of them, or all; in (0, 1].
+    """rank / n of each of ``values``, (m,), among the first ``reference`` of them, or all; above 0.
 
-    The rank of a value is the mean place that it would take among the n of the reference: n at most, 1/2 at least.
+    The rank of a value is the mean place that it would take among the n of the reference, 1/2 at least. Beyond their
+    largest it is n + ln(1 + excess / s), s the distance of their largest to their median, so that a search still tells
+    networks apart which are all better than any random one; that adds little, as one term shall not outvote the others.
     """
     if not reference or reference >= len(values):
         return rankdata(values, method="average") / max(len(values), 1)
     known = np.sort(values[:reference])
     below, to = (np.searchsorted(known, values, side=side) for side in ("left", "right"))
-    rank = below + (to - below + 1) / 2
-    share: NDArray[np.float64] = np.minimum(rank, reference) / reference
+    rank = np.minimum(below + (to - below + 1) / 2, reference)
+    beyond, spread = values > known[-1], known[-1] - np.median(known)
+    if spread > 0:
+        rank[beyond] = reference + np.log1p((values[beyond] - known[-1]) / spread)
+    share: NDArray[np.float64] = rank / reference
     return share
 
 

@@ -28,14 +28,16 @@ __all__ = ["Repeated", "reliability"]
 class Repeated:
     """The mean of a score over several random initializations and batches, higher is better.
 
-    Each repetition is a term of its own, ``repetition_1`` and so on, so that :func:`reliability` can tell how much of
-    the order of networks is their own and how much is chance. That needs no label.
+    Each repetition is a term of its own, ``jacov_1`` and so on, so that :func:`reliability` can tell how much of the
+    order of networks is their own and how much is chance. That needs no label.
 
     Attributes:
+        name: what the terms are called, before their numbers.
         proxy: whose value is repeated; its terms are dropped.
         times: number of repetitions.
     """
 
+    name: str
     proxy: AnyProxy
     times: Annotated[int, Interval(ge=2, le=1024)] = 2
 
@@ -46,7 +48,7 @@ class Repeated:
     @property
     def terms(self) -> tuple[str, ...]:
         """The names of the repetitions."""
-        return tuple(f"repetition_{number}" for number in range(1, self.times + 1))
+        return tuple(f"{self.name}_{number}" for number in range(1, self.times + 1))
 
     def __call__(self, model: nn.Module, probe: Probe) -> Score:
         """Score ``model``, each time a copy of it with a seed of its own. ``model`` is left as it was."""
