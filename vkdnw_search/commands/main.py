@@ -65,8 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FAILED
     except KeyboardInterrupt as interrupt:
         sys.stderr.write("stopped at once\n")
-        (number,) = interrupt.args or (signal.SIGINT,)
-        return 128 + int(number)
+        return 128 + next((number for number in interrupt.args if isinstance(number, int)), signal.SIGINT)
 
 
 def _parser() -> argparse.ArgumentParser:
