@@ -61,7 +61,7 @@ class PymooOptimizer(AskTellOptimizer):
         Config.warnings["not_compiled"] = False  # pymoo would print it on stdout
         self._preselection = preselection = Preselection(problem)
         self._may_reach = problem.may_reach
-        self._children, self._survivors_at_most = children, population
+        self._children = children
         self._brood = BROOD if proposals == 1 else children  # pre-selection compares all of a generation
         breeding = Breeding(
             problem,
@@ -158,7 +158,7 @@ class PymooOptimizer(AskTellOptimizer):
         for member, evaluation in zip(told, evaluations, strict=True):
             self._judge(member, evaluation)
         self._algorithm.tell(infills=told)
-        if len(self._members()) > self._survivors_at_most:  # the first generation, which pymoo keeps whole
+        if len(self._members()) > self._algorithm.pop_size:  # the first generation, which pymoo keeps whole
             self._algorithm._advance()
 
     def _hopeful(self, genome: Genome) -> bool:

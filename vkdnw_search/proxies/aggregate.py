@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Self, TypeVar
+from typing import Annotated, ClassVar, Self, TypeVar
 
 import numpy as np
 from annotated_types import Ge, Interval
@@ -58,8 +58,10 @@ class RankSum:
     weights: tuple[Annotated[float, Ge(0)], ...] = ()
     reference: Reference = 0
 
+    _objects: ClassVar[tuple[str, ...]] = ("proxies",)
+
     def __post_init__(self) -> None:
-        check_options(self, ScoreError, objects=("proxies", "repetitions"))
+        check_options(self, ScoreError, objects=self._objects)
         if not self.proxies:
             raise ScoreError(f"{type(self).__name__}, proxies: there must be at least one")
         for proxy in self.proxies.values():
@@ -169,6 +171,8 @@ class Consensus(LogRankSum):
     """
 
     repetitions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    _objects: ClassVar[tuple[str, ...]] = ("proxies", "repetitions")
 
     def __post_init__(self) -> None:
         super().__post_init__()
