@@ -14,15 +14,14 @@ from torch import nn
 from vkdnw_search.contracts import HasRelativeFitness, Probe
 from vkdnw_search.errors import DegenerateNetwork, ScoreError
 from vkdnw_search.proxies.aggregate import (
-    Consensus,
     LogRankSum,
     RankSum,
     make_az_nas,
-    make_consensus,
     make_te_nas,
     make_vkdnw_agg,
 )
 from vkdnw_search.proxies.az_nas import AzNasTerms
+from vkdnw_search.proxies.consensus import Consensus, make_consensus
 from vkdnw_search.proxies.jacov import Jacov
 from vkdnw_search.proxies.saliency import SynFlow
 from vkdnw_search.proxies.size import Flops, Parameters

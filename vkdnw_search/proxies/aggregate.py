@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Self, TypeVar
 
 import numpy as np
@@ -15,19 +15,17 @@ from torch import nn
 
 from vkdnw_search.contracts import AnyProxy, HasCostScore, HasFastWay, HasRequirements, Probe
 from vkdnw_search.errors import ScoreError, nearest
-from vkdnw_search.fisher.information import Selection
 from vkdnw_search.options import check_options, strict_options
 from vkdnw_search.proxies.az_nas import AzNasTerms
 from vkdnw_search.proxies.jacov import Jacov
 from vkdnw_search.proxies.plain import must_be_proxy, score_with
 from vkdnw_search.proxies.probing import Images, Resolution
-from vkdnw_search.proxies.repeated import Repeated, reliability
-from vkdnw_search.proxies.size import Flops, Parameters
+from vkdnw_search.proxies.size import Flops
 from vkdnw_search.proxies.te_nas import TeNasTerms
-from vkdnw_search.proxies.vkdnw import Layers, VkdnwSingle
+from vkdnw_search.proxies.vkdnw import VkdnwSingle
 from vkdnw_search.records import Cost, Score
 
-__all__ = ["Consensus", "LogRankSum", "RankSum", "make_az_nas", "make_consensus", "make_te_nas", "make_vkdnw_agg"]
+__all__ = ["LogRankSum", "RankSum", "make_az_nas", "make_te_nas", "Reference", "make_vkdnw_agg", "term_of"]
 
 T = TypeVar("T")
 
@@ -112,7 +110,7 @@ class RankSum:
         Raises:
             ScoreError: if a score lacks a term.
         """
-        return self.combined({name: np.array([_term(score.terms, name) for score in scores]) for name in self.needed})
+        return self.combined({name: np.array([term_of(score.terms, name) for score in scores]) for name in self.needed})
 
     @property
     def ranked(self) -> tuple[str, ...]:
@@ -130,7 +128,7 @@ class RankSum:
         Raises:
             ScoreError: if a term is missing.
         """
-        columns = [_term(terms, name) for name in self.ranked]
+        columns = [term_of(terms, name) for name in self.ranked]
         worths = (self._worth(_shares(column, self.reference)) for column in columns)
         weights = self._weights(terms)
         return sum((w * worth for w, worth in zip(weights, worths, strict=True)), start=np.zeros(len(columns[0])))
@@ -155,45 +153,6 @@ class LogRankSum(RankSum):
     def _worth(self, share: NDArray[np.float64]) -> NDArray[np.float64]:
         """ln(rank / n)."""
         return np.log(share)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Consensus(LogRankSum):
-    """Σ_j w_j r_j² ln(rank_j / n) over terms j, more is better; r_j is how far a term can be repeated.
-
-    A term that orders the networks of a space by chance would decide between them all the same, as every term has as
-    many high ranks to give. r_j is its reliability among the candidates that are ranked
-    (:func:`vkdnw_search.proxies.repeated.reliability`), 1 for terms without repetitions. Otherwise as
-    :class:`LogRankSum`.
-
-    Attributes:
-        repetitions: term → the names of its repetitions among all terms.
-    """
-
-    repetitions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-    _objects: ClassVar[tuple[str, ...]] = ("proxies", "repetitions")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if unknown := sorted(set(self.repetitions) - set(self.ranked)):
-            raise ScoreError(
-                f"{type(self).__name__}, repetitions: must be of {', '.join(self.ranked)}, but name {unknown[0]!r}"
-            )
-
-    @property
-    def needed(self) -> tuple[str, ...]:
-        """The names of the terms that are ranked, and of repetitions."""
-        return *self.ranked, *(name for names in self.repetitions.values() for name in names)
-
-    def _weights(self, terms: Mapping[str, NDArray[np.float64]]) -> Sequence[float]:
-        """w_j r_j² of each ranked term."""
-        last = self.reference or None
-        reliable = {
-            name: reliability([_term(terms, repetition)[:last] for repetition in names])
-            for name, names in self.repetitions.items()
-        }
-        return [w * reliable.get(name, 1.0) ** 2 for name, w in zip(self.ranked, super()._weights(terms), strict=True)]
 
 
 @strict_options(ScoreError)
@@ -232,43 +191,6 @@ def make_vkdnw_agg(*, images: Images = 64, resolution: Resolution = None) -> Log
     )
 
 
-@strict_options(ScoreError)
-def make_consensus(
-    *,
-    images: Images = 64,
-    resolution: Resolution = None,
-    parameters: Annotated[int, Interval(ge=2, le=65536), "tensors a scalar is taken of, at most (vkdnw_single)"] = 128,
-    selection: Annotated[Selection, "which tensors, where there are more (vkdnw_single)"] = "first",
-    directions: Annotated[int, Interval(ge=1, le=100_000), "directions in class space (vkdnw_single)"] = 2,
-    draws: Annotated[int, Interval(ge=1, le=1024), "choices of the scalars (vkdnw_single)"] = 8,
-    layers: Annotated[Layers, "what ℵ counts (vkdnw_single)"] = "tensors",
-    jacov_images: Annotated[int, Interval(ge=2, le=4096), "number of random images of Jacov, each of two times"] = 64,
-    reference: Reference = 0,
-) -> Consensus:
-    """Log-ranks of FLOPs, VKDNW_single, Jacov as far as it can be repeated, and a quarter of parameters. No labels.
-
-    It is our own. A network is held to be good where size, the evenness of its Fisher spectrum and the decorrelation of
-    its input gradients agree; none of them is trusted alone. Jacov orders the cells of NAS-Bench-201 well and is chance
-    among MobileNets of a good kind, which its reliability tells without a label (docs/known-accuracies.md).
-    """
-    spectrum = VkdnwSingle(
-        images=images,
-        resolution=resolution,
-        parameters=parameters,
-        selection=selection,
-        directions=directions,
-        draws=draws,
-        layers=layers,
-    )
-    jacov = Repeated(name="jacov", proxy=Jacov(images=jacov_images, resolution=resolution))
-    return Consensus(
-        proxies={"flops": Flops(), "vkdnw_single": spectrum, "jacov": jacov, "parameters": Parameters()},
-        weights=(1, 1, 1, 0.25),
-        repetitions={"jacov": jacov.terms},
-        reference=reference,
-    )
-
-
 def _shares(values: NDArray[np.float64], reference: int) -> NDArray[np.float64]:
     """rank / n of each of ``values``, (m,), among the first ``reference`` of them, or all; above 0.
 
@@ -294,7 +216,8 @@ def _score(proxy: AnyProxy, model: nn.Module, probe: Probe) -> Score:
     return score_with(proxy, copy.deepcopy(model), probe)
 
 
-def _term(terms: Mapping[str, T], name: str) -> T:
+def term_of(terms: Mapping[str, T], name: str) -> T:
+    """The term ``name``. Raises ScoreError if it is missing."""
     if name not in terms:
         raise ScoreError(
             f"sum of ranks: every score must have the term {name!r}, but one has only "
