@@ -207,7 +207,11 @@ class DrawsWeights(Protocol):
 
     @property
     def draws_weights(self) -> bool:
-        """Whether the proxy draws these weights before anything else; they hold arbitrary numbers until then."""
+        """Whether the proxy draws these weights before anything else; they hold arbitrary numbers until then.
+
+        Such proxies may be given one network in turn: nothing else that they change may stay changed, but for what
+        the initialization sets (weights, normalisations) and the mode.
+        """
         ...
 
 

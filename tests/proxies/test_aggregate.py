@@ -121,6 +121,12 @@ def test_every_proxy_sees_the_network_as_it_came():
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
+def test_a_sum_needs_no_weights_where_none_of_its_proxies_does():
+    assert make_consensus().draws_weights and make_vkdnw_agg().draws_weights
+    assert not LogRankSum(proxies={"synflow": SynFlow(), "jacov": Jacov()}).draws_weights
+    assert not LogRankSum(proxies={"jacov": Jacov(initialization="as_built")}).draws_weights
+
+
 def test_each_proxy_is_computed_once_and_gives_all_its_terms():
     calls = []
 

@@ -15,8 +15,9 @@ import pytest
 import torch
 from torch import nn
 
-from vkdnw_search.contracts import Probe
+from vkdnw_search.contracts import DrawsWeights, Probe
 from vkdnw_search.errors import DegenerateNetwork
+from vkdnw_search.proxies.initialization import without_weights
 
 PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 PROXIES: dict[str, str] = PROJECT["entry-points"]["vkdnw_search.proxies"]
@@ -71,6 +72,24 @@ def test_a_score_is_finite_and_a_function_of_the_seed_alone(name):
     again = proxy(name)(network(), probe())
     assert math.isfinite(first.value) and all(map(math.isfinite, first.terms.values()))
     assert first.terms and again.terms == first.terms and again.value == first.value
+
+
+@every
+def test_a_score_that_draws_weights_needs_none_and_is_that_of_a_network_of_its_own(name):
+    """What several such scores may be given in turn: a network without weights, then one that others have looked at."""
+    mine = proxy(name)
+    if not (isinstance(mine, DrawsWeights) and mine.draws_weights):
+        pytest.skip("it keeps the weights of the network, and sees it as it came")
+    alone = mine(network(), probe())
+    with without_weights():
+        shared = network()
+    for weight in shared.parameters():
+        nn.init.constant_(weight, math.nan)
+    assert mine(shared, probe()) == alone
+    for other in (proxy(n) for n in PROXIES):
+        if isinstance(other, DrawsWeights) and other.draws_weights:
+            other(shared, probe(seed=1))
+    assert mine(shared, probe()) == alone
 
 
 @every

@@ -21,17 +21,28 @@ def network() -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Linear(216, 4))
 
 
-def test_the_mean_of_repetitions_with_seeds_of_their_own_leaves_the_network_alone() -> None:
-    model = network()
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    score = Repeated(name="jacov", proxy=Jacov(images=4), times=3)(model, PROBE)
+def test_the_mean_of_repetitions_with_seeds_of_their_own() -> None:
+    score = Repeated(name="jacov", proxy=Jacov(images=4), times=3)(network(), PROBE)
     assert list(score.terms) == ["jacov_1", "jacov_2", "jacov_3"]
     assert len(set(score.terms.values())) == 3
     assert score.value == pytest.approx(np.mean(list(score.terms.values())))
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert Repeated(name="jacov", proxy=Jacov(images=4), times=3)(network(), PROBE) == score
     with pytest.raises(ScoreError, match="times"):
         Repeated(name="jacov", proxy=Jacov(), times=1)
+
+
+def test_weights_that_are_not_drawn_are_those_that_came_each_time() -> None:
+    def spoils(model: nn.Module) -> float:
+        weight = next(model.parameters())
+        value = float(weight.detach().sum())
+        nn.init.zeros_(weight)
+        return value
+
+    kept = Repeated(name="jacov", proxy=Jacov(images=4, initialization="as_built"))
+    assert not kept.draws_weights and not Repeated(name="sum", proxy=spoils).draws_weights
+    assert Repeated(name="jacov", proxy=Jacov(images=4)).draws_weights
+    value = float(next(network().parameters()).detach().sum())
+    assert set(Repeated(name="sum", proxy=spoils)(network(), PROBE).terms.values()) == {value}
 
 
 @pytest.mark.parametrize("k", [2, 3, 5])

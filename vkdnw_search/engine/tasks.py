@@ -16,11 +16,11 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from vkdnw_search.contracts import AnyProxy, Architecture, DrawsWeights, HasCostScore, HasText, Probe, SearchSpace
+from vkdnw_search.contracts import AnyProxy, Architecture, HasCostScore, HasText, Probe, SearchSpace
 from vkdnw_search.determinism import device_of, forked_generators, one_thread, seed_from, seed_generators
 from vkdnw_search.errors import CandidateLost, DegenerateNetwork, ExecutionError, SpaceError, VkdnwSearchError
 from vkdnw_search.proxies.initialization import draws_all, without_weights
-from vkdnw_search.proxies.plain import name_of, score_with
+from vkdnw_search.proxies.plain import draws_weights, name_of, score_with
 from vkdnw_search.records import Cost, Genome, Score
 
 K = TypeVar("K")
@@ -125,7 +125,7 @@ def network_of(task: Task) -> Iterator[tuple[nn.Module, Probe]]:
 def _built(task: Task) -> nn.Module:
     """The network of ``task``; without weights where its proxy draws them all anew. Seeds the global generators."""
     seed_generators(seed_from(task.seed, "construction"))
-    redrawn = isinstance(task.proxy, DrawsWeights) and task.proxy.draws_weights
+    redrawn = draws_weights(task.proxy)
     with without_weights() if redrawn else nullcontext():
         model = task.space.build(task.architecture())
     return task.space.build(task.architecture()) if redrawn and not draws_all(model) else model

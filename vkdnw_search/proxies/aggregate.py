@@ -18,7 +18,7 @@ from vkdnw_search.errors import ScoreError, nearest
 from vkdnw_search.options import check_options, strict_options
 from vkdnw_search.proxies.az_nas import AzNasTerms
 from vkdnw_search.proxies.jacov import Jacov
-from vkdnw_search.proxies.plain import must_be_proxy, score_with
+from vkdnw_search.proxies.plain import draws_weights, must_be_proxy, score_with
 from vkdnw_search.proxies.probing import Images, Resolution
 from vkdnw_search.proxies.size import Flops
 from vkdnw_search.proxies.te_nas import TeNasTerms
@@ -43,8 +43,8 @@ class RankSum:
     ``HasRelativeFitness`` is for. Scored by itself a candidate is the best of one; the value of its score is 0.
 
     Attributes:
-        proxies: name → proxy. Each is computed once per network, on a fresh copy of it. Its value becomes the term
-            ``name``; its own terms keep their names.
+        proxies: name → proxy. Each is computed once per network; on a fresh copy of it, unless all of them draw
+            weights anew. Its value becomes the term ``name``; its own terms keep their names.
         terms: which of all these terms are ranked; empty: the names in ``proxies``.
         weights: w_j ≥ 0 of each term, in their order; empty: 1 for each.
         reference: ranks are taken among so many candidates, the first seen; 0: among all. The first candidates of a
@@ -70,15 +70,20 @@ class RankSum:
                 f"{self.weights}"
             )
 
+    @property
+    def draws_weights(self) -> bool:
+        """Whether every proxy draws the weights anew, or looks at the cost alone."""
+        return all(draws_weights(proxy) for proxy in self.proxies.values())
+
     def __call__(self, model: nn.Module, probe: Probe) -> Score:
-        """Compute all terms of all proxies; ``fitness`` decides which count. ``model`` is left as it was.
+        """Compute all terms of all proxies; ``fitness`` decides which count.
 
         Raises:
             ScoreError: if two proxies give different values under one name.
         """
         terms: dict[str, float] = {}
         for name, proxy in self.proxies.items():
-            score = _score(proxy, model, probe)
+            score = _score(proxy, model, probe, copied=not self.draws_weights)
             for term, value in {name: score.value, **score.terms}.items():
                 if terms.setdefault(term, value) != value:
                     raise ScoreError(f"{type(self).__name__}: the term {term!r} has two values; rename proxy {name!r}")
@@ -210,10 +215,10 @@ def _shares(values: NDArray[np.float64], reference: int) -> NDArray[np.float64]:
     return share
 
 
-def _score(proxy: AnyProxy, model: nn.Module, probe: Probe) -> Score:
+def _score(proxy: AnyProxy, model: nn.Module, probe: Probe, *, copied: bool) -> Score:
     if probe.cost and isinstance(proxy, HasCostScore):
         return proxy.score_cost(probe.cost)
-    return score_with(proxy, copy.deepcopy(model), probe)
+    return score_with(proxy, copy.deepcopy(model) if copied else model, probe)
 
 
 def term_of(terms: Mapping[str, T], name: str) -> T:

@@ -21,7 +21,7 @@ NORMALISING = (_BatchNorm, nn.GroupNorm, nn.LayerNorm)
 BLOCK = 2**18
 """Number of random numbers drawn at once."""
 MOST_KEPT = 64
-"""Number of blocks that stay in memory, 64 MiB: the weights of a network of 16 million."""
+"""Number of blocks that stay in memory for a seed, 64 MiB: the weights of a network of 16 million."""
 
 
 @torch.no_grad()
@@ -88,9 +88,9 @@ class _Blocks:
             yield torch.empty(BLOCK).normal_(generator=generator)
 
 
-_kept = lru_cache(maxsize=1)(_Blocks)
-"""The blocks of the latest seed. All networks of a search are drawn from one: drawing them anew would take a seventh
-of the time of a score."""
+_kept = lru_cache(maxsize=4)(_Blocks)
+"""The blocks of the latest seeds. All networks of a search are drawn from one, or from a few where a score has several
+terms: drawing them anew would take a seventh of the time of a score."""
 
 
 _CONSTRUCTING = threading.Lock()

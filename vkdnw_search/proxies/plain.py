@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from vkdnw_search.contracts import HasCostScore, Probe
+from vkdnw_search.contracts import DrawsWeights, HasCostScore, Probe
 from vkdnw_search.errors import ScoreError
 from vkdnw_search.records import Score
 
@@ -54,6 +54,11 @@ def must_be_proxy(proxy: object) -> None:
     names = _required(proxy)
     if names is not None and not _accepts(proxy, 1) and not _accepts(proxy, 2):
         raise ScoreError(f"{name_of(proxy)}: must be a proxy, but is called with ({', '.join(names)}). {WHAT}")
+
+
+def draws_weights(proxy: object) -> bool:
+    """Whether ``proxy`` needs no weights in the networks that it is given, as it draws them or looks at none."""
+    return isinstance(proxy, HasCostScore) or (isinstance(proxy, DrawsWeights) and proxy.draws_weights)
 
 
 def name_of(proxy: object) -> str:

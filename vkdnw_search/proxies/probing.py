@@ -73,6 +73,11 @@ class ImageProxy(ImageBatch):
 
     initialization: Weights = "kaiming_normal"
 
+    @property
+    def draws_weights(self) -> bool:
+        """Whether :func:`prepared` draws the weights of convolutions and linear layers, so that they need none."""
+        return self.initialization == "kaiming_normal"
+
     def loss(self, model: nn.Module, probe: Probe, *, index: int = 0) -> torch.Tensor:
         """The mean cross-entropy of a batch of random images with random labels."""
         logits = in_fast_layout(model, self.inputs(probe, index=index))

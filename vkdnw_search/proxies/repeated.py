@@ -18,7 +18,7 @@ from vkdnw_search.contracts import AnyProxy, HasRequirements, Probe
 from vkdnw_search.determinism import seed_from
 from vkdnw_search.errors import ScoreError
 from vkdnw_search.options import check_options
-from vkdnw_search.proxies.plain import must_be_proxy, score_with
+from vkdnw_search.proxies.plain import draws_weights, must_be_proxy, score_with
 from vkdnw_search.records import Cost, Score
 
 __all__ = ["Repeated", "reliability"]
@@ -50,12 +50,17 @@ class Repeated:
         """The names of the repetitions."""
         return tuple(f"{self.name}_{number}" for number in range(1, self.times + 1))
 
+    @property
+    def draws_weights(self) -> bool:
+        """Whether the proxy draws the weights of all convolutions and linear layers anew."""
+        return draws_weights(self.proxy)
+
     def __call__(self, model: nn.Module, probe: Probe) -> Score:
-        """Score ``model``, each time a copy of it with a seed of its own. ``model`` is left as it was."""
-        values = [
-            score_with(self.proxy, copy.deepcopy(model), replace(probe, seed=seed_from(probe.seed, term))).value
-            for term in self.terms
-        ]
+        """Score ``model`` with a seed of its own for each time, or copies of it where weights are not drawn anew."""
+        values = []
+        for term in self.terms:
+            network = model if self.draws_weights else copy.deepcopy(model)
+            values.append(score_with(self.proxy, network, replace(probe, seed=seed_from(probe.seed, term))).value)
         return Score(value=fmean(values), terms=dict(zip(self.terms, values, strict=True)))
 
     def require(self, num_classes: int, cost: Callable[[], Cost | None]) -> None:
