@@ -428,9 +428,9 @@ def test_the_command_trains_continues_and_collects(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(trained_networks, "Settings", lambda: QUICK)
+    monkeypatch.setattr(Settings, "of", staticmethod(lambda steps: replace(QUICK, steps=steps)))
     monkeypatch.setattr(trained_networks, "draw_networks", lambda: drawn)
-    words = ["--out", str(tmp_path / "work"), "--images", str(folder)]
+    words = ["--out", str(tmp_path / "work"), "--images", str(folder), "--steps", "3"]
     trained_networks.main([*words, "--most", "1"])
     trained_networks.main([*words, "--most", "2"])
     lines = capsys.readouterr().out.splitlines()
@@ -443,14 +443,15 @@ def test_the_command_trains_continues_and_collects(
 def test_networks_of_ones_own_are_trained_from_two_seeds(
     tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(trained_networks, "Settings", lambda: QUICK)
+    monkeypatch.setattr(Settings, "of", staticmethod(lambda steps: replace(QUICK, steps=steps)))
     key = published()["initial x0.35"].key
     own = tmp_path / "own.txt"
     own.write_text(f"the winner {key}\n")
-    words = ["--out", str(tmp_path / "work"), "--images", str(folder), "--networks", str(own)]
+    words = ["--out", str(tmp_path / "work"), "--images", str(folder), "--networks", str(own), "--steps", "2"]
     trained_networks.main(words)
     assert [(t.key, t.seed) for t in WorkFolder(tmp_path / "work").trainings()] == [(key, 0), (key, 1)]
     assert "the winner" in capsys.readouterr().out
+    assert WorkFolder(tmp_path / "work").plan().settings.steps == 2
     own.write_text("the winner SuperConv\n")
     with pytest.raises(SystemExit):
         trained_networks.main(words)

@@ -82,6 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--images", type=Path, default=FOLDER, metavar="DIR", help="Fashion-MNIST (default: %(default)s)"
     )
     parser.add_argument("--networks", type=Path, metavar="FILE", help="train these: lines of a name and a structure")
+    parser.add_argument("--steps", type=int, default=Settings.steps, help="of 64 images, a training (%(default)s)")
     parser.add_argument("--most", type=int, metavar="N", help="stop after N trainings")
     parser.add_argument("--collect", type=Path, metavar="DIR", help="write the tables there, and train nothing")
     parser.add_argument("--summary", action="store_true", help="print what the trainings say, and train nothing")
@@ -96,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             return
         images = read_images(options.images)
         networks = given_networks(options.networks) if options.networks else draw_networks()
-        plan = folder.open_plan(Plan(tuple(networks), SPACE, Settings()))
+        plan = folder.open_plan(Plan(tuple(networks), SPACE, Settings.of(options.steps)))
     except (OSError, ValueError) as error:
         parser.exit(2, f"{error}\n")
     torch.set_num_threads(1)

@@ -36,6 +36,11 @@ class Settings:
     weight_decay: float = 5e-4
     label_smoothing: float = 0.1
 
+    @classmethod
+    def of(cls, steps: int) -> Settings:
+        """The settings of a training of so many steps, a tenth of them to warm up."""
+        return cls(steps=steps, warm_up=steps // 10)
+
     def rate(self, step: int) -> float:
         """Learning rate of a step, from 0: linear warm-up, then half a cosine to 0 at the last step."""
         if step < self.warm_up:
