@@ -63,6 +63,9 @@ class MobileNet:
     least_waist: Annotated[
         float, at.Interval(ge=0, le=1), "inside a block are at least this share of the most channels before it; 0: any"
     ] = 0.5
+    least_stem: Annotated[
+        int, at.Interval(ge=8, le=STEM_WIDTH), at.MultipleOf(8), "fewest channels of the stem; 8: as published"
+    ] = 16
     type_bias: Annotated[
         Literal["uniform", "published"], "how a mutation draws types: alike, or as the published code does"
     ] = "uniform"
@@ -79,7 +82,7 @@ class MobileNet:
     @cached_property
     def genes(self) -> tuple[Gene, ...]:
         """The stem's channels, then type, out, btn and depth of each super-block; depth 0 leaves it out."""
-        genes = [Gene("stem.out", self._widths(0), ordered=True)]
+        genes = [Gene("stem.out", tuple(range(self.least_stem, self._cap(0) + 1, 8)), ordered=True)]
         for stage in range(1, STAGES + 1):
             for slot in range(1, SLOTS + 1):
                 block = f"stage{stage}.block{slot}"
@@ -113,6 +116,11 @@ class MobileNet:
         """
         if architecture.last != self.last_width:
             raise SpaceError(f"{self.name}, last_width: is {self.last_width}, but the network has {architecture.last}")
+        if architecture.stem < self.least_stem:
+            raise SpaceError(
+                f"{self.name}, least_stem: the stem must have {self.least_stem} channels at least, but has "
+                f"{architecture.stem}: {architecture.key}. Set it to {architecture.stem} to allow this one"
+            )
         stages: list[list[SuperBlock]] = []
         for block in architecture.blocks:
             if block.stride == 2:
@@ -167,7 +175,8 @@ class MobileNet:
                 max_depth=MAX_DEPTH,
                 rng=rng,
             )
-            changed = changed[0], self._widened(*changed)
+            wide = max(changed[0], self.least_stem)
+            changed = wide, self._widened(wide, changed[1])
             if self._structure(*changed) != before:
                 return self._write(*changed)
 

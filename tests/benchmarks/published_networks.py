@@ -4,7 +4,8 @@
 
 A class is a window of FLOPs and a limit on layers. Random networks are those that the recipe's search would draw within
 it. Of each published network within the window, as `tests/golden/mobilenet_published.json` has them, the share of the
-random ones that it beats is printed, by the recipe's score with ℵ counted in each way, and by its parts and the sizes.
+random ones that it beats is printed, by the consensus, by VKDNW_single with ℵ counted in each way, and by its parts and
+the sizes; scores are taken as the recipes take them.
 A network with more FLOPs than its name says (fvcore counts batch norms) belongs to the window that it falls into.
 """
 
@@ -31,7 +32,9 @@ from vkdnw_search.records import Cost
 CLASSES = {"450M": (405, 459, 14), "480M": (444, 494, 15), "600M": (540, 612, 14)}
 """Name → least and most FLOPs in millions, most layers."""
 
-ANY_WIDTHS = ("space.least_width=0", "space.least_waist=0")
+CONSENSUS = "mbv2_600M_consensus"
+
+ANY_WIDTHS = ("space.least_width=0", "space.least_waist=0", "space.least_stem=8")
 
 MEASURES: dict[str, Callable[[Cost, float], float]] = {
     "depth + entropy": lambda cost, entropy: cost.layers + entropy,
@@ -42,6 +45,7 @@ MEASURES: dict[str, Callable[[Cost, float], float]] = {
     "FLOPs": lambda cost, entropy: cost.flops,
     "parameters": lambda cost, entropy: cost.parameters,
 }
+"""Beside the consensus, which ranks all of them."""
 
 
 def measured(name: str, changes: Sequence[str], count: int, executor: Executor) -> list[list[object]]:
@@ -54,20 +58,19 @@ def measured(name: str, changes: Sequence[str], count: int, executor: Executor) 
     costs = {published: counter.cost(structure) for published, structure in known.items()}
     within = [p for p, c in costs.items() if low * 10**6 <= c.flops <= high * 10**6 and c.layers <= layers]
     everything = [*genomes, *(space.encode(known[published]) for published in within)]
-    found = [row[0] for row in scores(space, everything, load_recipe("mbv2_600M").build_proxy(), [0], executor)]
-    pairs = [
-        (counter.cost(space.decode(genome)), score.terms["entropy"])
-        for genome, score in zip(everything, found, strict=True)
-        if score is not None
-    ]
-    drawn = pairs[: len(pairs) - len(within)]
+    consensus = load_recipe(CONSENSUS).build_proxy()
+    found = [row[0] for row in scores(space, everything, consensus, [0], executor)]
+    scored = [(genome, score) for genome, score in zip(everything, found, strict=True) if score is not None]
+    if None in found[len(genomes) :]:
+        raise ValueError(f"{name}: a published network has no score")
+    pairs = [(counter.cost(space.decode(genome)), score.terms["entropy"]) for genome, score in scored]
+    columns = {title: [of(*pair) for pair in pairs] for title, of in MEASURES.items()}
+    columns = {"consensus": consensus.fitness([score for _, score in scored]).tolist(), **columns}
+    drawn = len(scored) - len(within)
     return [
-        [name, published, len(drawn)]
-        + [
-            round(stats.percentileofscore([of(*other) for other in drawn], of(*own), kind="mean"))
-            for of in MEASURES.values()
-        ]
-        for published, own in zip(within, pairs[len(drawn) :], strict=True)
+        [name, published, drawn]
+        + [round(stats.percentileofscore(column[:drawn], column[drawn + i], kind="mean")) for column in columns.values()]
+        for i, published in enumerate(within)
     ]
 
 
@@ -80,7 +83,7 @@ def main() -> None:
     with processes() as executor:
         for title, changes in (("widths of the recipe", ()), ("any widths", ANY_WIDTHS)):
             rows = [row for name in CLASSES for row in measured(name, changes, options.networks, executor)]
-            head = ["class", "network", "random networks", *MEASURES]
+            head = ["class", "network", "random networks", "consensus", *MEASURES]
             print(f"{title}\n\n{table(head, rows)}\n")
             figures[title] = [dict(zip(head, row, strict=True)) for row in rows]
     conclude(figures, options.json)

@@ -246,10 +246,18 @@ PUBLISHED = (
 )
 
 
+NARROW = (
+    "SuperConvK3BNRELU(3,32,2,1)SuperResIDWE6K3(32,48,2,48,1)SuperResIDWE6K3(48,16,2,16,1)"
+    "SuperResIDWE6K3(16,64,2,64,1)SuperResIDWE6K3(64,128,2,128,1)SuperConvK1BNRELU(128,256,1,1)"
+)
+"""A network that the options of the space do not allow, of another last width, with a waist."""
+
+
 @pytest.mark.parametrize(
     ("space", "text"),
     [
         ("mobilenet", PUBLISHED),
+        ("mobilenet", NARROW),
         ("nasbench201", "|nor_conv_3x3~0|+|none~0|nor_conv_1x1~1|+|skip_connect~0|none~1|none~2|"),
     ],
 )

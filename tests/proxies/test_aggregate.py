@@ -212,6 +212,17 @@ def test_a_term_counts_as_far_as_it_can_be_repeated():
         Consensus(proxies={"a": Flops(), "b": Parameters()}, repetitions={"c": ("c1", "c2")})
 
 
+def test_a_size_counts_by_its_logarithm_and_not_by_its_rank():
+    """Of sizes 90, 99 and 100 the ranks are thirds; their logarithms hardly differ, so that the other term decides."""
+    sizes, other = [90.0, 100.0, 99.0, 400.0], [3.0, 1.0, 2.0, 0.0]
+    proxy = Consensus(proxies={"a": Flops(), "b": Parameters()}, sizes=("a",), weights=(0.5, 1), reference=3)
+    expected = [0.5 * math.log(size / 100) + math.log(rank / 3) for size, rank in zip(sizes, (3, 1, 2, 0.5), strict=True)]
+    assert proxy.fitness(scores(a=sizes, b=other)) == pytest.approx(expected)
+    assert proxy.fitness([]).shape == (0,)
+    with pytest.raises(ScoreError, match="sizes: must be of a, b, but name 'c'"):
+        Consensus(proxies={"a": Flops(), "b": Parameters()}, sizes=("c",))
+
+
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(-3, 3), st.integers(-3, 3)), min_size=1, max_size=12), st.integers(1, 14))
 def test_ranks_among_a_reference_do_not_change_as_more_are_seen(rows, reference):

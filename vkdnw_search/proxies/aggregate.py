@@ -133,17 +133,21 @@ class RankSum:
         Raises:
             ScoreError: if a term is missing.
         """
-        columns = [term_of(terms, name) for name in self.ranked]
-        worths = (self._worth(_shares(column, self.reference)) for column in columns)
+        columns = {name: term_of(terms, name) for name in self.ranked}
+        worths = [self._worth(self._share(name, column)) for name, column in columns.items()]
         weights = self._weights(terms)
-        return sum((w * worth for w, worth in zip(weights, worths, strict=True)), start=np.zeros(len(columns[0])))
+        return sum((w * worth for w, worth in zip(weights, worths, strict=True)), start=np.zeros(len(worths[0])))
 
     def _weights(self, terms: Mapping[str, NDArray[np.float64]]) -> Sequence[float]:
         """The weight of each ranked term."""
         return self.weights or (1.0,) * len(self.ranked)
 
+    def _share(self, name: str, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """How high each of the ``values`` of a term is among them, (n,), above 0: rank / n."""
+        return _shares(values, self.reference)
+
     def _worth(self, share: NDArray[np.float64]) -> NDArray[np.float64]:
-        """What one term adds to the sum: ``share`` is rank / n, (n,), in (0, 1]."""
+        """What one term adds to the sum, (n,), the share itself."""
         return share
 
 

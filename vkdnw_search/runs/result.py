@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from vkdnw_search.contracts import AnyProxy, Architecture, SearchSpace
+from vkdnw_search.contracts import AnyProxy, Architecture, HasText, SearchSpace
 from vkdnw_search.errors import RunFolderError, shortened
 from vkdnw_search.quantities import compact
 from vkdnw_search.recipe.recipe import Recipe
@@ -36,7 +36,9 @@ class FoundNetwork:
 
     @property
     def architecture(self) -> Architecture:
-        """The architecture that the genome decodes to."""
+        """The architecture that the genome decodes to, or the text says where the genes cannot express it."""
+        if not self.evaluation.genome and isinstance(self.space, HasText):
+            return self.space.parse(self.evaluation.key)
         return self.space.decode(self.evaluation.genome)
 
     @property

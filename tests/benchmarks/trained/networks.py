@@ -25,10 +25,12 @@ from vkdnw_search.optimizers.sampling import UnvisitedSampler
 from vkdnw_search.proxies.size import Flops
 from vkdnw_search.records import Cost
 
-SPACE = MobileNet(resolution=40, num_classes=10, last_width=256, max_width=160, least_width=0, least_waist=0)
+SPACE = MobileNet(
+    resolution=40, num_classes=10, last_width=256, max_width=160, least_width=0, least_waist=0, least_stem=8
+)
 SETTINGS = (
     "space.resolution=40 space.num_classes=10 space.last_width=256 space.max_width=160 "
-    "space.least_width=0 space.least_waist=0"
+    "space.least_width=0 space.least_waist=0 space.least_stem=8"
 )
 """The same space on the command line of `vkdnw-search rank mobilenet`."""
 
