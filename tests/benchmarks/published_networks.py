@@ -1,6 +1,6 @@
 """Where do published networks stand among random ones of their class, by the fitness of the MobileNet recipes?
 
-    python tests/benchmarks/published_networks.py [--networks 300] --json FILE
+    python tests/benchmarks/published_networks.py [--networks 300] [--any-widths] --json FILE
 
 A class is a window of FLOPs and a limit on layers. Random networks are those that the recipe's search would draw within
 it. Of each published network within the window, as `tests/golden/mobilenet_published.json` has them, the share of the
@@ -15,7 +15,6 @@ import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import Any
 
 from scipy import stats
 
@@ -69,7 +68,7 @@ def measured(name: str, changes: Sequence[str], count: int, executor: Executor) 
     drawn = len(scored) - len(within)
     return [
         [name, published, drawn]
-        + [round(stats.percentileofscore(column[:drawn], column[drawn + i], kind="mean")) for column in columns.values()]
+        + [round(stats.percentileofscore(c[:drawn], c[drawn + i], kind="mean")) for c in columns.values()]
         for i, published in enumerate(within)
     ]
 
@@ -78,15 +77,14 @@ def main() -> None:
     """Measure and print."""
     parser = arguments(__doc__ or "")
     parser.add_argument("--networks", type=int, default=300, help="random networks of each class")
+    parser.add_argument("--any-widths", action="store_true", help="draw them from the space as published")
     options = parser.parse_args()
-    figures: dict[str, Any] = {}
+    changes = ANY_WIDTHS if options.any_widths else ()
     with processes() as executor:
-        for title, changes in (("widths of the recipe", ()), ("any widths", ANY_WIDTHS)):
-            rows = [row for name in CLASSES for row in measured(name, changes, options.networks, executor)]
-            head = ["class", "network", "random networks", "consensus", *MEASURES]
-            print(f"{title}\n\n{table(head, rows)}\n")
-            figures[title] = [dict(zip(head, row, strict=True)) for row in rows]
-    conclude(figures, options.json)
+        rows = [row for name in CLASSES for row in measured(name, changes, options.networks, executor)]
+    head = ["class", "network", "random networks", "consensus", *MEASURES]
+    print(table(head, rows))
+    conclude({"networks": [dict(zip(head, row, strict=True)) for row in rows]}, options.json)
 
 
 if __name__ == "__main__":

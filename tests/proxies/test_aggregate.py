@@ -216,7 +216,8 @@ def test_a_size_counts_by_its_logarithm_and_not_by_its_rank():
     """Of sizes 90, 99 and 100 the ranks are thirds; their logarithms hardly differ, so that the other term decides."""
     sizes, other = [90.0, 100.0, 99.0, 400.0], [3.0, 1.0, 2.0, 0.0]
     proxy = Consensus(proxies={"a": Flops(), "b": Parameters()}, sizes=("a",), weights=(0.5, 1), reference=3)
-    expected = [0.5 * math.log(size / 100) + math.log(rank / 3) for size, rank in zip(sizes, (3, 1, 2, 0.5), strict=True)]
+    ranks = (3, 1, 2, 0.5)
+    expected = [0.5 * math.log(size / 100) + math.log(rank / 3) for size, rank in zip(sizes, ranks, strict=True)]
     assert proxy.fitness(scores(a=sizes, b=other)) == pytest.approx(expected)
     assert proxy.fitness([]).shape == (0,)
     with pytest.raises(ScoreError, match="sizes: must be of a, b, but name 'c'"):

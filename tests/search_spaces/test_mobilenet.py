@@ -163,7 +163,7 @@ def test_a_misspelt_block_is_told_the_nearest_name():
             "stage1.block1.out: must be one of 8, 16, 24 … 128",
         ),
         (Structure(32, (SuperBlock(1, 3, 40, 2, 40, 6),) * 4, 2048), "stage1.block1.depth: must be one of 1, 2, 3, 4"),
-        (Structure(8, (SuperBlock(1, 3, 40, 2, 24, 1),) * 4, 2048), "least_stem: the stem must have 16 channels .* Set"),
+        (Structure(8, (SuperBlock(1, 3, 40, 2, 24, 1),) * 4, 2048), "least_stem: the stem must have 16 channels"),
     ],
 )
 def test_what_the_genes_cannot_express_is_said_when_encoding(structure, message):

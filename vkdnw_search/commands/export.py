@@ -21,6 +21,7 @@ from vkdnw_search.quantities import whole
 from vkdnw_search.recipe.recipe import Recipe
 from vkdnw_search.recipe.registry import add_plugin_option, load_plugins
 from vkdnw_search.records import Cost, Evaluation, Status
+from vkdnw_search.runs.contents import PROGRAMS
 from vkdnw_search.runs.reader import RunReader, must_be_a_run
 from vkdnw_search.runs.result import FoundNetwork
 
@@ -57,8 +58,9 @@ def run_export(words: Sequence[str]) -> str:
         within = options.folder if path.is_relative_to(place) and options.to is None else None
         with all_or_nothing(path.parent, within=within) as drafts, _torch_silent():
             _write(found, drafts / path.name, options, recipe)
-            if os.path.lexists(path.parent / "train.py"):  # users change it
-                (drafts / "train.py").unlink(missing_ok=True)
+            for program in PROGRAMS:
+                if os.path.lexists(path.parent / program):  # users change it
+                    (drafts / program).unlink(missing_ok=True)
     except VkdnwSearchError:
         raise
     except OSError as error:

@@ -24,11 +24,12 @@ from vkdnw_search.errors import ExportError
 from vkdnw_search.optimizers.variation import random_genome
 from vkdnw_search.proxies.initialization import initialize
 from vkdnw_search.recipe.recipe import Recipe
+from vkdnw_search.runs.contents import PROGRAMS
 from vkdnw_search.runs.result import FoundNetwork, build
 from vkdnw_search.source_rules import defined_by, must_import_torch_alone
 
-TRAINER = Path(__file__).with_name("templates") / "train.py"
-"""The training script that is written beside every model.py as it is."""
+TEMPLATES = Path(__file__).with_name("templates")
+"""Where the programs are that are written beside every model.py as they are."""
 CHECK_BATCH = 2
 CHECK_SEED = 0
 LOOK = 0.1
@@ -36,9 +37,9 @@ LOOK = 0.1
 
 
 def export(found: FoundNetwork, path: str | Path, *, recipe: Recipe | None = None) -> Path:
-    """Write ``found`` as a Python module and its description beside it; beside ``model.py`` also ``train.py``.
+    """Write ``found`` as a Python module and its description beside it; beside ``model.py`` also what trains it.
 
-    A ``train.py`` that is there already is left as it is: users change it.
+    A ``train.py`` or ``train_data.py`` that is there already is left as it is: users change them.
 
     The module imports torch alone and defines ``Network(num_classes=…)``. Before it is kept it is imported in another
     interpreter and must equal the searched network: parameter names and shapes, outputs on the same weights, FLOPs.
@@ -108,9 +109,8 @@ def export_all(
     _must_equal([(source, found) for source, (found, _) in zip(sources, networks, strict=True)], check)
     for source, (found, path) in zip(sources, networks, strict=True):
         files = [(path, source), (description_of(path), _description(found, recipe))]
-        trainer = path.with_name("train.py")
-        if path.name == "model.py" and not os.path.lexists(trainer):  # it imports model.py
-            files.append((trainer, TRAINER.read_text(encoding="utf-8")))
+        programs = [path.with_name(name) for name in PROGRAMS if path.name == "model.py"]
+        files += [(p, (TEMPLATES / p.name).read_text(encoding="utf-8")) for p in programs if not os.path.lexists(p)]
         for target, text in files:
             check()
             write_whole(target, text, within=within)

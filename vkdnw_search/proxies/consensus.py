@@ -1,4 +1,4 @@
-"""A sum of logarithms, of sizes and of ranks, in which a rank counts as far as its order of networks can be repeated."""
+"""A sum of logarithms, of sizes and of ranks; a rank counts as far as its order of networks can be repeated."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ __all__ = ["Consensus", "make_consensus"]
 class Consensus(LogRankSum):
     """Σ_j w_j r_j² ln(rank_j / n) + Σ_s w_s ln(size_s / its largest) over terms j and sizes s, more is better.
 
-    r_j is how far a term can be repeated. A term that orders the networks of a space by chance would decide between them all the same, as every term has as
-    many high ranks to give. r_j is its reliability among the candidates that are ranked
-    (:func:`vkdnw_search.proxies.repeated.reliability`), 1 for terms without repetitions. A size counts by itself: among
-    networks of nearly one size it hardly matters which is larger, but their ranks are as far apart as ever. Otherwise
-    as :class:`LogRankSum`.
+    r_j is how far a term can be repeated. A term that orders the networks of a space by chance would decide between
+    them all the same, as every term has as many high ranks to give. r_j is its reliability among the candidates that
+    are ranked (:func:`vkdnw_search.proxies.repeated.reliability`), 1 for terms without repetitions. A size counts by
+    itself: among networks of nearly one size it hardly matters which is larger, but their ranks are as far apart as
+    ever. Otherwise as :class:`LogRankSum`.
 
     Attributes:
         repetitions: term → the names of its repetitions among all terms.

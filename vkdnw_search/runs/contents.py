@@ -6,7 +6,7 @@ from pathlib import Path
 
 from vkdnw_search.contained_files import must_be_plain
 
-__all__ = ["must_have_plain_contents"]
+__all__ = ["PROGRAMS", "must_have_plain_contents"]
 
 FILES = (
     *("recipe.yaml", "environment.json", "run.lock", "run.log"),
@@ -14,7 +14,10 @@ FILES = (
     *("results.csv", "finalists.csv", "report.html", "figures/*"),
     *(f"{place}/{name}" for place in ("best", "bands/*", "front/*") for name in ("model.py", "architecture.json")),
 )
-"""``train.py`` is not among them: one that is there in any form is left as it is and never opened."""
+"""``PROGRAMS`` are not among them: one that is there in any form is left as it is and never opened."""
+
+PROGRAMS = ("train.py", "train_data.py")
+"""What is written beside ``model.py``, to train it."""
 
 FOLDERS = ("best", "figures", "exports", "exports/*", "bands", "bands/*", "front", "front/*")
 

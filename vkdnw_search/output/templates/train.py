@@ -2,8 +2,8 @@
 
     python train.py --data PATH                  PATH/train/CLASS/*.jpg and PATH/val/CLASS/*.jpg (needs Pillow, too)
     python train.py --data digits --epochs 5     the 1,797 digits that scikit-learn ships (needs scikit-learn)
-    python train.py --data my_module:datasets    a function of yours without arguments: (train, test), each a
-                                                 torch.utils.data.Dataset of (image (3, H, W), label)
+    python train.py --data my_module:datasets    a function of yours; train_data.py says what it returns, and what else
+                                                 can be read: MNIST's IDX files, arrays of numpy
     torchrun --nproc-per-node 8 train.py --data PATH
 
 The defaults are the published 150 epochs for ImageNet of AZ-NAS (arXiv 2403.19232), for 8 GPUs with 64 images each: SGD
@@ -12,6 +12,7 @@ exponential moving average (EMA) of the weights is tested, too, and kept; in the
 CPU the same command gives the same curve; --resume continues a run that was stopped, there to the same end.
 
 Writes to --out: curve.csv, last.pt (everything, to resume) and weights.pt (the EMA: Network().load_state_dict(...)).
+Trained weights are tested by --test-only, and are where a training begins by --init.
 """
 
 from __future__ import annotations
@@ -19,43 +20,48 @@ from __future__ import annotations
 import argparse
 import copy
 import csv
-import importlib
 import json
 import math
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from model import Network
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset
 
 Images = Dataset[tuple[Tensor, Any]]
 
 HERE = Path(__file__).resolve().parent
 PUBLISHED = {"epochs": 150, "batch": 64, "lr": 0.4, "warm_up": 5.0, "weight_decay": 4e-5, "bn_momentum": 0.01}
 DIGITS = {"epochs": 10, "batch": 32, "lr": 0.4, "warm_up": 0.5, "weight_decay": 5e-4, "bn_momentum": 0.1}
+DECAY = "what weight decay is for: weights of layers, or biases and batch norms too, as published; default: %(default)s"
 EMA_DECAY = 0.9999  # for a run of many steps; the first ones count less, see Trainer.average
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's channels
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
-CURVE = ("epoch", "lr", "loss", "accuracy", "ema_accuracy", "seconds")
+AUGMENTS = ("none", "flip", "standard", "randaugment")
+CURVE = ("epoch", "lr", "loss", "accuracy", "ema_accuracy", "ema_top5", "seconds")
 
 
 def main(arguments: Sequence[str] | None = None) -> float:
     """Train as the command line says. Returns the last accuracy of the averaged weights."""
     options = parse(arguments)
+    from model import Network
+    from train_data import DataError, read
+
     if "RANK" in os.environ:  # started by torchrun
         dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     try:
-        train, test, classes = datasets(options)
-        return Trainer(options, train, test, classes).run()
+        size = options.size or (32 if options.data == "digits" else _searched_size())
+        data = read(options.data, size=size, augment=options.augment, classes=options.classes)
+        trainer = Trainer(options, Network, *data)
+        return trainer.tested() if options.test_only else trainer.run()
+    except DataError as error:
+        sys.exit(str(error).strip().splitlines()[-1])  # the last line, where a process that reads images sent it
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
@@ -73,19 +79,30 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--warm-up", type=float, help=f"epochs of rising learning rate; {_default('warm_up')}")
     parser.add_argument("--weight-decay", type=float, help=_default("weight_decay"))
     parser.add_argument("--bn-momentum", type=float, help=f"weight of a batch in statistics; {_default('bn_momentum')}")
+    parser.add_argument("--decay", choices=("all", "weights"), default="all", help=DECAY)
     parser.add_argument("--label-smoothing", type=float, default=0.1, help="default: %(default)s")
+    parser.add_argument("--augment", choices=AUGMENTS, help="default: standard for a folder of images, else none")
     parser.add_argument("--size", type=int, help="height and width of images; default: as searched for, digits 32")
     parser.add_argument("--classes", type=int, help="number of classes, where the dataset does not say it")
     parser.add_argument("--network", type=json.loads, default={}, metavar="JSON", help="other arguments of Network")
     parser.add_argument("--workers", type=int, default=0, help="processes that read images; default: %(default)s")
+    parser.add_argument("--threads", type=int, help="of PyTorch; 1 where other programs use the processor, too")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    parser.add_argument("--until", type=int, metavar="EPOCH", help="stop after it; --resume goes on")
+    parser.add_argument("--init", type=Path, metavar="FILE", help="begin with these weights (.pt or .safetensors)")
+    parser.add_argument("--test-only", action="store_true", help="test --init, or weights.pt in --out")
+    parser.add_argument("--log", choices=("tensorboard",), help="write the curve for it, too, to --out")
     options = parser.parse_args(arguments)
     for name, value in (DIGITS if options.data == "digits" else PUBLISHED).items():
         if getattr(options, name) is None:
             setattr(options, name, value)
     if options.epochs < 1 or options.batch < 2:
         parser.error(f"--epochs must be at least 1 and --batch 2, but are {options.epochs} and {options.batch}")
-    if (options.out / "last.pt").exists() != options.resume:
+    if options.threads is not None:
+        torch.set_num_threads(max(options.threads, 1))
+    if options.test_only:
+        options.init = options.init or options.out / "weights.pt"
+    elif (options.out / "last.pt").exists() != options.resume:
         there = "is not there: leave out --resume" if options.resume else "is there: add --resume, or choose another"
         parser.error(f"--out {options.out}: last.pt {there}")
     return options
@@ -98,35 +115,45 @@ def _default(name: str) -> str:
 class Trainer:
     """The model, its average, and what changes them."""
 
-    def __init__(self, options: argparse.Namespace, train: Images, test: Images, classes: int) -> None:
-        self.options, self.train, self.test = options, train, test
+    def __init__(
+        self, options: argparse.Namespace, network: Callable[..., nn.Module], train: Images, test: Images, classes: int
+    ) -> None:
+        self.options, self.train, self.test, self.classes = options, train, test, classes
         self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
         self.steps = max(len(train) // (self.world * options.batch), 1)  # type: ignore[arg-type]  # has a length
         self.device = torch.device("cpu")
         if torch.cuda.is_available():
             self.device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
         torch.manual_seed(options.seed)
-        self.model = Network(num_classes=classes, **options.network).to(self.device)
+        self.model = network(num_classes=classes, **options.network).to(self.device)
+        if options.init is not None and not options.resume:
+            self.begin_with(options.init)
         for module in self.model.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.momentum = options.bn_momentum
         self.ema = copy.deepcopy(self.model).requires_grad_(False)
         self.parallel = DistributedDataParallel(self.model) if self.world > 1 else self.model
-        self.optimizer = torch.optim.SGD(
-            self.model.parameters(), lr=0.0, momentum=0.9, nesterov=True, weight_decay=options.weight_decay
-        )
+        self.optimizer = torch.optim.SGD(self.groups(), lr=0.0, momentum=0.9, nesterov=True)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.device.type == "cuda")
         self.loss = nn.CrossEntropyLoss(label_smoothing=options.label_smoothing)
         self.curve: list[list[float]] = []
 
+    def groups(self) -> list[dict[str, Any]]:
+        """All parameters, and their weight decay."""
+        chosen = [p for p in self.model.parameters() if self.options.decay == "all" or p.dim() > 1]
+        ids = set(map(id, chosen))
+        others = [p for p in self.model.parameters() if id(p) not in ids]
+        groups = [{"params": chosen, "weight_decay": self.options.weight_decay}]
+        return [*groups, {"params": others, "weight_decay": 0.0}] if others else groups
+
     def run(self) -> float:
-        """All epochs that are left."""
+        """All epochs that are left, or those until one."""
         if self.options.resume:
             self.load()
-        for epoch in range(len(self.curve), self.options.epochs):
+        for epoch in range(len(self.curve), min(self.options.until or self.options.epochs, self.options.epochs)):
             started = time.perf_counter()
             loss = self.epoch(epoch)
-            accuracies = [self.accuracy(self.model), self.accuracy(self.ema)]
+            accuracies = [self.accuracy(self.model)[0], *self.accuracy(self.ema)]
             rate = self.rate((epoch + 1) * self.steps - 1)
             self.curve.append([epoch + 1, rate, loss, *accuracies, time.perf_counter() - started])
             self.save()
@@ -134,7 +161,42 @@ class Trainer:
                 row = dict(zip(CURVE, self.curve[-1], strict=True))
                 numbers = "loss {loss:.4f}  accuracy {accuracy:.2%}  EMA {ema_accuracy:.2%}  {seconds:.1f} s"
                 print(f"epoch {epoch + 1}/{self.options.epochs}  {numbers.format_map(row)}", flush=True)
+                self.log(row)
         return self.curve[-1][CURVE.index("ema_accuracy")]
+
+    def tested(self) -> float:
+        """The accuracy of the weights as they are."""
+        accuracy, top5 = self.accuracy(self.model)
+        if self.rank == 0:
+            print(f"accuracy {accuracy:.2%}, one of the first five {top5:.2%}, of {len(self.test)} images")  # type: ignore[arg-type]  # has a length
+        return accuracy
+
+    def begin_with(self, file: Path) -> None:
+        """Weights of a file, which must be those of this network."""
+        try:
+            if file.suffix == ".safetensors":
+                from safetensors.torch import load_file
+
+                state = load_file(file)
+            else:
+                state = torch.load(file, map_location="cpu", weights_only=True)
+            self.model.load_state_dict(state)
+        except ImportError:
+            sys.exit(f"--init {file}: needs safetensors: pip install safetensors")
+        except Exception as error:  # a file can be broken in any way
+            sys.exit(f"{file}: must be weights of this network with {self.classes} classes, but: {error}")
+
+    def log(self, row: dict[str, float]) -> None:
+        """The numbers of an epoch for TensorBoard, where it is asked for."""
+        if self.options.log is None:
+            return
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            sys.exit("--log tensorboard: needs tensorboard: pip install tensorboard")
+        with SummaryWriter(self.options.out / "tensorboard", purge_step=int(row["epoch"])) as writer:
+            for name, value in row.items():
+                writer.add_scalar(name, value, int(row["epoch"]))
 
     def epoch(self, epoch: int) -> float:
         """One pass over the training images. Returns the mean loss of this process."""
@@ -162,8 +224,11 @@ class Trainer:
     def batches(self, images: Images, indices: Sequence[int]) -> Any:
         """Batches on the device: images (N, 3, H, W) and labels (N,)."""
         loader = DataLoader(images, self.options.batch, sampler=indices, num_workers=self.options.workers)
-        for x, y in loader:
-            yield x.to(self.device, non_blocking=True), torch.as_tensor(y).to(self.device, non_blocking=True)
+        for x, labels in loader:
+            y = torch.as_tensor(labels)
+            if not 0 <= int(y.min()) <= int(y.max()) < self.classes:
+                sys.exit(f"--data: labels must be 0 … {self.classes - 1}, but go from {y.min()} to {y.max()}")
+            yield x.to(self.device, non_blocking=True), y.to(self.device, non_blocking=True)
 
     def rate(self, step: int) -> float:
         """Learning rate: linear warm-up, then half a cosine to 0 at the last step."""
@@ -191,20 +256,21 @@ class Trainer:
                 mine.copy_(new)
 
     @torch.no_grad()
-    def accuracy(self, model: nn.Module) -> float:
-        """Share of the test images that ``model`` labels right, over all processes."""
+    def accuracy(self, model: nn.Module) -> tuple[float, float]:
+        """Shares of the test images that ``model`` labels right first, and among its first five, over all processes."""
         if self.world > 1:
             for buffer in model.buffers():  # batch-norm statistics are each process's own: take those of the first
                 dist.broadcast(buffer, 0)
         model.eval()
-        counts = torch.zeros(2, dtype=torch.float64, device=self.device)
+        counts = torch.zeros(3, dtype=torch.float64, device=self.device)
         for images, labels in self.batches(self.test, range(self.rank, len(self.test), self.world)):  # type: ignore[arg-type]  # has a length
             with self.precision():
-                counts[0] += (model(images).argmax(dim=1) == labels).sum()
-            counts[1] += len(labels)
+                first = model(images).topk(min(5, self.classes), dim=1).indices  # (N, 5)
+            right = first == labels[:, None]
+            counts += torch.stack([right[:, 0].sum(), right.any(dim=1).sum(), torch.tensor(len(labels)).to(first)])
         if self.world > 1:
             dist.all_reduce(counts)
-        return float(counts[0] / counts[1])
+        return float(counts[0] / counts[2]), float(counts[1] / counts[2])
 
     def save(self) -> None:
         """Each file as a whole or not at all; last.pt last, so that a run stopped on the way does this epoch again."""
@@ -229,98 +295,8 @@ class Trainer:
         for name in ("model", "ema", "optimizer", *(["scaler"] if state["scaler"] else [])):  # empty without a GPU
             getattr(self, name).load_state_dict(state[name])
         self.curve = state["curve"]
-        if len(self.curve) >= self.options.epochs:
-            sys.exit(f"--epochs {self.options.epochs}: last.pt has {len(self.curve)} already")
-
-
-def datasets(options: argparse.Namespace) -> tuple[Images, Images, int]:
-    """Training images, test images and the number of classes."""
-    if options.data == "digits":
-        return (*digits(options.size or 32), 10)
-    if ":" in options.data and not Path(options.data).exists():
-        module, _, function = options.data.partition(":")
-        sys.path.insert(0, str(Path.cwd()))
-        try:
-            made = getattr(importlib.import_module(module), function)
-        except (ImportError, AttributeError) as error:
-            sys.exit(f"--data {options.data}: must be a function of a module here or installed, but: {error}")
-        train, test = made()
-    else:
-        size = options.size or _searched_size()
-        train = ImageFolder(Path(options.data) / "train", size=size, augment=True)
-        test = ImageFolder(Path(options.data) / "val", size=size, augment=False)
-        if train.classes != test.classes:
-            sys.exit(f"--data {options.data}: train and val must have the same classes, but have not")
-    classes = options.classes or len(getattr(train, "classes", ()))
-    if not classes:
-        sys.exit("--classes: say how many there are; the training dataset has no attribute `classes`")
-    return train, test, classes
-
-
-def digits(size: int) -> tuple[Images, Images]:
-    """Four fifths of scikit-learn's digits to train, the rest to test: (3, size, size), about standardised."""
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError:
-        sys.exit("--data digits: needs scikit-learn, which has them: pip install scikit-learn")
-    images, labels = load_digits(return_X_y=True)
-    x = (torch.tensor(images, dtype=torch.float32).view(-1, 1, 8, 8) / 16 - 0.3) / 0.4
-    x = nn.functional.interpolate(x, size=size, mode="bilinear").expand(-1, 3, -1, -1)
-    y = torch.tensor(labels)
-    order = torch.randperm(len(y), generator=torch.Generator().manual_seed(0))
-    train, test = order[: len(y) * 4 // 5], order[len(y) * 4 // 5 :]
-    return TensorDataset(x[train], y[train]), TensorDataset(x[test], y[test])  # type: ignore[return-value]  # pairs
-
-
-class ImageFolder(Dataset[tuple[Tensor, int]]):
-    """Images in one folder for each class: (3, size, size), standardised, and the number of the class."""
-
-    def __init__(self, root: Path, *, size: int, augment: bool) -> None:
-        try:
-            importlib.import_module("PIL.Image")
-        except ImportError:
-            sys.exit("--data: reading images needs Pillow: pip install pillow")
-        self.size, self.augment = size, augment
-        folders = sorted(p for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
-        self.classes = [folder.name for folder in folders]
-        self.files = [
-            (file, label)
-            for label, folder in enumerate(folders)
-            for file in sorted(folder.rglob("*"))
-            if file.suffix.lower() in SUFFIXES
-        ]
-        if not self.files:
-            sys.exit(f"--data: {root} must hold a folder of images for each class, but there are none")
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        from PIL import Image
-
-        file, label = self.files[index]
-        with Image.open(file) as opened:
-            image = opened.convert("RGB")
-        box = self._random_box(*image.size) if self.augment else self._central_box(*image.size)
-        image = image.resize((self.size, self.size), Image.Resampling.BILINEAR, box=box)
-        pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).view(self.size, self.size, 3)
-        x = (pixels / 255 - torch.tensor(MEAN)) / torch.tensor(DEVIATION)
-        x = x.permute(2, 0, 1)
-        return (x.flip(2) if self.augment and torch.rand(()) < 0.5 else x), label
-
-    def _random_box(self, width: int, height: int) -> tuple[float, float, float, float]:
-        """8 % to 100 % of the area, 3:4 to 4:3 wide, anywhere."""
-        area = width * height * float(torch.empty(()).uniform_(0.08, 1))
-        ratio = math.exp(float(torch.empty(()).uniform_(-1, 1)) * math.log(4 / 3))
-        w, h = min(math.sqrt(area * ratio), width), min(math.sqrt(area / ratio), height)
-        left, top = float(torch.rand(())) * (width - w), float(torch.rand(())) * (height - h)
-        return left, top, left + w, top + h
-
-    def _central_box(self, width: int, height: int) -> tuple[float, float, float, float]:
-        """The square in the middle, 7/8 of the shorter side wide, as is usual for ImageNet."""
-        side = min(width, height) * 0.875
-        left, top = (width - side) / 2, (height - side) / 2
-        return left, top, left + side, top + side
+        if len(self.curve) >= (last := min(self.options.until or self.options.epochs, self.options.epochs)):
+            sys.exit(f"--epochs {last}: last.pt has {len(self.curve)} already")
 
 
 def _searched_size() -> int:
