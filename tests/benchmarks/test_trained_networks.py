@@ -37,7 +37,7 @@ from tests.benchmarks.trained.networks import (
     published,
 )
 from tests.benchmarks.trained.store import Plan, Training, WorkFolder
-from tests.benchmarks.trained.tables import TOLD_APART, noise, summary, write_tables
+from tests.benchmarks.trained.tables import TOLD_APART, noise, partial_rho, summary, write_tables
 from tests.benchmarks.trained.training import Outcome, Settings, train
 from vkdnw_search.commands.main import main
 from vkdnw_search.cost.counter import count, free_operators
@@ -456,6 +456,16 @@ def test_networks_of_ones_own_are_trained_from_two_seeds(
     with pytest.raises(SystemExit):
         trained_networks.main(words)
     assert "own.txt, line 1" in capsys.readouterr().err
+
+
+def test_a_correlation_at_equal_depth_is_that_of_what_depth_leaves() -> None:
+    """Of normal numbers: x = z + a and y = z + b have ρ 0 once z is held; x = z + a and y = a − z are one in a."""
+    rng = np.random.default_rng(0)
+    z, a, b = rng.normal(size=(3, 20_000))
+    assert abs(partial_rho(z + a, z + b, z)) < 0.05
+    assert partial_rho(z + a, a - z, z) > 0.9
+    assert partial_rho(z + a, b, z) == pytest.approx(0, abs=0.05)
+    assert math.isnan(partial_rho(z, a, z))
 
 
 def test_without_images_the_command_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

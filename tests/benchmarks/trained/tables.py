@@ -18,7 +18,9 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 import numpy as np
+from numpy.typing import NDArray
 
+from search_spaces.mobilenet_structure import parse
 from tests.benchmarks.trained.networks import Candidate
 from tests.benchmarks.trained.store import Plan, Training
 from vkdnw_search.atomic_files import write_whole
@@ -127,7 +129,37 @@ def _sizes(networks: Sequence[Candidate], values: Sequence[float]) -> list[str]:
             }
             told = ", ".join(f"{name} {spearman(size, known):.3f}" for name, size in sizes.items())
             lines.append(f"ρ with accuracy among {title} ({len(places)}): {told}")
+            if len(set(sizes["layers"])) > 1 < len(places) - 3:
+                shapes = {**sizes, **_shapes([networks[i] for i in places])}
+                told = ", ".join(
+                    f"{name} {partial_rho(shape, known, sizes['layers']):.3f}"
+                    for name, shape in shapes.items()
+                    if name != "layers"
+                )
+                lines.append(f"the same at equal layers: {told}")
     return lines
+
+
+def _shapes(networks: Sequence[Candidate]) -> dict[str, NDArray[np.float64]]:
+    """Shares that the space's options bound (mobilenet_widths), the least of each network, and the stem's channels."""
+    columns: dict[str, list[float]] = {"least width": [], "least waist": [], "stem": []}
+    for network in networks:
+        structure = parse(network.key)
+        widest, widths, waists = structure.stem, [1.0], [1.0]
+        for block in structure.blocks:
+            widths.append(block.out / widest)
+            waists.append(block.btn / widest)
+            widest = max(widest, block.out)
+        for name, value in zip(columns, (min(widths), min(waists), structure.stem), strict=True):
+            columns[name].append(value)
+    return {name: np.array(column, dtype=np.float64) for name, column in columns.items()}
+
+
+def partial_rho(x: NDArray[np.float64], y: NDArray[np.float64], z: NDArray[np.float64]) -> float:
+    """Spearman's ρ of x and y, (n,) each, with z held fixed: (ρ_xy − ρ_xz ρ_yz) / √((1 − ρ_xz²) (1 − ρ_yz²))."""
+    xy, xz, yz = spearman(x, y), spearman(x, z), spearman(y, z)
+    left = (1 - xz**2) * (1 - yz**2)
+    return (xy - xz * yz) / math.sqrt(left) if left > 1e-9 else math.nan
 
 
 def _spread(values: Sequence[float]) -> str:
