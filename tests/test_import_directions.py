@@ -19,6 +19,7 @@ LAYERS = (
     "runs",  # what is kept
     "engine",  # what drives a search
     "output ranking",  # what a search leaves; scores against known accuracies
+    "racing",  # its shortlist, trained a little
     "run testing",  # the search from recipe to result; conformance tests for plug-ins
     "commands",  # the command line
     "__main__",

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from vkdnw_search.errors import VkdnwSearchError
     from vkdnw_search.output.module import export
     from vkdnw_search.proxies.model_score import score
+    from vkdnw_search.racing.outcome import Race
+    from vkdnw_search.racing.race import race
     from vkdnw_search.recipe.recipe import Recipe, load_recipe
     from vkdnw_search.run import search
     from vkdnw_search.runs.result import FoundNetwork, Result, build
@@ -39,12 +41,14 @@ else:  # not for type checkers, which would take any name for one of this packag
 
     _HOMES = {
         "FoundNetwork": "runs.result",
+        "Race": "racing.outcome",
         "Recipe": "recipe.recipe",
         "Result": "runs.result",
         "VkdnwSearchError": "errors",
         "build": "runs.result",
         "export": "output.module",
         "load_recipe": "recipe.recipe",
+        "race": "racing.race",
         "score": "proxies.model_score",
         "search": "run",
     }
@@ -59,4 +63,16 @@ else:  # not for type checkers, which would take any name for one of this packag
         return sorted({*globals(), *__all__})
 
 
-__all__ = ["FoundNetwork", "Recipe", "Result", "VkdnwSearchError", "build", "export", "load_recipe", "score", "search"]
+__all__ = [
+    "FoundNetwork",
+    "Race",
+    "Recipe",
+    "Result",
+    "VkdnwSearchError",
+    "build",
+    "export",
+    "load_recipe",
+    "race",
+    "score",
+    "search",
+]

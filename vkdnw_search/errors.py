@@ -76,6 +76,10 @@ class ExportError(VkdnwSearchError, RuntimeError):
     """What is to be left of a run cannot be written, or does not reproduce the network that was searched."""
 
 
+class RaceError(VkdnwSearchError, RuntimeError):
+    """A race cannot be run: its data, its networks or its folder are not what they must be."""
+
+
 class ExecutionError(VkdnwSearchError, RuntimeError):
     """Evaluating a candidate raised an unexpected exception; the message names the architecture."""
 

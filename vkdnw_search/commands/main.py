@@ -23,6 +23,7 @@ from types import FrameType
 from vkdnw_search.commands.settings import add_accept_option
 from vkdnw_search.errors import (
     PluginError,
+    RaceError,
     RankingError,
     RecipeError,
     RunFolderError,
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = verb(words)
         sys.stdout.flush()  # at exit it would be too late to do anything about an error
         return code
-    except (RecipeError, PluginError, RunFolderError, SpaceError, RankingError) as error:
+    except (RecipeError, PluginError, RunFolderError, SpaceError, RaceError, RankingError) as error:
         sys.stderr.write(f"{error}\n")
         return USAGE
     except VkdnwSearchError as error:
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return READER_LEFT
     except (OSError, sqlite3.OperationalError) as error:  # a full disk, for instance
         kept = "What was found so far is in its folder; the same command continues the run"
-        hint = f". {kept}" if verb in (_search, _rank) else ""
+        hint = f". {kept}" if verb in (_search, _rank, _race) else ""
         sys.stderr.write(f"files cannot be written or read: {error}{hint}\n")
         return FAILED
     except KeyboardInterrupt as interrupt:
@@ -196,6 +197,16 @@ def _score(words: list[str]) -> int:
     return DONE
 
 
+def _race(words: list[str]) -> int:
+    from vkdnw_search.commands.race import race_command
+
+    with _Signals() as signals:
+        page = race_command(words, stopped=signals.received)
+    if page is not None:
+        print(page)
+    return 128 + signals.number if signals.number else DONE
+
+
 def _report(words: list[str]) -> int:
     from vkdnw_search.commands.report import run_report
 
@@ -206,6 +217,7 @@ def _report(words: list[str]) -> int:
 VERBS: dict[str, Callable[[list[str]], int]] = {
     "list": _list,
     "export": _export,
+    "race": _race,
     "report": _report,
     "doctor": _doctor,
     "rank": _rank,

@@ -73,7 +73,7 @@ class RunFolder:
         _must_be_ours(path)
         if continues:
             _must_match(path / "recipe.yaml", recipe)
-        self._lock = _locked(path / "run.lock")
+        self._lock = locked(path / "run.lock")
         try:
             if continues:
                 self.store = Store(path / "run.sqlite")
@@ -269,7 +269,7 @@ def _harmless(change: Change) -> bool:
     return change.key.startswith(FREE_TO_CHANGE)
 
 
-def _locked(file: Path) -> IO[str]:
+def locked(file: Path) -> IO[str]:
     """Make the folder of ``file`` and hold it for this process until it ends, however it ends."""
     try:
         handle = open_to_append(file)

@@ -148,9 +148,12 @@ class Trainer:
 
     def run(self) -> float:
         """All epochs that are left, or those until one."""
+        last = min(self.options.until or self.options.epochs, self.options.epochs)
         if self.options.resume:
             self.load()
-        for epoch in range(len(self.curve), min(self.options.until or self.options.epochs, self.options.epochs)):
+            if len(self.curve) >= last:
+                sys.exit(f"--epochs {last}: last.pt has {len(self.curve)} already")
+        for epoch in range(len(self.curve), last):
             started = time.perf_counter()
             loss = self.epoch(epoch)
             accuracies = [self.accuracy(self.model)[0], *self.accuracy(self.ema)]
@@ -295,8 +298,6 @@ class Trainer:
         for name in ("model", "ema", "optimizer", *(["scaler"] if state["scaler"] else [])):  # empty without a GPU
             getattr(self, name).load_state_dict(state[name])
         self.curve = state["curve"]
-        if len(self.curve) >= (last := min(self.options.until or self.options.epochs, self.options.epochs)):
-            sys.exit(f"--epochs {last}: last.pt has {len(self.curve)} already")
 
 
 def _searched_size() -> int:

@@ -1,0 +1,116 @@
+"""``vkdnw-search race``: the shortlist of a run is trained a little, and what learns best goes on."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+from vkdnw_search.commands.settings import positive
+from vkdnw_search.recipe.registry import add_plugin_option, load_plugins
+from vkdnw_search.runs.reader import must_be_a_run
+
+DESCRIPTION = """Trains the shortlist of a run a little on your data, the better ones for longer (successive halving),
+and says which learns best: the finalists, the network of the most FLOPs, the first random one, and yours.
+
+  vkdnw-search race runs/small --data digits --epochs 3
+  vkdnw-search race runs/mbv2_600M --data /path/to/images --epochs 12 --with mine.py -- --batch 128 --lr 0.2
+
+What follows -- is for train.py (best/train.py --help). Everything is kept in --out; the same command continues."""
+
+
+def race_command(words: Sequence[str], stopped: Callable[[], bool] = lambda: False) -> str | None:
+    """Race as ``words`` say. Returns what there is to show, None if it was stopped.
+
+    Raises:
+        VkdnwSearchError: whatever is wrong.
+    """
+    own, further = _split(list(words))
+    options = _parse(own)
+    must_be_a_run(options.folder)
+    load_plugins(options.plugin)
+
+    from vkdnw_search.execution.executors import processes  # torch, which takes seconds to import
+    from vkdnw_search.racing.race import Plan, run_race
+    from vkdnw_search.runs.reader import RunReader
+
+    plan = Plan(
+        data=options.data,
+        epochs=options.epochs,
+        rungs=options.rungs,
+        keep=options.keep,
+        seeds=options.seeds,
+        words=tuple(further),
+    )
+    with RunReader(options.folder) as visited, processes(workers=options.workers or "auto") as executor:
+        found = run_race(
+            visited,
+            plan,
+            out=options.out or options.folder / "race",
+            executor=executor,
+            networks=options.networks,
+            others=options.others,
+            told=_tell,
+            stopped=stopped,
+        )
+    if found is None:
+        return None
+    found.plot().savefig(found.folder / "race.png", dpi=160)
+    rows = [
+        ("networks", found.in_words()),
+        ("table", found.folder / "race.csv"),
+        ("curves", f"{found.folder / 'curves.csv'}, race.png"),
+        ("module", f"{found.folder / 'best' / 'model.py'}, with weights.pt beside it"),
+    ]
+    return "\n".join([str(rows[0][1]), "", *(f"{name:12} {text}" for name, text in rows[1:])])
+
+
+def _tell(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
+def _split(words: list[str]) -> tuple[list[str], list[str]]:
+    """The words of this command, and those after ``--``, which are train.py's."""
+    place = words.index("--") if "--" in words else len(words)
+    return words[:place], words[place + 1 :]
+
+
+def _parse(words: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="vkdnw-search race", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", metavar="RUN", type=Path, help="run folder, of a search that has ended")
+    parser.add_argument("--data", required=True, metavar="PATH|digits|MODULE:FUNCTION", help="as train.py reads it")
+    parser.add_argument("--epochs", type=positive, default=12, help="of whoever gets to the end (default: %(default)s)")
+    parser.add_argument("--rungs", type=positive, default=3, help="parts of the race, at most (default: %(default)s)")
+    parser.add_argument(
+        "--keep", type=share, default=1 / 3, metavar="SHARE", help="that goes on from rung to rung (default: 1/3)"
+    )
+    parser.add_argument("--networks", type=positive, default=8, help="of the run, at most (default: %(default)s)")
+    parser.add_argument("--seeds", type=positive, default=1, help="trainings of each network (default: %(default)s)")
+    parser.add_argument(
+        "--with",
+        dest="others",
+        action="append",
+        default=[],
+        metavar="STRUCTURE|model.py",
+        help="another network: an architecture of the run's space as text, or a file that defines Network; repeatable",
+    )
+    parser.add_argument("--workers", type=positive, help="processes, each trains on one thread (default: one a core)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the race (default: RUN/race)")
+    add_plugin_option(parser)
+    return parser.parse_args(list(words))
+
+
+def share(text: str) -> float:
+    """A number above 0 and at most 1, as 0.5, 1/2 or 50%."""
+    try:
+        value = float(Fraction(text[:-1]) / 100 if text.endswith("%") else Fraction(text))
+    except (ValueError, ZeroDivisionError):
+        value = 0.0
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"must be above 0 and at most 1, as 1/3, 0.5 or 50%, but is {text!r}")
+    return value

@@ -1,0 +1,129 @@
+"""Who races: the finalists of a search, its trivial choices, the winners of bands, and networks of the user's."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vkdnw_search.contracts import HasText
+from vkdnw_search.cost.counter import CostCounter
+from vkdnw_search.errors import RaceError, SpaceError
+from vkdnw_search.output.module import description_of, export
+from vkdnw_search.records import Evaluation, Status
+from vkdnw_search.runs.reader import RunReader
+from vkdnw_search.runs.result import FoundNetwork
+
+FINALIST, BAND, RANKED = "finalist", "band", "next by score"
+TRIVIAL = ("most FLOPs", "first random")
+"""The choices without a search that race, too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entrant:
+    """A network that races.
+
+    Attributes:
+        name: as it is told of: ``network 17``, or what the user gave.
+        roles: why it races; ``winner`` is the search's.
+        source: the candidate, or the path of a module of the user's.
+        score: by the search, the mean over fresh initializations where there is one; None for a network of the user's.
+    """
+
+    name: str
+    roles: tuple[str, ...]
+    source: FoundNetwork | Path
+    score: float | None
+
+    @property
+    def key(self) -> str:
+        """The architecture as text, or the path of the module."""
+        return self.source.key if isinstance(self.source, FoundNetwork) else str(self.source)
+
+    @property
+    def flops(self) -> int | None:
+        """FLOPs as counted by the search; None for a module of the user's."""
+        return self.source.cost.flops if isinstance(self.source, FoundNetwork) else None
+
+    @property
+    def parameters(self) -> int | None:
+        """Number of parameters, likewise."""
+        return self.source.cost.parameters if isinstance(self.source, FoundNetwork) else None
+
+    def write(self, folder: Path) -> Path:
+        """Write the module of the network, and what trains it, into ``folder``. Returns its path."""
+        module = folder / "model.py"
+        if isinstance(self.source, FoundNetwork):
+            if not description_of(module).exists():  # the last that is written
+                export(self.source, module)
+        elif not module.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(self.source, folder / "model.py.part")
+            (folder / "model.py.part").replace(module)
+        return module
+
+
+def shortlist(visited: RunReader, *, networks: int, others: Sequence[str] = ()) -> list[Entrant]:
+    """The networks of a run that shall race, the winner of the search first.
+
+    Two places are for what one could have had without a search: the network of the most FLOPs and the first random one.
+    The others are for finalists, then the winners of bands, then whatever follows by score.
+
+    Args:
+        visited: the run, which must have ended.
+        networks: how many of its networks, at most.
+        others: architectures as text, or paths of modules, which come on top.
+
+    Raises:
+        RaceError: the run has not ended, or fewer than two networks are there to race.
+    """
+    judged = visited.judgement
+    if judged is None or judged.winner is None:
+        raise RaceError(f"{visited.path}: must be a run that has ended with a winner, but is not. Continue it first")
+    by_number = {e.number: e for e in visited.evaluations}
+    roles: dict[int, list[str]] = {judged.winner: ["winner"]}
+    trivial = {b.number: b.role for b in judged.baselines if b.role in TRIVIAL and b.number in by_number}
+    places = max(networks - len(set(trivial) - set(roles)), 1)
+    for number, role in _candidates(visited):
+        if number not in roles and number not in judged.untrainable and len(roles) < places:
+            roles[number] = [role]
+    for baseline in judged.baselines:
+        if baseline.role in TRIVIAL and (baseline.number in roles or len(roles) < networks):
+            roles.setdefault(baseline.number, []).append(baseline.role)
+    entrants = [_entrant(visited, by_number[number], tuple(why)) for number, why in roles.items()]
+    entrants += [_of_user(visited, text) for text in others]
+    if len(entrants) < 2:
+        raise RaceError(f"{visited.path}: a race needs two networks, but there is one. Add yours by --with")
+    return entrants
+
+
+def _candidates(visited: RunReader) -> Iterator[tuple[int, str]]:
+    assert visited.judgement is not None
+    yield from ((f.number, FINALIST) for f in visited.judgement.finalists)
+    yield from ((winner.number, BAND) for _, winner in visited.bands if winner is not None)
+    yield from ((e.number, RANKED) for e in visited.ranked)
+
+
+def _entrant(visited: RunReader, evaluation: Evaluation, roles: tuple[str, ...]) -> Entrant:
+    assert visited.judgement is not None
+    score = visited.judgement.means.get(evaluation.number, visited.fitness.get(evaluation.number))
+    return Entrant(f"network {evaluation.number}", roles, visited.found(evaluation), score)
+
+
+def _of_user(visited: RunReader, text: str) -> Entrant:
+    """A network given as text of the run's search space, or as a module."""
+    if text.endswith(".py"):
+        path = Path(text).resolve()
+        if not path.is_file():
+            raise RaceError(f"--with {text}: must be a Python file, but there is none")
+        return Entrant(text, ("yours",), path, None)
+    if not isinstance(visited.space, HasText):
+        raise RaceError(f"--with {text}: must be a Python file, for {visited.space.name} reads no architectures")
+    try:
+        architecture = visited.space.parse(text)
+    except SpaceError as error:
+        raise RaceError(f"--with: must be a Python file or an architecture of {visited.space.name}: {error}") from None
+    cost = CostCounter(visited.space).cost(architecture)
+    evaluation = Evaluation(0, 0, (), architecture.key, cost, 0.0, Status.FAILED, "not scored")
+    return Entrant(architecture.key, ("yours",), FoundNetwork(visited.space, evaluation), None)

@@ -1,0 +1,233 @@
+"""What a race found: places, accuracies with their errors, and whether the first is really better than each other."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, variance
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from vkdnw_search.racing.schedule import Rung
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+COLUMNS = (
+    *("place", "name", "roles", "epochs", "accuracy", "standard_error", "mcnemar_p", "score", "flops", "parameters"),
+    *("reason", "architecture"),
+)
+SIGNIFICANT = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Racer:
+    """How far a network came.
+
+    Attributes:
+        name, roles, key, score, flops, parameters: of the entrant.
+        accuracies: after each rung that it trained for, a share for each seed; of the averaged weights.
+        right: which test images it labels right after its last rung, (seeds, N), bool; empty if it failed.
+        reason: why it could not be trained; empty if it could.
+        folder: of its training.
+    """
+
+    name: str
+    roles: tuple[str, ...]
+    key: str
+    score: float | None
+    flops: int | None
+    parameters: int | None
+    accuracies: tuple[tuple[float, ...], ...]
+    right: NDArray[np.bool_]
+    reason: str
+    folder: Path
+
+    @property
+    def accuracy(self) -> float:
+        """The mean over seeds after the last rung that it trained for; NaN without one."""
+        return fmean(self.accuracies[-1]) if self.accuracies else math.nan
+
+    @property
+    def standard_error(self) -> float:
+        """Of ``accuracy``: √(a (1 − a) / N + s² / k), over N test images and, with k > 1 seeds, their variance s²."""
+        if not self.accuracies or not self.right.size:
+            return math.nan
+        of_images = self.accuracy * (1 - self.accuracy) / self.right.shape[1]
+        seeds = self.accuracies[-1]
+        return math.sqrt(of_images + (variance(seeds) / len(seeds) if len(seeds) > 1 else 0.0))
+
+
+def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
+    """The exact two-sided p-value of McNemar's test (1947) that two networks label as many images right.
+
+    Of the images that one alone labels right, half are each one's if neither is better: a binomial test of their
+    numbers. 1 where there are none.
+
+    Args:
+        first, second: which images are labelled right, of equal shape.
+    """
+    b, c = int((first & ~second).sum()), int((second & ~first).sum())
+    return float(stats.binomtest(b, b + c, 0.5).pvalue) if b + c else 1.0
+
+
+@dataclass(frozen=True)
+class Race:
+    """The end of a race.
+
+    Attributes:
+        racers: the winner, then the others by how far they came and their accuracy there; failed ones last.
+        rungs: its parts.
+        images: number of test images.
+        seeds: trainings of each network.
+        folder: where everything is.
+    """
+
+    racers: tuple[Racer, ...]
+    rungs: tuple[Rung, ...]
+    images: int
+    seeds: int
+    folder: Path
+
+    @property
+    def winner(self) -> Racer:
+        """The network that learned best."""
+        return self.racers[0]
+
+    @property
+    def correlation(self) -> float:
+        """Spearman's ρ of score and accuracy after the first rung, which all trained for; NaN for fewer than three."""
+        known = [(r.score, fmean(r.accuracies[0])) for r in self.racers if r.score is not None and r.accuracies]
+        if len(known) < 3:
+            return math.nan
+        scores, accuracies = np.array(known, dtype=np.float64).T
+        if np.ptp(scores) == 0 or np.ptp(accuracies) == 0:
+            return math.nan
+        return float(stats.spearmanr(scores, accuracies).statistic)
+
+    def compared(self, other: Racer) -> float:
+        """McNemar's p of the winner against ``other``; NaN where it did not train as long."""
+        if other is self.winner or other.right.shape != self.winner.right.shape or not other.right.size:
+            return math.nan
+        if len(other.accuracies) < len(self.winner.accuracies):
+            return math.nan
+        return mcnemar(self.winner.right.ravel(), other.right.ravel())
+
+    def epochs(self, racer: Racer) -> int:
+        """The epochs that a network trained for."""
+        return self.rungs[len(racer.accuracies) - 1].epochs if racer.accuracies else 0
+
+    def records(self) -> list[dict[str, Any]]:
+        """A row for each network, by place."""
+        return [
+            {
+                "place": place,
+                "name": r.name,
+                "roles": "; ".join(r.roles),
+                "epochs": self.epochs(r),
+                "accuracy": r.accuracy,
+                "standard_error": r.standard_error,
+                "mcnemar_p": self.compared(r),
+                "score": math.nan if r.score is None else r.score,
+                "flops": r.flops,
+                "parameters": r.parameters,
+                "reason": r.reason,
+                "architecture": r.key,
+            }
+            for place, r in enumerate(self.racers, start=1)
+        ]
+
+    def to_csv(self) -> str:
+        """``records`` as CSV; a number that is not there is left empty."""
+        text = io.StringIO()
+        rows = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        rows.writeheader()
+        for row in self.records():
+            rows.writerow({name: "" if value is None or value != value else value for name, value in row.items()})
+        return text.getvalue()
+
+    def to_frame(self) -> Any:
+        """``records`` as a pandas DataFrame, or as they are without pandas."""
+        try:
+            import pandas  # type: ignore[import-untyped]  # its stubs are not among the extras
+        except ImportError:
+            return self.records()
+        return pandas.DataFrame.from_records(self.records()).set_index("place")
+
+    def plot(self) -> Figure:
+        """Accuracy of each network after each epoch, with the ends of the rungs, as a matplotlib figure."""
+        from matplotlib.figure import Figure  # takes a second, and only those who plot need it
+
+        from vkdnw_search.racing.training import ACCURACY, EPOCH, curve
+
+        figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+        axes = figure.subplots()
+        for place, racer in reversed(list(enumerate(self.racers))):
+            for number in range(self.seeds):
+                rows = curve(racer.folder / f"seed-{number}")
+                first = place == 0
+                axes.plot(
+                    [row[EPOCH] for row in rows],
+                    [100 * row[ACCURACY] for row in rows],
+                    color="C0" if first else "0.6",
+                    linewidth=2 if first else 1,
+                    marker=".",
+                    label=None if number else f"{racer.name} ({', '.join(racer.roles)})" if first else None,
+                )
+        for rung in self.rungs[:-1]:
+            axes.axvline(rung.epochs, color="0.8", linestyle=":", zorder=0)
+        axes.set(xlabel="epochs", ylabel="test accuracy (%)")
+        axes.legend(frameon=False, loc="lower right")
+        return figure
+
+    def in_words(self) -> str:
+        """The table and what it comes to."""
+        lines = [
+            f"{place:>2}  {r.accuracy:7.2%} ± {r.standard_error:.2%}  after {self.epochs(r):>3}  {r.name} "
+            f"({', '.join(r.roles)}){_lead(self.compared(r))}"
+            if r.accuracies
+            else f"{place:>2}  cannot be trained: {r.name} ({', '.join(r.roles)}): {r.reason}"
+            for place, r in enumerate(self.racers, start=1)
+        ]
+        return "\n".join([*lines, "", *self._sentences()])
+
+    def _sentences(self) -> list[str]:
+        told = []
+        searched = next((r for r in self.racers if "winner" in r.roles), None)
+        if searched is self.winner:
+            told.append("The winner of the search learned best.")
+        elif searched is not None and searched.accuracies:
+            rung = len(searched.accuracies) - 1
+            lost = fmean(self.winner.accuracies[rung]) - fmean(searched.accuracies[rung])
+            told.append(
+                f"{self.winner.name} learned best. The winner of the search was {lost * 100:.2f} points behind it "
+                f"after {_epochs(self.rungs[rung].epochs)}."
+            )
+        if not math.isnan(self.correlation):
+            told.append(
+                f"On your data the score ordered these networks at ρ = {self.correlation:.2f} (Spearman, accuracy "
+                f"after {_epochs(self.rungs[0].epochs)})."
+            )
+        return told
+
+
+def _epochs(number: int) -> str:
+    return "1 epoch" if number == 1 else f"{number} epochs"
+
+
+def _lead(p: float) -> str:
+    if math.isnan(p):
+        return ""
+    return f"  p = {p:.2g}" if p < SIGNIFICANT else f"  p = {p:.2g}: cannot be told from the first"
+
+
+def standing(racers: Sequence[Racer]) -> list[Racer]:
+    """By how far they came and their accuracy there; equals in the order given."""
+    return sorted(racers, key=lambda r: (bool(r.reason), -len(r.accuracies), -r.accuracy if r.accuracies else 0.0))

@@ -1,0 +1,304 @@
+"""The race itself: rung after rung, all that are left train on, and the best of them go on."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from vkdnw_search.atomic_files import write_whole
+from vkdnw_search.contained_files import must_be_plain
+from vkdnw_search.engine.tasks import run_tasks
+from vkdnw_search.errors import RaceError
+from vkdnw_search.execution.executors import processes
+from vkdnw_search.output.module import description_of
+from vkdnw_search.output.templates.train_data import DataError
+from vkdnw_search.racing.entrants import Entrant, shortlist
+from vkdnw_search.racing.outcome import Race, Racer, standing
+from vkdnw_search.racing.schedule import Rung, schedule
+from vkdnw_search.racing.training import (
+    TrainingOutcome,
+    TrainingTask,
+    curve,
+    labelled_right,
+    lost_training,
+    options_of,
+    read_data,
+    train_network,
+)
+from vkdnw_search.runs.contents import PROGRAMS
+from vkdnw_search.runs.folder import locked
+from vkdnw_search.runs.reader import RunReader
+from vkdnw_search.runs.result import Result
+
+CURVES = ("network", "seed", "epoch", "lr", "loss", "accuracy", "ema_accuracy", "ema_top5")
+FILES = ("race.json", "race.csv", "race.lock", "curves.csv", "race.png")
+FOLDERS = ("best", "networks", "networks/*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a race is, apart from who races.
+
+    Attributes:
+        data: what train.py's ``--data`` names.
+        epochs: of whoever gets to the end.
+        rungs: how many parts it has, at most.
+        keep: share of the networks that goes on from one to the next.
+        seeds: trainings of each network.
+        words: further options of train.py, such as ``("--batch", "32")``.
+    """
+
+    data: str
+    epochs: int = 12
+    rungs: int = 3
+    keep: float = 1 / 3
+    seeds: int = 1
+    words: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        for name, least in (("epochs", 1), ("rungs", 1), ("seeds", 1)):
+            if (value := getattr(self, name)) < least:
+                raise RaceError(f"{name}: must be {least} or more, but is {value}")
+        if not 0 < self.keep <= 1:
+            raise RaceError(f"keep: must be above 0 and at most 1, but is {self.keep:g}")
+
+
+def race(
+    run: Result | Path | str,
+    data: str,
+    *,
+    epochs: int = 12,
+    rungs: int = 3,
+    keep: float = 1 / 3,
+    networks: int = 8,
+    seeds: int = 1,
+    others: Sequence[str] = (),
+    workers: int | Literal["auto"] = "auto",
+    out: Path | str | None = None,
+    words: Sequence[str] = (),
+) -> Race:
+    """Train the shortlist of a search a little on real data, the better ones for longer; say which learns best.
+
+    The shortlist is the finalists, the network of the most FLOPs, the first random one, and ``others``. The same call
+    continues a race that was cut off. Called from a script, it must stand below ``if __name__ == "__main__":``, as it
+    starts processes.
+
+    Args:
+        run: what a search returned, or its folder.
+        data: as ``--data`` of the exported train.py: ``digits``, a folder, a file or ``module:function``.
+        epochs: of whoever gets to the end.
+        rungs: parts of the race, at most.
+        keep: share of the networks that goes on from one to the next, in (0, 1].
+        networks: how many of the run's, at most.
+        seeds: trainings of each network.
+        others: networks of yours: architectures of the run's space as text, or paths of modules with ``Network``.
+        workers: processes; each trains on one thread.
+        out: folder of the race; by default ``race`` in that of the run.
+        words: further options of train.py, such as ``["--batch", "32"]``.
+
+    Raises:
+        RaceError: the data, a network, an option or the folder is not what it must be.
+        RunFolderError: there is no such run, or the folder is in use.
+    """
+    folder = run.folder if isinstance(run, Result) else Path(run)
+    if folder is None:
+        raise RaceError("race: the search must have a folder, but was kept in memory alone. Give search(…, out=…) one")
+    plan = Plan(data=data, epochs=epochs, rungs=rungs, keep=keep, seeds=seeds, words=tuple(words))
+    place = folder / "race" if out is None else Path(out)
+    with RunReader(folder) as visited, processes(workers=workers) as executor:
+        found = run_race(visited, plan, out=place, executor=executor, networks=networks, others=others)
+    assert found is not None, "nobody stops it"
+    return found
+
+
+def run_race(
+    visited: RunReader,
+    plan: Plan,
+    *,
+    out: Path,
+    executor: Executor,
+    networks: int = 8,
+    others: Sequence[str] = (),
+    told: Callable[[str], None] = lambda line: None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Race | None:
+    """Train the shortlist of a run, the better ones for longer, and say which learns best.
+
+    Everything is kept in ``out``, and the same call continues from there. All networks see the same images in the same
+    order. Results do not depend on the executor.
+
+    Args:
+        visited: the run.
+        plan: data, length and rungs.
+        out: folder of the race.
+        executor: where networks are trained, each on one thread.
+        networks: how many of the run's, at most.
+        others: networks of the user's: architectures as text, or paths of modules.
+        told: is called with a line on each rung.
+        stopped: whether to stop; what is under way ends its rung first.
+
+    Returns:
+        The race, or None if it was stopped.
+
+    Raises:
+        RaceError: the data, a network of the user's or the folder is not what it must be.
+        RunFolderError: the folder is in use.
+    """
+    entrants = shortlist(visited, networks=networks, others=others)
+    words = _words(plan, visited, out)
+    options = options_of(words, out / "networks" / "none")
+    _, test, classes = _data(options)
+    must_be_plain(out, files=FILES, folders=FOLDERS)
+    _must_be_ours(out)
+    with locked(out / "race.lock"):
+        _continued(out, _description(entrants, plan, words, len(test), classes))
+        rungs = schedule(len(entrants), epochs=plan.epochs, rungs=plan.rungs, keep=plan.keep)
+        modules = [e.write(out / "networks" / f"{place:02}") for place, e in enumerate(entrants)]
+        racers = [_racer(e, module.parent) for e, module in zip(entrants, modules, strict=True)]
+        for number, rung in enumerate(rungs, start=1):
+            running = standing([r for r in racers if not r.reason])[: rung.networks]
+            told(f"rung {number} of {len(rungs)}: {len(running)} networks until epoch {rung.epochs} of {plan.epochs}")
+            outcomes = _rung(running, rung, plan, words, executor, stopped)
+            if outcomes is None:
+                return None
+            after = {racer.folder: _after(racer, outcomes[racer.folder], rung) for racer in running}
+            racers = [after.get(racer.folder, racer) for racer in racers]
+            _write_curves(out, racers, plan)
+        found = Race(tuple(standing(racers)), rungs, len(test), plan.seeds, out)
+        if not found.winner.accuracies:
+            raise RaceError(f"{out}: no network could be trained; the first: {found.winner.reason}")
+        _write_best(found)
+        write_whole(out / "race.csv", found.to_csv())
+    return found
+
+
+def _rung(
+    running: Sequence[Racer],
+    rung: Rung,
+    plan: Plan,
+    words: tuple[str, ...],
+    executor: Executor,
+    stopped: Callable[[], bool],
+) -> dict[Path, list[TrainingOutcome]] | None:
+    """Folder of a network → its outcome for each seed; None if the race was stopped."""
+    tasks = [
+        ((racer.folder, seed), TrainingTask(racer.folder / "model.py", _place(racer, seed), words, seed, rung.epochs))
+        for racer in running
+        for seed in range(plan.seeds)
+    ]
+    done = dict(run_tasks(tasks, executor, call=train_network, lost=lost_training, stopped=stopped))
+    if len(done) < len(tasks):
+        return None
+    return {racer.folder: [done[racer.folder, seed] for seed in range(plan.seeds)] for racer in running}
+
+
+def _after(racer: Racer, outcomes: Sequence[TrainingOutcome], rung: Rung) -> Racer:
+    """The racer as it is once a rung is over."""
+    reason = next((o.reason for o in outcomes if o.accuracy is None), "")
+    if reason:
+        return replace(racer, reason=reason)
+    accuracies = tuple(o.accuracy for o in outcomes if o.accuracy is not None)
+    places = [_place(racer, seed) for seed in range(len(outcomes))]
+    right = np.stack([labelled_right(place, rung.epochs).numpy() for place in places])
+    return replace(racer, accuracies=(*racer.accuracies, accuracies), right=right)
+
+
+def _place(racer: Racer, seed: int) -> Path:
+    return racer.folder / f"seed-{seed}"
+
+
+def _racer(entrant: Entrant, folder: Path) -> Racer:
+    e = entrant
+    return Racer(e.name, e.roles, e.key, e.score, e.flops, e.parameters, (), np.zeros((0, 0), bool), "", folder)
+
+
+def _words(plan: Plan, visited: RunReader, out: Path) -> tuple[str, ...]:
+    """The options of train.py; images are of the run's size, unless the plan says another, and digits of 32 pixels."""
+    words = ("--data", plan.data, "--epochs", str(plan.epochs), *plan.words)
+    if options_of(words, out / "networks" / "none").size is None:
+        words = (*words, "--size", str(32 if plan.data == "digits" else visited.space.input_shape[-1]))
+    return words
+
+
+def _data(options: Any) -> tuple[Any, Any, int]:
+    try:
+        return read_data(options.data, options.size, options.augment, options.classes)
+    except DataError as error:
+        raise RaceError(str(error)) from None
+
+
+def _description(
+    entrants: Sequence[Entrant], plan: Plan, words: tuple[str, ...], images: int, classes: int
+) -> dict[str, Any]:
+    return {
+        "networks": [{"name": e.name, "roles": list(e.roles), "architecture": e.key} for e in entrants],
+        "training": list(words),
+        "rungs": plan.rungs,
+        "keep": plan.keep,
+        "seeds": plan.seeds,
+        "test_images": images,
+        "classes": classes,
+    }
+
+
+def _must_be_ours(out: Path) -> None:
+    """Refuse a folder that holds something else than a race, before anything is written."""
+    there = {place.name for place in out.iterdir()} if out.is_dir() else {out.name} if out.exists() else set()
+    if there - {"race.lock", "race.json.part"} and not (out / "race.json").is_file():
+        raise RaceError(f"{out}: must be empty, or hold a race to continue, but does not. Choose another --out")
+
+
+def _continued(out: Path, description: dict[str, Any]) -> None:
+    """Write what the race is, or see that it is the one of the folder."""
+    file, text = out / "race.json", json.dumps(description, indent=1) + "\n"
+    if not file.exists():
+        write_whole(file, text)
+    elif (there := file.read_text(encoding="utf-8")) != text:
+        raise RaceError(
+            f"{out}: holds another race: {_difference(there, description)}. Choose another folder with --out"
+        )
+
+
+def _difference(there: str, description: dict[str, Any]) -> str:
+    try:
+        before = json.loads(there)
+        name = next(key for key, value in description.items() if before[key] != value)
+        return f"its {name.replace('_', ' ')} {'are' if name.endswith('s') else 'is'} not the same"
+    except (ValueError, LookupError, TypeError, StopIteration, RecursionError):
+        return "race.json is not as it was written"
+
+
+def _write_curves(out: Path, racers: Sequence[Racer], plan: Plan) -> None:
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(CURVES)
+    rows.writerows(_curves(racers, plan.seeds))
+    write_whole(out / "curves.csv", text.getvalue())
+
+
+def _curves(racers: Sequence[Racer], seeds: int) -> Iterator[Sequence[object]]:
+    for racer in racers:
+        for seed in range(seeds):
+            for row in curve(_place(racer, seed)):
+                yield (racer.name, seed, int(row["epoch"]), *(row[name] for name in CURVES[3:]))
+
+
+def _write_best(found: Race) -> None:
+    """The winner's module, what trains it, and its weights of the first seed."""
+    source, best = found.winner.folder, found.folder / "best"
+    module = source / "model.py"
+    files = [module, description_of(module), *(source / name for name in PROGRAMS), source / "seed-0" / "weights.pt"]
+    best.mkdir(exist_ok=True)
+    for file in files:
+        if file.exists():
+            shutil.copyfile(file, best / f"{file.name}.part")
+            (best / f"{file.name}.part").replace(best / file.name)
