@@ -22,6 +22,7 @@ from tests.support import strange_files as strange
 from tests.support.reliability import Injected
 from tests.support.strange_files import COMMANDS, Damage, Tree, finished_run, tree, words
 from vkdnw_search.commands.main import main
+from vkdnw_search.runs.contents import PROGRAMS
 
 FILES = (
     *("recipe.yaml", "environment.json", "run.sqlite", "run.log", "run.lock"),
@@ -30,7 +31,7 @@ FILES = (
     *(
         f"{folder}/{name}"
         for folder in ("best", "bands/1M", "exports/1")
-        for name in ("model.py", "architecture.json", "train.py")
+        for name in ("model.py", "architecture.json", *PROGRAMS)
     ),
 )
 """All files of the run but those of the other band, which is like the first."""
@@ -183,7 +184,8 @@ def test_links_and_special_files_in_a_run_folder_are_refused(
 @pytest.mark.parametrize(
     ("command", "place"),
     [
-        *(("search", place) for place in ("best/train.py", "results.csv.part", "recipe.yaml.part")),
+        *(("search", f"best/{name}") for name in PROGRAMS),
+        *(("search", place) for place in ("results.csv.part", "recipe.yaml.part")),
         *(("export", "exports/1/train.py"), ("report", "report.html.part")),
     ],
 )
