@@ -82,7 +82,7 @@ class MobileNet:
     @cached_property
     def genes(self) -> tuple[Gene, ...]:
         """The stem's channels, then type, out, btn and depth of each super-block; depth 0 leaves it out."""
-        genes = [Gene("stem.out", tuple(range(self.least_stem, self._cap(0) + 1, 8)), ordered=True)]
+        genes = [Gene("stem.out", self._widths(0), ordered=True)]
         for stage in range(1, STAGES + 1):
             for slot in range(1, SLOTS + 1):
                 block = f"stage{stage}.block{slot}"
@@ -212,7 +212,7 @@ class MobileNet:
         return Structure(stem, tuple(block for stage in stages for block in stage), self.last_width)
 
     def _widths(self, stage: int) -> tuple[int, ...]:
-        return tuple(range(8, self._cap(stage) + 1, 8))
+        return tuple(range(8 if stage else self.least_stem, self._cap(stage) + 1, 8))
 
     def _cap(self, stage: int) -> int:
         """The most channels of a stage; stage 0 is the stem."""

@@ -29,14 +29,12 @@ from tests.benchmarks.sampling import scores
 from tests.benchmarks.trained.images import FOLDER
 from tests.benchmarks.trained.networks import SPACE, Candidate, draw_networks
 from vkdnw_search import load_recipe
-from vkdnw_search.cost.counter import CostCounter
 from vkdnw_search.engine.tasks import run_tasks
 from vkdnw_search.execution.executors import processes
 from vkdnw_search.racing.entrants import Entrant
 from vkdnw_search.racing.schedule import Rung, schedule, trained_epochs
 from vkdnw_search.racing.training import ACCURACY, TrainingTask, curve, lost_training, train_network
-from vkdnw_search.records import Evaluation, Status
-from vkdnw_search.runs.result import FoundNetwork
+from vkdnw_search.runs.result import unvisited
 
 NETWORKS, SHORTLIST, DRAWS = 12, 8, 1000
 RECIPE = ("mbv2_600M", ("score.images=64", "score.resolution=40"))
@@ -50,15 +48,14 @@ def drawn() -> list[Candidate]:
     return [network for network in draw_networks() if network.part == "class"][:NETWORKS]
 
 
-def trained(networks: Sequence[Candidate], out: Path, words: Sequence[str], executor: Executor) -> list[Curve]:
-    """The curve of each network, of at least as many epochs as ``words`` say."""
+def trained(
+    networks: Sequence[Candidate], out: Path, words: Sequence[str], epochs: int, executor: Executor
+) -> list[Curve]:
+    """The curve of each network, of so many epochs."""
     tasks = []
     for network in networks:
-        structure = parse(network.key)
-        evaluation = Evaluation(0, 0, (), network.key, CostCounter(SPACE).cost(structure), 0.0, Status.FAILED, "")
         folder = out / f"{network.number:03}"
-        module = Entrant(str(network.number), (), FoundNetwork(SPACE, evaluation), None).write(folder)
-        epochs = int(words[words.index("--epochs") + 1])
+        module = Entrant(str(network.number), (), unvisited(SPACE, parse(network.key)), None).write(folder)
         tasks.append((network.number, TrainingTask(module, folder / "seed-0", tuple(words), 0, epochs)))
     outcomes = dict(run_tasks(tasks, executor, call=train_network, lost=lost_training, stopped=lambda: False))
     for number, outcome in outcomes.items():
@@ -105,7 +102,7 @@ def main() -> None:
     words = ["--data", options.images, "--epochs", str(options.epochs), "--size", str(SPACE.resolution)]
     words += ["--augment", "standard", "--warm-up", "0.5", "--bn-momentum", "0.1"]
     with processes(workers=options.workers or "auto") as executor:
-        curves = trained(networks, options.out, words, executor)
+        curves = trained(networks, options.out, words, options.epochs, executor)
         proxy = load_recipe(RECIPE[0], RECIPE[1]).build_proxy()
         found = scores(SPACE, [SPACE.encode(parse(n.key)) for n in networks], proxy, [0], executor)
     values = [row[0].value if row[0] is not None else float("-inf") for row in found]

@@ -20,10 +20,10 @@ from vkdnw_search.errors import ExportError, RecipeError, RunFolderError, SpaceE
 from vkdnw_search.quantities import whole
 from vkdnw_search.recipe.recipe import Recipe
 from vkdnw_search.recipe.registry import add_plugin_option, load_plugins
-from vkdnw_search.records import Cost, Evaluation, Status
+from vkdnw_search.records import Cost, Evaluation
 from vkdnw_search.runs.contents import PROGRAMS
 from vkdnw_search.runs.reader import RunReader, must_be_a_run
-from vkdnw_search.runs.result import FoundNetwork
+from vkdnw_search.runs.result import FoundNetwork, unvisited
 
 SUFFIXES = {"python": "model.py", "torch-export": "model.pt2", "onnx": "model.onnx", "structure": "structure.txt"}
 
@@ -162,8 +162,7 @@ def _written(name: str, text: str) -> FoundNetwork:
         genome = space.encode(architecture) if isinstance(space, HasEncoding) else ()
     except SpaceError:
         genome = ()  # not one the genes can express, but a network all the same
-    cost = _cost(space, architecture)
-    return FoundNetwork(space, Evaluation(0, 0, genome, architecture.key, cost, 0.0, Status.FAILED, "not scored"))
+    return unvisited(space, architecture, genome)
 
 
 def _number(text: str) -> int:

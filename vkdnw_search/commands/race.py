@@ -59,12 +59,11 @@ def race_command(words: Sequence[str], stopped: Callable[[], bool] = lambda: Fal
         return None
     found.plot().savefig(found.folder / "race.png", dpi=160)
     rows = [
-        ("networks", found.in_words()),
         ("table", found.folder / "race.csv"),
         ("curves", f"{found.folder / 'curves.csv'}, race.png"),
         ("module", f"{found.folder / 'best' / 'model.py'}, with weights.pt beside it"),
     ]
-    return "\n".join([str(rows[0][1]), "", *(f"{name:12} {text}" for name, text in rows[1:])])
+    return "\n".join([found.in_words(), "", *(f"{name:12} {text}" for name, text in rows)])
 
 
 def _tell(line: str) -> None:

@@ -82,8 +82,9 @@ class RankSum:
             ScoreError: if two proxies give different values under one name.
         """
         terms: dict[str, float] = {}
+        copied = not self.draws_weights
         for name, proxy in self.proxies.items():
-            score = _score(proxy, model, probe, copied=not self.draws_weights)
+            score = _score(proxy, model, probe, copied=copied)
             for term, value in {name: score.value, **score.terms}.items():
                 if terms.setdefault(term, value) != value:
                     raise ScoreError(f"{type(self).__name__}: the term {term!r} has two values; rename proxy {name!r}")

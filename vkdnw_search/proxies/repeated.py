@@ -57,9 +57,9 @@ class Repeated:
 
     def __call__(self, model: nn.Module, probe: Probe) -> Score:
         """Score ``model`` with a seed of its own for each time, or copies of it where weights are not drawn anew."""
-        values = []
+        values, copied = [], not self.draws_weights
         for term in self.terms:
-            network = model if self.draws_weights else copy.deepcopy(model)
+            network = copy.deepcopy(model) if copied else model
             values.append(score_with(self.proxy, network, replace(probe, seed=seed_from(probe.seed, term))).value)
         return Score(value=fmean(values), terms=dict(zip(self.terms, values, strict=True)))
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vkdnw_search.atomic_files import write_whole
 from vkdnw_search.contracts import HasText
-from vkdnw_search.cost.counter import CostCounter
 from vkdnw_search.errors import RaceError, SpaceError
 from vkdnw_search.output.module import description_of, export
-from vkdnw_search.records import Evaluation, Status
+from vkdnw_search.records import Evaluation
 from vkdnw_search.runs.reader import RunReader
-from vkdnw_search.runs.result import FoundNetwork
+from vkdnw_search.runs.result import FoundNetwork, unvisited
 
 FINALIST, BAND, RANKED = "finalist", "band", "next by score"
 TRIVIAL = ("most FLOPs", "first random")
@@ -58,9 +57,7 @@ class Entrant:
             if not description_of(module).exists():  # the last that is written
                 export(self.source, module)
         elif not module.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(self.source, folder / "model.py.part")
-            (folder / "model.py.part").replace(module)
+            write_whole(module, self.source.read_bytes())
         return module
 
 
@@ -124,6 +121,4 @@ def _of_user(visited: RunReader, text: str) -> Entrant:
         architecture = visited.space.parse(text)
     except SpaceError as error:
         raise RaceError(f"--with: must be a Python file or an architecture of {visited.space.name}: {error}") from None
-    cost = CostCounter(visited.space).cost(architecture)
-    evaluation = Evaluation(0, 0, (), architecture.key, cost, 0.0, Status.FAILED, "not scored")
-    return Entrant(architecture.key, ("yours",), FoundNetwork(visited.space, evaluation), None)
+    return Entrant(architecture.key, ("yours",), unvisited(visited.space, architecture), None)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from vkdnw_search.racing.schedule import Rung
+from vkdnw_search.runs.result import frame_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,7 +37,7 @@ class Racer:
         accuracies: after each rung that it trained for, a share for each seed; of the averaged weights.
         right: which test images it labels right after its last rung, (seeds, N), bool; empty if it failed.
         reason: why it could not be trained; empty if it could.
-        folder: of its training.
+        folder: of its module and its trainings.
     """
 
     name: str
@@ -49,6 +50,10 @@ class Racer:
     right: NDArray[np.bool_]
     reason: str
     folder: Path
+
+    def training(self, seed: int) -> Path:
+        """Where its training from a seed is kept."""
+        return self.folder / f"seed-{seed}"
 
     @property
     def accuracy(self) -> float:
@@ -155,11 +160,7 @@ class Race:
 
     def to_frame(self) -> Any:
         """``records`` as a pandas DataFrame, or as they are without pandas."""
-        try:
-            import pandas  # type: ignore[import-untyped]  # its stubs are not among the extras
-        except ImportError:
-            return self.records()
-        return pandas.DataFrame.from_records(self.records()).set_index("place")
+        return frame_of(self.records(), index="place")
 
     def plot(self) -> Figure:
         """Accuracy of each network after each epoch, with the ends of the rungs, as a matplotlib figure."""
@@ -171,7 +172,7 @@ class Race:
         axes = figure.subplots()
         for place, racer in reversed(list(enumerate(self.racers))):
             for number in range(self.seeds):
-                rows = curve(racer.folder / f"seed-{number}")
+                rows = curve(racer.training(number))
                 first = place == 0
                 axes.plot(
                     [row[EPOCH] for row in rows],

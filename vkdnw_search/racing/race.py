@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
@@ -14,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from vkdnw_search.atomic_files import write_whole
+from vkdnw_search.atomic_files import atomic_file, write_whole
 from vkdnw_search.contained_files import must_be_plain
 from vkdnw_search.engine.tasks import run_tasks
 from vkdnw_search.errors import RaceError
@@ -191,7 +189,7 @@ def _rung(
 ) -> dict[Path, list[TrainingOutcome]] | None:
     """Folder of a network → its outcome for each seed; None if the race was stopped."""
     tasks = [
-        ((racer.folder, seed), TrainingTask(racer.folder / "model.py", _place(racer, seed), words, seed, rung.epochs))
+        ((racer.folder, seed), TrainingTask(racer.folder / "model.py", racer.training(seed), words, seed, rung.epochs))
         for racer in running
         for seed in range(plan.seeds)
     ]
@@ -207,13 +205,8 @@ def _after(racer: Racer, outcomes: Sequence[TrainingOutcome], rung: Rung) -> Rac
     if reason:
         return replace(racer, reason=reason)
     accuracies = tuple(o.accuracy for o in outcomes if o.accuracy is not None)
-    places = [_place(racer, seed) for seed in range(len(outcomes))]
-    right = np.stack([labelled_right(place, rung.epochs).numpy() for place in places])
+    right = np.stack([labelled_right(racer.training(seed), rung.epochs).numpy() for seed in range(len(outcomes))])
     return replace(racer, accuracies=(*racer.accuracies, accuracies), right=right)
-
-
-def _place(racer: Racer, seed: int) -> Path:
-    return racer.folder / f"seed-{seed}"
 
 
 def _racer(entrant: Entrant, folder: Path) -> Racer:
@@ -278,17 +271,14 @@ def _difference(there: str, description: dict[str, Any]) -> str:
 
 
 def _write_curves(out: Path, racers: Sequence[Racer], plan: Plan) -> None:
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(CURVES)
-    rows.writerows(_curves(racers, plan.seeds))
-    write_whole(out / "curves.csv", text.getvalue())
+    with atomic_file(out / "curves.csv") as text:
+        csv.writer(text, lineterminator="\n").writerows([CURVES, *_curves(racers, plan.seeds)])
 
 
 def _curves(racers: Sequence[Racer], seeds: int) -> Iterator[Sequence[object]]:
     for racer in racers:
         for seed in range(seeds):
-            for row in curve(_place(racer, seed)):
+            for row in curve(racer.training(seed)):
                 yield (racer.name, seed, int(row["epoch"]), *(row[name] for name in CURVES[3:]))
 
 
@@ -296,9 +286,7 @@ def _write_best(found: Race) -> None:
     """The winner's module, what trains it, and its weights of the first seed."""
     source, best = found.winner.folder, found.folder / "best"
     module = source / "model.py"
-    files = [module, description_of(module), *(source / name for name in PROGRAMS), source / "seed-0" / "weights.pt"]
-    best.mkdir(exist_ok=True)
-    for file in files:
+    weights = found.winner.training(0) / "weights.pt"
+    for file in (module, description_of(module), *(source / name for name in PROGRAMS), weights):
         if file.exists():
-            shutil.copyfile(file, best / f"{file.name}.part")
-            (best / f"{file.name}.part").replace(best / file.name)
+            write_whole(best / file.name, file.read_bytes())

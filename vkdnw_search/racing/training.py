@@ -65,7 +65,8 @@ def train_network(task: TrainingTask) -> TrainingOutcome:
     if not right.exists():
         try:
             with one_thread(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-                labelled = _labelled_right(_trained(task))
+                trainer = _trained(task)
+                labelled = torch.cat([first_five[:, 0] for first_five in trainer.right(trainer.ema)]).cpu()
         except train_data.DataError as error:
             raise RaceError(str(error)) from None
         except RaceError:
@@ -151,12 +152,3 @@ def _trained(task: TrainingTask) -> train.Trainer:
     if len(trainer.curve) < task.until:
         trainer.run()
     return trainer
-
-
-@torch.no_grad()
-def _labelled_right(trainer: train.Trainer) -> torch.Tensor:
-    """Which test images the averaged weights label right, in the order of the test set: (N,), bool."""
-    trainer.ema.eval()
-    images = range(len(trainer.test))  # type: ignore[arg-type]  # has a length
-    parts = [(trainer.ema(x).argmax(dim=1) == y).cpu() for x, y in trainer.batches(trainer.test, images)]
-    return torch.cat(parts)

@@ -12,7 +12,7 @@ from vkdnw_search.contracts import AnyProxy, Architecture, HasText, SearchSpace
 from vkdnw_search.errors import RunFolderError, shortened
 from vkdnw_search.quantities import compact
 from vkdnw_search.recipe.recipe import Recipe
-from vkdnw_search.records import Cost, Evaluation, Score
+from vkdnw_search.records import Cost, Evaluation, Genome, Score, Status
 from vkdnw_search.runs.code_history import accepted_changes
 from vkdnw_search.runs.fitness import fitness_of, pareto_front
 from vkdnw_search.runs.judgement import Judgement
@@ -61,6 +61,15 @@ class FoundNetwork:
             f"<{self.space.name} network: score {self.score.value:.4f}, {self.cost.flops / 1e6:.1f}M FLOPs, "
             f"{self.cost.parameters / 1e6:.2f}M parameters: {self.key}>"
         )
+
+
+def unvisited(space: SearchSpace[Any], architecture: Architecture, genome: Genome = ()) -> FoundNetwork:
+    """A network that no run has visited, counted and without a score; it need not have a genome."""
+    from vkdnw_search.cost.counter import CostCounter  # torch, which takes seconds to import
+
+    cost = CostCounter(space).cost(architecture)
+    evaluation = Evaluation(0, 0, genome, architecture.key, cost, 0.0, Status.FAILED, "not scored")
+    return FoundNetwork(space, evaluation)
 
 
 def build(found: FoundNetwork) -> nn.Module:
@@ -172,12 +181,7 @@ class Result:
 
     def to_frame(self) -> Any:
         """Every candidate with its score, terms and costs: a pandas DataFrame, or a list of dicts without pandas."""
-        records = [record(e) for e in self.evaluations()]
-        try:
-            import pandas  # type: ignore[import-untyped]  # its stubs are not among the extras
-        except ImportError:
-            return records
-        return pandas.DataFrame.from_records(records).set_index("number")
+        return frame_of([record(e) for e in self.evaluations()], index="number")
 
     def plot(self) -> Figure:
         """Score against FLOPs, with the front and the winner, as a matplotlib figure; a notebook shows it."""
@@ -215,6 +219,15 @@ def band_module(at_most: int) -> str:
 def front_module(cost: Cost) -> str:
     """The path of the module of a network on the Pareto front within a run folder."""
     return f"front/{cost.flops}/model.py"
+
+
+def frame_of(records: list[dict[str, Any]], *, index: str) -> Any:
+    """The records as a pandas DataFrame with one of their fields as its index, or as they are without pandas."""
+    try:
+        import pandas  # type: ignore[import-untyped]  # its stubs are not among the extras
+    except ImportError:
+        return records
+    return pandas.DataFrame.from_records(records).set_index(index)
 
 
 def record(evaluation: Evaluation) -> dict[str, Any]:

@@ -25,7 +25,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -258,22 +258,28 @@ class Trainer:
             else:
                 mine.copy_(new)
 
-    @torch.no_grad()
     def accuracy(self, model: nn.Module) -> tuple[float, float]:
         """Shares of the test images that ``model`` labels right first, and among its first five, over all processes."""
         if self.world > 1:
             for buffer in model.buffers():  # batch-norm statistics are each process's own: take those of the first
                 dist.broadcast(buffer, 0)
-        model.eval()
         counts = torch.zeros(3, dtype=torch.float64, device=self.device)
-        for images, labels in self.batches(self.test, range(self.rank, len(self.test), self.world)):  # type: ignore[arg-type]  # has a length
-            with self.precision():
-                first = model(images).topk(min(5, self.classes), dim=1).indices  # (N, 5)
-            right = first == labels[:, None]
-            counts += torch.stack([right[:, 0].sum(), right.any(dim=1).sum(), torch.tensor(len(labels)).to(first)])
+        for right in self.right(model):
+            counts += torch.stack(
+                [right[:, 0].sum(), right.any(dim=1).sum(), torch.tensor(len(right), device=right.device)]
+            )
         if self.world > 1:
             dist.all_reduce(counts)
         return float(counts[0] / counts[2]), float(counts[1] / counts[2])
+
+    @torch.no_grad()
+    def right(self, model: nn.Module) -> Iterator[Tensor]:
+        """Which of the first five labels that ``model`` gives each of this process's test images is right: (N, 5)."""
+        model.eval()
+        for images, labels in self.batches(self.test, range(self.rank, len(self.test), self.world)):  # type: ignore[arg-type]  # has a length
+            with self.precision():
+                first = model(images).topk(min(5, self.classes), dim=1).indices
+            yield first == labels[:, None]
 
     def save(self) -> None:
         """Each file as a whole or not at all; last.pt last, so that a run stopped on the way does this epoch again."""

@@ -31,7 +31,6 @@ Images = Dataset[tuple[Tensor, Any]]
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's channels
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
-AUGMENTS = ("none", "flip", "standard", "randaugment")
 PADDING = 8  # a crop moves an image by up to an eighth of its side
 IDX = {"train": "train-{}", "test": "t10k-{}"}
 UNSIGNED_BYTES = 8  # the element type of an IDX file, the third of its bytes
