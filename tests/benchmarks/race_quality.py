@@ -52,11 +52,11 @@ def trained(
     networks: Sequence[Candidate], out: Path, words: Sequence[str], epochs: int, executor: Executor
 ) -> list[Curve]:
     """The curve of each network, of so many epochs."""
-    tasks = []
+    words, tasks = (*words, "--epochs", str(epochs)), []
     for network in networks:
         folder = out / f"{network.number:03}"
         module = Entrant(str(network.number), (), unvisited(SPACE, parse(network.key)), None).write(folder)
-        tasks.append((network.number, TrainingTask(module, folder / "seed-0", tuple(words), 0, epochs)))
+        tasks.append((network.number, TrainingTask(module, folder / "seed-0", words, 0, epochs)))
     outcomes = dict(run_tasks(tasks, executor, call=train_network, lost=lost_training, stopped=lambda: False))
     for number, outcome in outcomes.items():
         if outcome.accuracy is None:
@@ -99,7 +99,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=0, help="processes (default: one a core)")
     options = parser.parse_args()
     networks, rungs = drawn(), schedule(SHORTLIST, epochs=options.epochs)
-    words = ["--data", options.images, "--epochs", str(options.epochs), "--size", str(SPACE.resolution)]
+    words = ["--data", options.images, "--size", str(SPACE.resolution)]
     words += ["--augment", "standard", "--warm-up", "0.5", "--bn-momentum", "0.1"]
     with processes(workers=options.workers or "auto") as executor:
         curves = trained(networks, options.out, words, options.epochs, executor)

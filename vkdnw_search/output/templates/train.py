@@ -265,9 +265,8 @@ class Trainer:
                 dist.broadcast(buffer, 0)
         counts = torch.zeros(3, dtype=torch.float64, device=self.device)
         for right in self.right(model):
-            counts += torch.stack(
-                [right[:, 0].sum(), right.any(dim=1).sum(), torch.tensor(len(right), device=right.device)]
-            )
+            counts[:2] += torch.stack([right[:, 0].sum(), right.any(dim=1).sum()])
+            counts[2] += len(right)
         if self.world > 1:
             dist.all_reduce(counts)
         return float(counts[0] / counts[2]), float(counts[1] / counts[2])
