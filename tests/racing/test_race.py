@@ -175,6 +175,29 @@ def test_networks_of_ones_own_race_too_and_what_cannot_be_trained_is_told(run: P
     assert found.racers[-1].name == str(broken) and "shapes cannot be multiplied" in found.racers[-1].reason
 
 
+def test_who_is_out_does_not_come_back_for_one_that_fails_later(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of three in the second rung two fail: one goes to the end, and who was left out before stays out."""
+    trained = training.train_network
+    failed: set[Path] = set()
+
+    def sometimes(task: training.TrainingTask) -> training.TrainingOutcome:
+        if task.until == 2 and len(failed) < 2:
+            failed.add(task.folder)
+        return training.TrainingOutcome(None, "lost") if task.folder in failed else trained(task)
+
+    monkeypatch.setattr("vkdnw_search.racing.race.train_network", sometimes)
+    plan = Plan(data="digits", epochs=4, keep=0.5, words=WORDS)
+    found = raced(run, tmp_path / "race", plan, networks=6)
+    assert found is not None and len(failed) == 2
+    assert [rung.epochs for rung in found.rungs] == [1, 2, 4]
+    begun, second, _ = (rung.networks for rung in found.rungs)
+    assert second == 3 < begun
+    assert [len(r.accuracies) for r in found.racers if not r.reason] == [3, *[1] * (begun - second)]
+    assert [r.reason for r in found.racers[-2:]] == ["lost", "lost"]
+
+
 @pytest.mark.parametrize(
     ("change", "more", "message"),
     [

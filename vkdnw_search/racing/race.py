@@ -163,7 +163,8 @@ def run_race(
         modules = [e.write(out / "networks" / f"{place:02}") for place, e in enumerate(entrants)]
         racers = [_racer(e, module.parent) for e, module in zip(entrants, modules, strict=True)]
         for number, rung in enumerate(rungs, start=1):
-            running = standing([r for r in racers if not r.reason])[: rung.networks]
+            left = [r for r in racers if not r.reason and len(r.accuracies) == number - 1]  # the others are out
+            running = standing(left)[: rung.networks]
             told(f"rung {number} of {len(rungs)}: {len(running)} networks until epoch {rung.epochs} of {plan.epochs}")
             outcomes = _rung(running, rung, plan, words, executor, stopped)
             if outcomes is None:
