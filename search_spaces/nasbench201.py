@@ -33,6 +33,9 @@ OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
 """(source, target) in the order of the text."""
 
+RESIDUAL = EDGES.index((0, 3))
+"""The place of the edge from a cell's input to its output."""
+
 _KERNELS = {"nor_conv_1x1": 1, "nor_conv_3x3": 3}
 _WORD = re.compile(r"\w+")
 
@@ -73,6 +76,7 @@ class NasBench201:
     ] = 32
     channels: Annotated[int, at.Interval(ge=1, le=1024), "channels of the first stage, doubled by each later one"] = 16
     cells: Annotated[int, at.Interval(ge=1, le=64), "cells in each of the three stages"] = 5
+    residual: Annotated[bool, "only cells whose input is added to their output (He et al. 2016)"] = False
 
     def __post_init__(self) -> None:
         check_options(self, SpaceError)
@@ -84,8 +88,13 @@ class NasBench201:
 
     @cached_property
     def genes(self) -> tuple[Gene, ...]:
-        """One unordered gene for each edge, in the benchmark's order."""
-        return tuple(Gene(f"node{target}.from{source}", OPERATIONS) for source, target in EDGES)
+        """One unordered gene for each edge that may vary, in the benchmark's order."""
+        return tuple(Gene(f"node{target}.from{source}", OPERATIONS) for source, target in self._varied)
+
+    @property
+    def _varied(self) -> tuple[tuple[int, int], ...]:
+        """The edges whose operation is searched for."""
+        return tuple(edge for place, edge in enumerate(EDGES) if not (self.residual and place == RESIDUAL))
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -98,14 +107,30 @@ class NasBench201:
         return frozenset({"aten::add", "aten::avg_pool2d"})
 
     def decode(self, genome: Genome) -> CellArchitecture:
-        """The canonical cell of ``genome``, six indices into ``OPERATIONS``."""
-        if len(genome) != len(EDGES) or not all(0 <= index < len(OPERATIONS) for index in genome):
-            raise SpaceError(f"{self.name} genome: must be six indices in 0 … 4, one for each edge, but is {genome}")
-        return CellArchitecture(tuple(OPERATIONS[index] for index in genome))
+        """The canonical cell of ``genome``, an index into ``OPERATIONS`` for each gene."""
+        if len(genome) != len(self._varied) or not all(0 <= index < len(OPERATIONS) for index in genome):
+            count = "five" if self.residual else "six"
+            raise SpaceError(
+                f"{self.name} genome: must be {count} indices in 0 … 4, one for each gene, but is {genome}"
+            )
+        names = [OPERATIONS[index] for index in genome]
+        if self.residual:
+            names.insert(RESIDUAL, "skip_connect")
+        return CellArchitecture(tuple(names))
 
     def encode(self, architecture: CellArchitecture) -> Genome:
-        """The genome of the canonical cell."""
-        return tuple(OPERATIONS.index(name) for name in architecture.operations)
+        """The genome of the canonical cell.
+
+        Raises:
+            SpaceError: cells must be residual, and this one is not.
+        """
+        names = list(architecture.operations)
+        if self.residual and (removed := names.pop(RESIDUAL)) != "skip_connect":
+            raise SpaceError(
+                f"{self.name} with residual: true: must have skip_connect from node 0 to node 3, but has {removed} in "
+                f"{architecture.key}. With space.residual=false it is one of the space"
+            )
+        return tuple(OPERATIONS.index(name) for name in names)
 
     def parse(self, text: str) -> CellArchitecture:
         """The cell written in the benchmark's form, canonical or not.

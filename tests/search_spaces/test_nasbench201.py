@@ -31,6 +31,26 @@ def test_15625_genomes_are_9445_different_networks():
     assert len({SPACE.decode(genome).key for genome in all_genomes()}) == 9445
 
 
+def test_residual_cells_are_exactly_those_with_an_identity_from_input_to_output():
+    residual = NasBench201(residual=True)
+    found = {residual.decode(genome).key for genome in product(range(len(OPERATIONS)), repeat=len(EDGES) - 1)}
+    everything = {SPACE.decode(genome).key for genome in all_genomes()}
+    assert found == {key for key in everything if key.split("+")[2].startswith("|skip_connect~0|")}
+
+
+def test_a_residual_cell_survives_its_genome_and_others_have_none_but_are_read_and_built():
+    residual = NasBench201(residual=True, channels=4, cells=1)
+    for genome in ((0, 1, 2, 3, 4), (3, 3, 3, 3, 3)):
+        architecture = residual.decode(genome)
+        assert residual.decode(residual.encode(architecture)) == architecture == residual.parse(architecture.key)
+    other = residual.parse("|nor_conv_1x1~0|+|none~0|none~1|+|nor_conv_3x3~0|none~1|none~2|")
+    with pytest.raises(SpaceError, match="must have skip_connect from node 0 to node 3, but has nor_conv_3x3"):
+        residual.encode(other)
+    assert residual.build(other)(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
+    with pytest.raises(SpaceError, match="must be five indices"):
+        residual.decode((0,) * 6)
+
+
 def test_exactly_the_edges_on_a_path_from_input_to_output_are_alive():
     paths = [(0, 3), (0, 1, 3), (0, 2, 3), (0, 1, 2, 3)]
     for genome in all_genomes():
