@@ -20,6 +20,7 @@ LAYERS = (
     "engine",  # what drives a search
     "output ranking",  # what a search leaves; scores against known accuracies
     "racing",  # its shortlist, trained a little
+    "comparing",  # runs side by side
     "run testing",  # the search from recipe to result; conformance tests for plug-ins
     "commands",  # the command line
     "__main__",

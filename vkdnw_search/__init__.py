@@ -15,9 +15,10 @@ A search goes through the packages in this order:
     output        the winner as model.py and in other forms, checked; the report
     run.py        the search from recipe to result: ask → evaluate → tell, then export
 
-Beside it stand ``ranking`` (how well proxies rank networks of known accuracy), ``testing`` (conformance tests for
-plug-ins of your own) and ``commands`` (the command line). What a plug-in has to offer is in ``contracts.py``, what
-crosses the borders between packages in ``records.py``, what may go wrong in ``errors.py``.
+Beside it stand ``racing`` (the shortlist of a run, trained a little), ``comparing`` (runs side by side), ``ranking``
+(how well proxies rank networks of known accuracy), ``testing`` (conformance tests for plug-ins of your own) and
+``commands`` (the command line). What a plug-in has to offer is in ``contracts.py``, what crosses the borders between
+packages in ``records.py``, what may go wrong in ``errors.py``.
 
 Importing this package imports nothing else: each name below is fetched when it is first used (PEP 562), since torch
 takes seconds to import.
@@ -28,6 +29,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from vkdnw_search.comparing.compare import compare
+    from vkdnw_search.comparing.outcome import Comparison
     from vkdnw_search.errors import VkdnwSearchError
     from vkdnw_search.output.module import export
     from vkdnw_search.proxies.model_score import score
@@ -40,12 +43,14 @@ else:  # not for type checkers, which would take any name for one of this packag
     from importlib import import_module
 
     _HOMES = {
+        "Comparison": "comparing.outcome",
         "FoundNetwork": "runs.result",
         "Race": "racing.outcome",
         "Recipe": "recipe.recipe",
         "Result": "runs.result",
         "VkdnwSearchError": "errors",
         "build": "runs.result",
+        "compare": "comparing.compare",
         "export": "output.module",
         "load_recipe": "recipe.recipe",
         "race": "racing.race",
@@ -64,12 +69,14 @@ else:  # not for type checkers, which would take any name for one of this packag
 
 
 __all__ = [
+    "Comparison",
     "FoundNetwork",
     "Race",
     "Recipe",
     "Result",
     "VkdnwSearchError",
     "build",
+    "compare",
     "export",
     "load_recipe",
     "race",

@@ -77,6 +77,9 @@ MISTAKES: list[tuple[list[str], str]] = [
     # other commands
     (["report", "folder"], "must be the folder of a run"),
     (["export", "folder"], "must be the folder of a run"),
+    (["compare", "folder"], "but there is only folder"),
+    (["compare", "folder", "gone"], "must be the folder of a run"),
+    (["compare", "folder", "gone", "--workers", "0"], "must be a number from 1 to 1024"),
     (["export", "folder", "--rank", "2", "--number", "3"], "not allowed with argument"),
     (["export", "folder", "--flops", "many"], "--flops: must be a number such as 450M"),
     (["export", "folder", "--network", "{"], "must be JSON such as"),

@@ -207,6 +207,16 @@ def _race(words: list[str]) -> int:
     return 128 + signals.number if signals.number else DONE
 
 
+def _compare(words: list[str]) -> int:
+    from vkdnw_search.commands.compare import compare_command
+
+    with _Signals() as signals:
+        page = compare_command(words, stopped=signals.received)
+    if page is not None:
+        print(page)
+    return 128 + signals.number if signals.number else DONE
+
+
 def _report(words: list[str]) -> int:
     from vkdnw_search.commands.report import run_report
 
@@ -218,6 +228,7 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "list": _list,
     "export": _export,
     "race": _race,
+    "compare": _compare,
     "report": _report,
     "doctor": _doctor,
     "rank": _rank,

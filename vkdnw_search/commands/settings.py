@@ -67,8 +67,12 @@ def add_accept_option(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def must_be_new(files: Sequence[Path]) -> None:
+def must_be_new(files: Sequence[Path], *, option: str = "--to") -> None:
     """Refuse files that are there: nothing outside a run folder is written over.
+
+    Args:
+        files: that are to be written.
+        option: what names them on the command line.
 
     Raises:
         RunFolderError: naming the first of them.
@@ -76,7 +80,7 @@ def must_be_new(files: Sequence[Path]) -> None:
     for file in files:
         if os.path.lexists(file):
             raise RunFolderError(
-                f"{file}: is there already, and was left as it is. Remove it, or name another with --to"
+                f"{file}: is there already, and was left as it is. Remove it, or name another with {option}"
             )
 
 

@@ -7,7 +7,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from vkdnw_search.atomic_files import write_whole
@@ -15,6 +14,7 @@ from vkdnw_search.contracts import AnyProxy, Architecture, SearchSpace
 from vkdnw_search.engine.second_opinion import LOW
 from vkdnw_search.output import diagram
 from vkdnw_search.output import report_facts as facts
+from vkdnw_search.output.pages import si, templates
 from vkdnw_search.output.report_figures import Drawn, draw
 from vkdnw_search.quantities import compact
 from vkdnw_search.records import Evaluation
@@ -49,13 +49,9 @@ def write_report(
         RunFolderError: it is not the folder of a run that can be opened.
     """
     folder = Path(folder)
-    environment = Environment(
-        loader=PackageLoader("vkdnw_search.output"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    environment.filters |= {"si": _si, "signed": _signed}
     with RunReader(folder, space=space, proxy=proxy) as visited:
         figures = draw(visited, visited.ranked[0], check, png=to is None) if visited.ranked else {}
-        page = environment.get_template("report.html").render(_content(visited, figures, check))
+        page = templates().get_template("report.html").render(_content(visited, figures, check))
     if to is not None:
         check()
         write_whole(to, page)
@@ -115,18 +111,5 @@ def _family(visited: RunReader) -> dict[str, list[tuple[str, str, Evaluation | N
     kept = pareto_front(visited.evaluations, visited.fitness) if visited.recipe.wants_front else []
     return {
         "The best of each band": [(f"at most {compact(b)} FLOPs", band_module(b), e) for b, e in visited.bands],
-        "The front of score against FLOPs": [(f"{_si(e.cost.flops)} FLOPs", front_module(e.cost), e) for e in kept],
+        "The front of score against FLOPs": [(f"{si(e.cost.flops)} FLOPs", front_module(e.cost), e) for e in kept],
     }
-
-
-def _si(value: float) -> str:
-    """``598.2M``."""
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if abs(value) >= size:
-            return f"{value / size:.4g}{unit}"
-    return f"{value:.4g}"
-
-
-def _signed(value: float) -> str:
-    """With its sign, ``0`` without."""
-    return "0" if value == 0 else ("+" if value > 0 else "−") + _si(abs(value))
