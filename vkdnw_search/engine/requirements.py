@@ -19,7 +19,7 @@ from vkdnw_search.recipe.recipe import Recipe
 from vkdnw_search.records import Cost
 
 TRIES = 20
-"""Random candidates, the first of which within the limits stands for those of the run."""
+"""Random candidates, of which that within the limits with the most tensors stands for those of the run."""
 
 
 def must_suit(proxy: AnyProxy, space: SearchSpace[Any], recipe: Recipe) -> None:
@@ -39,8 +39,11 @@ def must_suit(proxy: AnyProxy, space: SearchSpace[Any], recipe: Recipe) -> None:
 
 
 def _candidate(space: SearchSpace[Any], limits: Limits, seed: int) -> Cost | None:
-    """What a candidate within the limits costs; memory and latency, whose counting takes longer, aside."""
+    """What the one of most tensors among random candidates within the limits costs; the limits of memory and latency,
+    whose counting takes longer, aside.
+    """
     limits = replace(limits, memory=Range(), latency=Range())
     counter, rng = CostCounter(space, limits), np.random.default_rng(seed_from(seed, "requirements"))
     costs = (counter.cost(space.decode(random_genome(space.genes, rng))) for _ in range(TRIES))
-    return next((cost for cost in costs if limits.violation(cost) == 0), None)
+    within = (cost for cost in costs if limits.violation(cost) == 0)
+    return max(within, key=lambda cost: cost.tensors, default=None)
