@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vkdnw_search.atomic_files import write_whole
 from vkdnw_search.contracts import HasText
 from vkdnw_search.errors import RaceError, SpaceError
-from vkdnw_search.output.module import description_of, export
+from vkdnw_search.output.module import description_of, export_all
 from vkdnw_search.records import Evaluation
+from vkdnw_search.runs.contents import PROGRAMS
 from vkdnw_search.runs.reader import RunReader
 from vkdnw_search.runs.result import FoundNetwork, unvisited
 
@@ -50,16 +51,6 @@ class Entrant:
         """Number of parameters, likewise."""
         return self.source.cost.parameters if isinstance(self.source, FoundNetwork) else None
 
-    def write(self, folder: Path) -> Path:
-        """Write the module of the network, and what trains it, into ``folder``. Returns its path."""
-        module = folder / "model.py"
-        if isinstance(self.source, FoundNetwork):
-            if not description_of(module).exists():  # the last that is written
-                export(self.source, module)
-        elif not module.exists():
-            write_whole(module, self.source.read_bytes())
-        return module
-
 
 def shortlist(visited: RunReader, *, networks: int, others: Sequence[str] = ()) -> list[Entrant]:
     """The networks of a run that shall race, the winner of the search first.
@@ -89,10 +80,39 @@ def shortlist(visited: RunReader, *, networks: int, others: Sequence[str] = ()) 
         if baseline.role in TRIVIAL and (baseline.number in roles or len(roles) < networks):
             roles.setdefault(baseline.number, []).append(baseline.role)
     entrants = [_entrant(visited, by_number[number], tuple(why)) for number, why in roles.items()]
-    entrants += [_of_user(visited, text) for text in others]
+    for text in others:
+        _add(entrants, _of_user(visited, text))
     if len(entrants) < 2:
         raise RaceError(f"{visited.path}: a race needs two networks, but there is one. Add yours by --with")
     return entrants
+
+
+def _add(entrants: list[Entrant], new: Entrant) -> None:
+    """Add a network of the user's, or its role to the one that races already."""
+    for place, there in enumerate(entrants):
+        if there.key == new.key:
+            roles = (*there.roles, *(role for role in new.roles if role not in there.roles))
+            entrants[place] = replace(there, roles=roles)
+            return
+    entrants.append(new)
+
+
+def write_modules(entrants: Sequence[Entrant], folder: Path) -> list[Path]:
+    """Write the module of each network, and what trains it, into a folder of ``folder`` of its own: their paths.
+
+    What is there already stays. All that are not are checked together, since each check starts an interpreter.
+    """
+    modules = [folder / f"{place:02}" / "model.py" for place in range(len(entrants))]
+    missing = []
+    for entrant, module in zip(entrants, modules, strict=True):
+        if isinstance(entrant.source, Path):
+            if not module.exists():
+                write_whole(module, entrant.source.read_bytes())
+        elif not all(file.exists() for file in (module, description_of(module), *map(module.with_name, PROGRAMS))):
+            missing.append((entrant.source, module))
+    if missing:
+        export_all(missing)
+    return modules
 
 
 def _candidates(visited: RunReader) -> Iterator[tuple[int, str]]:

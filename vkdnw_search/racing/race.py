@@ -19,7 +19,7 @@ from vkdnw_search.errors import RaceError
 from vkdnw_search.execution.executors import processes
 from vkdnw_search.output.module import description_of
 from vkdnw_search.output.templates.train_data import DataError
-from vkdnw_search.racing.entrants import Entrant, shortlist
+from vkdnw_search.racing.entrants import Entrant, shortlist, write_modules
 from vkdnw_search.racing.outcome import Race, Racer, standing
 from vkdnw_search.racing.schedule import Rung, schedule
 from vkdnw_search.racing.training import (
@@ -160,7 +160,7 @@ def run_race(
     with locked(out / "race.lock"):
         _continued(out, _description(entrants, plan, words, len(test), classes))
         rungs = schedule(len(entrants), epochs=plan.epochs, rungs=plan.rungs, keep=plan.keep)
-        modules = [e.write(out / "networks" / f"{place:02}") for place, e in enumerate(entrants)]
+        modules = write_modules(entrants, out / "networks")
         racers = [_racer(e, module.parent) for e, module in zip(entrants, modules, strict=True)]
         for number, rung in enumerate(rungs, start=1):
             left = [r for r in racers if not r.reason and len(r.accuracies) == number - 1]  # the others are out

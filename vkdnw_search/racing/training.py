@@ -83,8 +83,8 @@ def train_network(task: TrainingTask) -> TrainingOutcome:
 
 
 def lost_training(task: TrainingTask, reason: str) -> TrainingOutcome:
-    """The outcome of a task that its executor gave up."""
-    return TrainingOutcome(None, reason)
+    """The outcome of a task that its executor gave up: after several workers died of it, each from its last epoch."""
+    return TrainingOutcome(None, reason.replace("scoring it", "training it"))
 
 
 def curve(folder: Path) -> list[dict[str, float]]:
