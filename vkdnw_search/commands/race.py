@@ -33,6 +33,7 @@ def race_command(words: Sequence[str], stopped: Callable[[], bool] = lambda: Fal
     load_plugins(options.plugin)
 
     from vkdnw_search.execution.executors import processes  # torch, which takes seconds to import
+    from vkdnw_search.output.report import write_report
     from vkdnw_search.racing.race import Plan, run_race
     from vkdnw_search.runs.reader import RunReader
 
@@ -58,11 +59,14 @@ def race_command(words: Sequence[str], stopped: Callable[[], bool] = lambda: Fal
     if found is None:
         return None
     found.plot().savefig(found.folder / "race.png", dpi=160)
+    if options.out is None:
+        write_report(options.folder)
     rows = [
         ("table", found.folder / "race.csv"),
         ("curves", f"{found.folder / 'curves.csv'}, race.png"),
         ("module", f"{found.folder / 'best' / 'model.py'}, with weights.pt beside it"),
     ]
+    rows += [] if options.out is not None else [("report", options.folder / "report.html")]
     return "\n".join([found.in_words(), "", *(f"{name:12} {text}" for name, text in rows)])
 
 

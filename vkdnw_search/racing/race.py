@@ -18,6 +18,7 @@ from vkdnw_search.engine.tasks import run_tasks
 from vkdnw_search.errors import RaceError
 from vkdnw_search.execution.executors import processes
 from vkdnw_search.output.module import description_of
+from vkdnw_search.output.race_files import CURVES
 from vkdnw_search.output.templates.train_data import DataError
 from vkdnw_search.racing.entrants import Entrant, shortlist, write_modules
 from vkdnw_search.racing.outcome import Race, Racer, standing
@@ -37,7 +38,6 @@ from vkdnw_search.runs.folder import locked
 from vkdnw_search.runs.reader import RunReader
 from vkdnw_search.runs.result import Result
 
-CURVES = ("network", "seed", "epoch", "lr", "loss", "accuracy", "ema_accuracy", "ema_top5")
 FILES = ("race.json", "race.csv", "race.lock", "curves.csv", "race.png")
 FOLDERS = ("best", "networks", "networks/*")
 
@@ -158,8 +158,8 @@ def run_race(
     must_be_plain(out, files=FILES, folders=FOLDERS)
     _must_be_ours(out)
     with locked(out / "race.lock"):
-        _continued(out, _description(entrants, plan, words, len(test), classes))
         rungs = schedule(len(entrants), epochs=plan.epochs, rungs=plan.rungs, keep=plan.keep)
+        _continued(out, _description(entrants, plan, words, len(test), classes, rungs))
         modules = write_modules(entrants, out / "networks")
         racers = [_racer(e, module.parent) for e, module in zip(entrants, modules, strict=True)]
         for number, rung in enumerate(rungs, start=1):
@@ -231,7 +231,12 @@ def _data(options: Any) -> tuple[Any, Any, int]:
 
 
 def _description(
-    entrants: Sequence[Entrant], plan: Plan, words: tuple[str, ...], images: int, classes: int
+    entrants: Sequence[Entrant],
+    plan: Plan,
+    words: tuple[str, ...],
+    images: int,
+    classes: int,
+    rungs: Sequence[Rung],
 ) -> dict[str, Any]:
     return {
         "networks": [{"name": e.name, "roles": list(e.roles), "architecture": e.key} for e in entrants],
@@ -241,6 +246,7 @@ def _description(
         "seeds": plan.seeds,
         "test_images": images,
         "classes": classes,
+        "schedule": [{"networks": rung.networks, "epochs": rung.epochs} for rung in rungs],
     }
 
 
