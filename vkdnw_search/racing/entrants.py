@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vkdnw_search.atomic_files import write_whole
-from vkdnw_search.contracts import HasText
-from vkdnw_search.errors import RaceError, SpaceError
+from vkdnw_search.contracts import HasReferences, HasText
+from vkdnw_search.errors import RaceError, SpaceError, nearest
 from vkdnw_search.output.module import description_of, export_all
 from vkdnw_search.records import Evaluation
 from vkdnw_search.runs.contents import PROGRAMS
@@ -61,7 +61,7 @@ def shortlist(visited: RunReader, *, networks: int, others: Sequence[str] = ()) 
     Args:
         visited: the run, which must have ended.
         networks: how many of its networks, at most.
-        others: architectures as text, or paths of modules, which come on top.
+        others: architectures as text, names of references of the space, or paths of modules, which come on top.
 
     Raises:
         RaceError: the run has not ended, or fewer than two networks are there to race.
@@ -129,7 +129,7 @@ def _entrant(visited: RunReader, evaluation: Evaluation, roles: tuple[str, ...])
 
 
 def _of_user(visited: RunReader, text: str) -> Entrant:
-    """A network given as text of the run's search space, or as a module."""
+    """A network given as text of the run's search space, as the name of one of its references, or as a module."""
     if text.endswith(".py"):
         path = Path(text).resolve()
         if not path.is_file():
@@ -137,8 +137,14 @@ def _of_user(visited: RunReader, text: str) -> Entrant:
         return Entrant(text, ("yours",), path, None)
     if not isinstance(visited.space, HasText):
         raise RaceError(f"--with {text}: must be a Python file, for {visited.space.name} reads no architectures")
+    named = visited.space.references if isinstance(visited.space, HasReferences) else {}
     try:
-        architecture = visited.space.parse(text)
+        architecture = visited.space.parse(named.get(text, text))
     except SpaceError as error:
-        raise RaceError(f"--with: must be a Python file or an architecture of {visited.space.name}: {error}") from None
-    return Entrant(architecture.key, ("yours",), unvisited(visited.space, architecture), None)
+        names = "".join(f"{name}, " for name in named)
+        raise RaceError(
+            f"--with: must be {names}a Python file or an architecture of {visited.space.name}: {error}"
+            f"{nearest(text, named)}"
+        ) from None
+    name = text if text in named else architecture.key
+    return Entrant(name, ("yours",), unvisited(visited.space, architecture), None)
