@@ -4,33 +4,23 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.support.processes import ROOT, kill, signal_group, workers_of
-from tests.support.quick import leave_out_the_end
 from tests.support.reliability import Injected
-from vkdnw_search import search
 
 pytest.importorskip("sklearn")
 pytestmark = pytest.mark.fault
 
 KILLS = 10
-RECIPE: dict[str, Any] = {
-    "space": {"use": "nasbench201", "cells": 1, "channels": 4, "resolution": 16},
-    "score": "trainable_layers",
-    "optimizer": {"use": "random", "children": 10},
-    "stop": {"evaluations": 12},
-    "executor": "inline",
-    "finalists": 4,
-}
 RACE = ("--data", "digits", "--epochs", "4", "--networks", "5")
 TRAINER = ("--", "--size", "8", "--batch", "64")
 FILES = ("race.csv", "curves.csv", "race.json", "best/model.py", "best/architecture.json")
@@ -47,22 +37,15 @@ class Network(nn.Module):
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("runs") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        leave_out_the_end(patch)
-        search(RECIPE, out=folder).close()
-    return folder
-
-
-@pytest.fixture(scope="module")
 def undisturbed(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("races") / "undisturbed"
     assert start(run, out, workers=1).wait(timeout=300) == 0, out.with_suffix(".stderr").read_text()
     return out
 
 
-def start(run: Path, out: Path, *, workers: int, race: Sequence[str] = RACE) -> subprocess.Popen[str]:
+def start(
+    run: Path, out: Path, *, workers: int, race: Sequence[str] = RACE, before: Callable[[], None] | None = None
+) -> subprocess.Popen[str]:
     """A race in a process group of its own. What it says on stderr is kept beside its folder."""
     words = [str(run), *race, "--workers", str(workers), "--out", str(out), *TRAINER]
     with out.with_suffix(".stderr").open("a") as stderr:
@@ -74,6 +57,7 @@ def start(run: Path, out: Path, *, workers: int, race: Sequence[str] = RACE) -> 
             stderr=stderr,
             text=True,
             start_new_session=True,
+            preexec_fn=before,
         )
 
 
@@ -132,3 +116,18 @@ def test_a_killed_workers_network_is_trained_on_and_one_that_kills_its_workers_i
     last = (tmp_path / "other" / "race.csv").read_text().splitlines()[-1]
     assert "training it ended 3 worker processes, the last by signal 9" in last
     injected("a network that kills what trains it, three times", 1, "told with the reason; the race goes on")
+
+
+def test_a_full_disk_is_an_error_in_words_that_blames_no_network_and_the_race_goes_on_later(
+    tmp_path: Path, run: Path, undisturbed: Path, injected: Injected
+) -> None:
+    """Checkpoints have some 180 kB, and what is written before them less than 25 kB."""
+    out, limit = tmp_path / "race", (25_000, 25_000)
+    full = start(run, out, workers=1, before=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit))
+    assert full.wait(timeout=300) == 1
+    said = out.with_suffix(".stderr").read_text()
+    assert "the same command continues" in said and "File too large" in said and "Traceback" not in said
+    assert not (out / "race.csv").exists() and (out / "networks" / "00" / "model.py").exists()
+    assert start(run, out, workers=2).wait(timeout=300) == 0
+    assert_equal(out, undisturbed)
+    injected("a disk that is full, in a race", 1, f"an error in words, exit code 1; {SAME}")

@@ -105,6 +105,12 @@ class Race:
         return self.racers[0]
 
     @property
+    def weights(self) -> Path:
+        """The file with the winner's weights, from its first seed."""
+        safe = self.folder / "best" / "weights.safetensors"
+        return safe if safe.exists() else safe.with_name("weights.pt")
+
+    @property
     def correlation(self) -> float:
         """Spearman's ρ of score and accuracy after the first rung, which all trained for; NaN for fewer than three."""
         return correlation(self._placed())
