@@ -6,11 +6,15 @@ import argparse
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vkdnw_search.commands.settings import build_plugin, positive, read_executor
 from vkdnw_search.errors import VkdnwSearchError
 from vkdnw_search.recipe.registry import add_plugin_option, load_plugins
 from vkdnw_search.runs.reader import must_be_a_run
+
+if TYPE_CHECKING:
+    from vkdnw_search.racing.outcome import Race
 
 DESCRIPTION = """Trains the shortlist of a run a little on your data, the better ones for longer (successive halving),
 and says which learns best: the finalists, the network of the most FLOPs, the first random one, and yours.
@@ -60,16 +64,19 @@ def race_command(words: Sequence[str], stopped: Callable[[], bool] = lambda: Fal
             counted=progress.count,
             stopped=stopped,
         )
-    if found is None:
-        return None
+    return None if found is None else _page(found, None if options.out else options.folder)
+
+
+def _page(found: Race, run: Path | None) -> str:
+    """What there is to show; the figure is written, and the report of ``run``, if the race is in it."""
     found.plot().savefig(found.folder / "race.png", dpi=160)
     rows = [
         ("table", found.folder / "race.csv"),
         ("curves", f"{found.folder / 'curves.csv'}, race.png"),
         ("module", f"{found.folder / 'best' / 'model.py'}, with {found.weights.name} beside it"),
     ]
-    if options.out is None:
-        rows.append(("report", _report(options.folder)))
+    if run is not None:
+        rows.append(("report", _report(run)))
     return "\n".join([found.in_words(), "", *(f"{name:12} {text}" for name, text in rows)])
 
 
