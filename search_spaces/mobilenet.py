@@ -23,7 +23,7 @@ from search_spaces import mobilenet_network as network
 from search_spaces.genomes import genome_of, values_of
 from search_spaces.mobilenet_mutation import PUBLISHED_TYPES, mutated
 from search_spaces.mobilenet_parts import chain_of, parts_of
-from search_spaces.mobilenet_structure import TYPES, Structure, SuperBlock, parse
+from search_spaces.mobilenet_structure import MOBILENETV2_LIKE, TYPES, Structure, SuperBlock, parse
 from search_spaces.mobilenet_widths import widened
 from vkdnw_search.errors import SpaceError
 from vkdnw_search.options import check_options
@@ -103,6 +103,12 @@ class MobileNet:
     def free_operators(self) -> frozenset[str]:
         """The addition of shortcuts, which fvcore does not count."""
         return frozenset({"aten::add"})
+
+    @property
+    def references(self) -> dict[str, str]:
+        """MobileNetV2's channels and strides in super-blocks; the units are those of this space, not MobileNetV2's."""
+        blocks = (SuperBlock(6, 3, out, stride, out, depth) for out, stride, depth in MOBILENETV2_LIKE)
+        return {"mobilenetv2_like": Structure(32, tuple(blocks), self.last_width).key}
 
     def decode(self, genome: Genome) -> Structure:
         """The canonical structure of ``genome``."""

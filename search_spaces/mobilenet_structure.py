@@ -24,6 +24,10 @@ from vkdnw_search.errors import nearest
 TYPES = tuple((expansion, kernel) for kernel in (3, 5, 7) for expansion in (1, 2, 4, 6))
 """(expansion, kernel) of the twelve types of super-block, E1K3 first, in the order in which they are published."""
 
+MOBILENETV2_LIKE = ((24, 2, 1), (32, 2, 2), (64, 2, 2), (96, 1, 2), (160, 2, 2), (320, 1, 1))
+"""(channels, stride, pairs of units) of MobileNetV2's stages (arXiv 1801.04381, table 2) as this space can have them:
+half as many pairs as there are units, rounded up, and none for the first unit, which does not halve the resolution."""
+
 STEM, LAST = "SuperConvK3BNRELU", "SuperConvK1BNRELU"
 _BLOCKS = {f"SuperResIDWE{expansion}K{kernel}": (expansion, kernel) for expansion, kernel in TYPES}
 _WORD = re.compile(r"[A-Za-z0-9_]+")

@@ -106,6 +106,11 @@ class NasBench201:
         """Sums at nodes, and pooling: fvcore counts neither, and both are small beside a convolution."""
         return frozenset({"aten::add", "aten::avg_pool2d"})
 
+    @property
+    def references(self) -> dict[str, str]:
+        """The cell that makes the network a ResNet: two 3×3 convolutions in a row, and the shortcut around them."""
+        return {"resnet": "|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|skip_connect~2|"}
+
     def decode(self, genome: Genome) -> CellArchitecture:
         """The canonical cell of ``genome``, an index into ``OPERATIONS`` for each gene."""
         if len(genome) != len(self._varied) or not all(0 <= index < len(OPERATIONS) for index in genome):

@@ -23,7 +23,7 @@ from torch import nn
 from search_spaces import stages_network as network
 from search_spaces.genomes import genome_of, values_of
 from search_spaces.resolution import divided
-from search_spaces.stages_structure import Network, StageChoices, Unit, parse_network, parse_stage
+from search_spaces.stages_structure import PUBLISHED, Network, StageChoices, Unit, parse_network, parse_stage
 from vkdnw_search.errors import SpaceError
 from vkdnw_search.options import check_options
 from vkdnw_search.records import Gene, Genome, Part
@@ -54,8 +54,7 @@ class Stages:
     stages: Annotated[
         tuple[str, ...],
         at.Len(1, 32),
-        "e.g. ir_r1/2_k3/5_s2_e6_c24: r blocks, kernel, stride, \
-expansion, channels; types cn, ds, ir, er",
+        "e.g. ir_r1/2_k3/5_s2_e6_c24: r blocks, kernel, stride, expansion, channels; types cn, ds, ir, er",
     ] = AROUND_MOBILENET
     stem: Annotated[int, at.Interval(ge=1, le=1024), "channels of the first convolution"] = 32
     stem_stride: Annotated[Literal[1, 2], "of the first convolution; 1 for small images"] = 2
@@ -93,6 +92,11 @@ expansion, channels; types cn, ds, ir, er",
     def free_operators(self) -> frozenset[str]:
         """What fvcore does not count, in a mobile network."""
         return frozenset(f"aten::{name}" for name in FREE)
+
+    @property
+    def references(self) -> dict[str, str]:
+        """MobileNetV2 or EfficientNet-B0, if the activation is theirs; their stem has the stride of the recipe's."""
+        return {n: t.replace("s2", f"s{self.stem_stride}", 1) for n, t in PUBLISHED.get(self.activation, {}).items()}
 
     def decode(self, genome: Genome) -> Network:
         """The network of ``genome``."""

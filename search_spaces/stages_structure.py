@@ -30,6 +30,17 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "r": (1, 32), "k": (1, 11), "s": (1, 2), "e": (1, 16), "c": (1, 8192), "se": (0, 1),
 }  # fmt: skip
 
+MOBILENET_V2 = (
+    "c32_s2-ds_r1_k3_s1_c16-ir_r2_k3_s2_e6_c24-ir_r3_k3_s2_e6_c32-ir_r4_k3_s2_e6_c64-ir_r3_k3_s1_e6_c96"
+    "-ir_r3_k3_s2_e6_c160-ir_r1_k3_s1_e6_c320-c1280"
+)
+EFFICIENTNET_B0 = (
+    "c32_s2-ds_r1_k3_s1_c16_se0.25-ir_r2_k3_s2_e6_c24_se0.25-ir_r2_k5_s2_e6_c40_se0.25-ir_r3_k3_s2_e6_c80_se0.25"
+    "-ir_r3_k5_s1_e6_c112_se0.25-ir_r4_k5_s2_e6_c192_se0.25-ir_r1_k3_s1_e6_c320_se0.25-c1280"
+)
+PUBLISHED = {"relu6": {"mobilenetv2": MOBILENET_V2}, "silu": {"efficientnet_b0": EFFICIENTNET_B0}}
+"""Activation → the networks that have it: arXiv 1801.04381, table 2, and arXiv 1905.11946, table 1."""
+
 _FIELD = re.compile(r"(?P<name>[a-z]+)(?P<values>[0-9.]+(/[0-9.]+)*)")
 _STAGE = re.compile(r"[^-]+")
 _LAST = re.compile(r"c[0-9]")

@@ -116,6 +116,19 @@ class HasText(Protocol):
 
 
 @runtime_checkable
+class HasReferences(Protocol):
+    """A space in which some networks have names of their own, such as MobileNetV2: ``race --with NAME`` takes them.
+
+    The space also reads text (:class:`HasText`).
+    """
+
+    @property
+    def references(self) -> Mapping[str, str]:
+        """Return name → architecture as text, which ``parse`` reads. Names have no spaces, and do not end in .py."""
+        ...
+
+
+@runtime_checkable
 class HasEncoding(Protocol):
     """A space that can turn an architecture back into a genome."""
 

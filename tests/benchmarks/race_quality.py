@@ -31,7 +31,7 @@ from tests.benchmarks.trained.networks import SPACE, Candidate, draw_networks
 from vkdnw_search import load_recipe
 from vkdnw_search.engine.tasks import run_tasks
 from vkdnw_search.execution.executors import processes
-from vkdnw_search.racing.entrants import Entrant
+from vkdnw_search.output.module import description_of, export
 from vkdnw_search.racing.schedule import Rung, schedule, trained_epochs
 from vkdnw_search.racing.training import ACCURACY, TrainingTask, curve, lost_training, train_network
 from vkdnw_search.runs.result import unvisited
@@ -55,7 +55,9 @@ def trained(
     words, tasks = (*words, "--epochs", str(epochs)), []
     for network in networks:
         folder = out / f"{network.number:03}"
-        module = Entrant(str(network.number), (), unvisited(SPACE, parse(network.key)), None).write(folder)
+        module = folder / "model.py"
+        if not description_of(module).exists():
+            export(unvisited(SPACE, parse(network.key)), module)
         tasks.append((network.number, TrainingTask(module, folder / "seed-0", words, 0, epochs)))
     outcomes = dict(run_tasks(tasks, executor, call=train_network, lost=lost_training, stopped=lambda: False))
     for number, outcome in outcomes.items():

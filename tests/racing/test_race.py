@@ -9,31 +9,22 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import vkdnw_search
 from tests.support.quick import leave_out_the_end
+from tests.support.races import RECIPE, WORDS, raced, unchecked
 from vkdnw_search import Race, search
 from vkdnw_search.commands.main import main
 from vkdnw_search.errors import RaceError, RunFolderError
-from vkdnw_search.execution.executors import inline
 from vkdnw_search.output.templates import train
 from vkdnw_search.racing import training
 from vkdnw_search.racing.entrants import shortlist
-from vkdnw_search.racing.race import Plan, run_race
+from vkdnw_search.racing.race import Plan
 from vkdnw_search.runs.reader import RunReader
 
 pytest.importorskip("sklearn")
 
-RECIPE: dict[str, Any] = {
-    "space": {"use": "nasbench201", "cells": 1, "channels": 4, "resolution": 16},
-    "score": "trainable_layers",
-    "optimizer": {"use": "random", "children": 10},
-    "stop": {"evaluations": 12},
-    "executor": "inline",
-    "finalists": 4,
-}
-WORDS = ("--size", "8", "--batch", "64")
-PLAN = Plan(data="digits", epochs=3, words=WORDS)
 FILES = ("race.csv", "curves.csv", "race.json", "best/model.py", "best/architecture.json")
 OWN = """
 from torch import nn
@@ -48,28 +39,8 @@ class Network(nn.Sequential):
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("runs") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        leave_out_the_end(patch)
-        search(RECIPE, out=folder).close()
-    return folder
-
-
-@pytest.fixture(autouse=True)
-def _unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vkdnw_search.output.module._must_equal", lambda modules, check: None)
-
-
-def raced(run: Path, out: Path, plan: Plan = PLAN, **more: Any) -> Race | None:
-    with RunReader(run) as visited:
-        return run_race(visited, plan, out=out, executor=inline(), networks=more.pop("networks", 5), **more)
-
-
-@pytest.fixture(scope="module")
 def whole(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Race:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("vkdnw_search.output.module._must_equal", lambda modules, check: None)
+    with unchecked():
         found = raced(run, tmp_path_factory.mktemp("races") / "race")
     assert found is not None
     return found
@@ -100,7 +71,8 @@ def test_the_best_learns_longest_and_its_module_and_weights_are_left(whole: Race
     assert whole.winner.accuracy == max(r.accuracy for r in whole.racers if len(r.accuracies) == 2) > 0.5
     folder = whole.folder
     network = training.network_class(folder / "best" / "model.py")(num_classes=10)
-    network.load_state_dict(torch.load(folder / "best" / "weights.pt", weights_only=True))
+    assert whole.weights == folder / "best" / "weights.safetensors"
+    network.load_state_dict(load_file(whole.weights))
     _, test, classes = training.read_data("digits", 8, None, None)
     images, labels = (torch.stack(column) for column in zip(*test, strict=True))
     with torch.no_grad():
@@ -170,7 +142,8 @@ def test_networks_of_ones_own_race_too_and_what_cannot_be_trained_is_told(run: P
     assert found is not None
     by_name = {r.name: r for r in found.racers}
     assert by_name[str(own)].roles == ("yours",) and by_name[str(own)].score is None
-    written = RunReader(run).space.parse(cell).key
+    with RunReader(run) as visited:
+        written = visited.space.parse(cell).key
     assert len(by_name[written].accuracies[0]) == 2 and by_name[written].flops
     assert found.racers[-1].name == str(broken) and "shapes cannot be multiplied" in found.racers[-1].reason
 
@@ -204,7 +177,7 @@ def test_who_is_out_does_not_come_back_for_one_that_fails_later(
         ({"data": "nowhere"}, {}, "nowhere/train must hold a folder of images"),
         ({"data": "nosuch:module"}, {}, "must be a function of a module here or installed"),
         ({}, {"others": ["nowhere.py"]}, "--with nowhere.py: must be a Python file, but there is none"),
-        ({}, {"others": ["|what~0|"]}, "--with: must be a Python file or an architecture of nasbench201"),
+        ({}, {"others": ["|what~0|"]}, "--with: must be resnet, a Python file or an architecture of nasbench201"),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_is_written(
@@ -234,9 +207,11 @@ def test_a_broken_checkpoint_is_named(run: Path, tmp_path: Path) -> None:
     place = tmp_path / "race" / "networks" / "00" / "seed-0"
     (place / "last.pt").write_bytes(b"broken")
     (place / "right-1.pt").unlink()
-    with pytest.raises(RaceError, match=r"last\.pt: must be as it was written, but cannot be read: .*Take it away"):
+    with pytest.raises(
+        RaceError, match=r"last\.pt: must be as it was written, but cannot be read: .*Take the folder seed-0"
+    ):
         raced(run, tmp_path / "race")
-    (place / "last.pt").unlink()
+    shutil.rmtree(place)
     assert raced(run, tmp_path / "race") is not None
 
 

@@ -92,6 +92,16 @@ def test_a_published_structure_costs_what_formulas_say(entry):
 
 
 @pytest.mark.slow  # importing what this counter needs takes seconds
+def test_the_reference_has_mobilenetv2s_widths_and_strides_and_the_genes_can_express_it():
+    """Of table 2 of arXiv 1801.04381: 24, 32, 64, 96, 160 and 320 channels after strides of 2, 2, 2, 1, 2 and 1."""
+    (name, text), *others = SPACE.references.items()
+    structure = SPACE.parse(text)
+    assert (name, others) == ("mobilenetv2_like", []) and SPACE.decode(SPACE.encode(structure)) == structure
+    assert [b.out for b in structure.blocks] == [24, 32, 64, 96, 160, 320] and structure.stem == 32
+    assert [b.stride for b in structure.blocks] == [2, 2, 2, 1, 2, 1]
+    assert [b.depth for b in structure.blocks] == [math.ceil(units / 2) for units in (2, 3, 4, 3, 3, 1)]
+
+
 def test_another_counter_finds_twice_the_multiply_adds():
     structure = SPACE.parse(MOBILENETS[-1]["structure"])
     model = SPACE.build(structure).eval()

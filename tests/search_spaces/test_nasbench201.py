@@ -208,3 +208,15 @@ def test_spaces_and_architectures_can_be_pickled_and_equal_their_copies():
 def test_an_option_out_of_bounds_is_refused_in_words(option, message):
     with pytest.raises(SpaceError, match=f"NasBench201, {message}"):
         NasBench201(**option)
+
+
+def test_the_resnet_cell_is_two_convolutions_and_what_goes_in():
+    space = NasBench201(channels=4, cells=1)
+    cell = space.parse(space.references["resnet"])
+    assert cell.key == "|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|skip_connect~2|"
+    nothing = space.parse("|none~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|")
+    convolutions = [
+        sum(isinstance(module, torch.nn.Conv2d) for module in space.build(network).modules())
+        for network in (cell, nothing)
+    ]
+    assert convolutions[0] - convolutions[1] == 2 * 3, "two in each of three stages"

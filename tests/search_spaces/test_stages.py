@@ -58,6 +58,14 @@ def test_a_published_network_has_its_published_size(space, text, parameters, mil
     assert (cost.parameters, round(cost.macs / 1e6)) == (parameters, millions)
 
 
+def test_published_networks_have_names_where_the_activation_is_theirs():
+    assert SPACE.references == {"mobilenetv2": MOBILENET_V2}
+    assert Stages(activation="silu").references == {"efficientnet_b0": EFFICIENTNET_B0}
+    assert Stages(activation="hardswish").references == {}
+    small = Stages(stem_stride=1)
+    assert small.decode(small.encode(small.parse(small.references["mobilenetv2"]))).stem_stride == 1
+
+
 def test_peak_memory_is_that_of_the_networks_own_stem():
     memory = PeakMemory(SPACE)
     network = SPACE.parse("c16_s1-ds_r1_k3_s1_c16-c1280")

@@ -34,6 +34,18 @@ def test_a_shipped_space_passes():
     check_search_space(find("spaces", "macro")(), samples=1)
 
 
+@pytest.mark.parametrize(
+    ("references", "sentence"),
+    [({"a b": None}, "must be a name without spaces"), ({"good": "nonsense"}, "must be text that parse reads")],
+)
+def test_references_that_are_no_networks_are_found(references, sentence):
+    space = find("spaces", "nasbench201")(channels=4, cells=1, resolution=8)
+    key = space.references["resnet"]
+    named = type("Named", (type(space),), {"references": {name: text or key for name, text in references.items()}})
+    with pytest.raises(ConformanceError, match=sentence):
+        check_search_space(named(channels=4, cells=1, resolution=8), samples=1)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", shipped("spaces"))
 def test_every_shipped_space_passes_with_200_samples(name):

@@ -1,4 +1,4 @@
-"""What a person sees of a search: a bar while it runs, a table when it has ended."""
+"""What a person sees of a search or a race: a bar while it runs, a table when it has ended."""
 
 from __future__ import annotations
 
@@ -56,6 +56,40 @@ class Progress:
         shares = [f"{share:.0%} of {name}" for name, share in used.items()]
         size = ", ".join(shares) or f"{quantity(self._best.cost.flops)}FLOPs"
         return f"best {_value(self._best):.3f} at {size}, {feasible}"
+
+
+class RaceProgress:
+    """The rungs of a race, a line each on stderr, and on a terminal a bar of its epochs with the time left."""
+
+    def __init__(self, *, shown: bool) -> None:
+        self._shown, self._stderr = shown, sys.stderr  # which what trains in this process may redirect
+        self._bar: tqdm[Any] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def tell(self, line: str) -> None:
+        """Show a line, above the bar."""
+        if self._shown:
+            tqdm.write(line, file=self._stderr)
+
+    def count(self, over: int, left: int) -> None:
+        """Show how many epochs are over and how many are to come, at the pace since this command began."""
+        if self._bar is None:
+            self._bar = tqdm(
+                initial=over,
+                unit="epoch",
+                smoothing=0,
+                disable=None if self._shown else True,
+                file=self._stderr,
+                dynamic_ncols=True,
+            )
+        self._bar.total, self._bar.n = over + left, over
+        self._bar.refresh()
 
 
 class _Steps(logging.Handler):

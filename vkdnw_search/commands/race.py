@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from vkdnw_search.commands.settings import positive
+from vkdnw_search.commands.settings import build_plugin, positive, read_executor
+from vkdnw_search.errors import VkdnwSearchError
 from vkdnw_search.recipe.registry import add_plugin_option, load_plugins
 from vkdnw_search.runs.reader import must_be_a_run
+
+if TYPE_CHECKING:
+    from vkdnw_search.racing.outcome import Race
 
 DESCRIPTION = """Trains the shortlist of a run a little on your data, the better ones for longer (successive halving),
 and says which learns best: the finalists, the network of the most FLOPs, the first random one, and yours.
@@ -31,9 +35,11 @@ def race_command(words: Sequence[str], stopped: Callable[[], bool] = lambda: Fal
     options = _parse(own)
     must_be_a_run(options.folder)
     load_plugins(options.plugin)
+    chosen = read_executor(options.executor) if options.executor else None
 
-    from vkdnw_search.execution.executors import processes  # torch, which takes seconds to import
+    from vkdnw_search.commands.progress import RaceProgress  # torch, which takes seconds to import
     from vkdnw_search.racing.race import Plan, run_race
+    from vkdnw_search.racing.training import worker_count
     from vkdnw_search.runs.reader import RunReader
 
     plan = Plan(
@@ -44,7 +50,9 @@ def race_command(words: Sequence[str], stopped: Callable[[], bool] = lambda: Fal
         seeds=options.seeds,
         words=tuple(further),
     )
-    with RunReader(options.folder) as visited, processes(workers=options.workers or "auto") as executor:
+    executing = chosen or ("processes", {"workers": options.workers or worker_count()})
+    progress = RaceProgress(shown=not options.quiet)
+    with RunReader(options.folder) as visited, build_plugin("executors", *executing) as executor, progress:
         found = run_race(
             visited,
             plan,
@@ -52,23 +60,34 @@ def race_command(words: Sequence[str], stopped: Callable[[], bool] = lambda: Fal
             executor=executor,
             networks=options.networks,
             others=options.others,
-            told=_tell,
+            told=progress.tell,
+            counted=progress.count,
             stopped=stopped,
         )
-    if found is None:
-        return None
+    return None if found is None else _page(found, None if options.out else options.folder)
+
+
+def _page(found: Race, run: Path | None) -> str:
+    """What there is to show; the figure is written, and the report of ``run``, if the race is in it."""
     found.plot().savefig(found.folder / "race.png", dpi=160)
     rows = [
         ("table", found.folder / "race.csv"),
         ("curves", f"{found.folder / 'curves.csv'}, race.png"),
-        ("module", f"{found.folder / 'best' / 'model.py'}, with weights.pt beside it"),
+        ("module", f"{found.folder / 'best' / 'model.py'}, with {found.weights.name} beside it"),
     ]
+    if run is not None:
+        rows.append(("report", _report(run)))
     return "\n".join([found.in_words(), "", *(f"{name:12} {text}" for name, text in rows)])
 
 
-def _tell(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()
+def _report(folder: Path) -> str:
+    """Where the report of the run is, with the race in it; or why there is none, which takes nothing from the race."""
+    from vkdnw_search.output.report import write_report
+
+    try:
+        return str(write_report(folder))
+    except (VkdnwSearchError, OSError) as error:
+        return f"cannot be written: {error}"
 
 
 def _split(words: list[str]) -> tuple[list[str], list[str]]:
@@ -95,12 +114,20 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
         dest="others",
         action="append",
         default=[],
-        metavar="STRUCTURE|model.py",
-        help="another network: an architecture of the run's space as text, or a file that defines Network; repeatable",
+        metavar="STRUCTURE|NAME|model.py",
+        help="another network: an architecture of the run's space as text, a name that the space gives one, such as "
+        "mobilenetv2, or a file that defines Network; repeatable",
     )
-    parser.add_argument("--workers", type=positive, help="processes, each trains on one thread (default: one a core)")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "--workers", type=positive, help="processes, each trains on one thread (default: one a core, or one a GPU)"
+    )
+    where.add_argument(
+        "--executor", metavar="USE|{use: …}", help="another executor, as a recipe names it: '{use: dask, address: …}'"
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the race (default: RUN/race)")
     add_plugin_option(parser)
+    parser.add_argument("-q", "--quiet", action="store_true", help="show the outcome alone")
     return parser.parse_args(list(words))
 
 

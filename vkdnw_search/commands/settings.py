@@ -29,6 +29,23 @@ def read_settings(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
     return found
 
 
+def read_executor(text: str) -> tuple[str, dict[str, Any]]:
+    """The name and the options of an executor, as a recipe has them: ``dask``, ``{use: dask, address: tcp://…}``.
+
+    Raises:
+        RecipeError: it is neither a name nor a mapping with ``use``.
+        PluginError: there is no such executor.
+    """
+    value = parse_override(f"executor={text}").value
+    options: dict[str, Any] = dict(value) if isinstance(value, dict) else {"use": value}
+    name = options.pop("use", None)
+    if not isinstance(name, str):
+        example = "dask or {use: processes, workers: 2}"
+        raise RecipeError(f"--executor: must be a name or a mapping with use, such as {example}, but is {text!r}")
+    check_plugin("executors", name, options)
+    return name, options
+
+
 def positive(text: str) -> int:
     """A number of seeds, workers and the like, for argparse."""
     if not text.isdecimal() or not 1 <= int(text) <= 1024:

@@ -22,8 +22,13 @@ COORDINATORS = (signal.SIGINT, signal.SIGTERM)
 """Signals that the coordinator alone reacts to, even where the whole process group gets them."""
 
 
-def serve(pipe: Connection, plugins: tuple[str, ...]) -> None:
+INDEX = "VKDNW_SEARCH_WORKER"
+"""The variable of a worker's environment with its place among the workers, 0, 1, …, which a successor takes over."""
+
+
+def serve(pipe: Connection, plugins: tuple[str, ...], index: int) -> None:
     """The life of a worker process: say that it is ready, then answer calls until the coordinator is gone."""
+    os.environ[INDEX] = str(index)
     for number in COORDINATORS:
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_the_coordinator, daemon=True).start()

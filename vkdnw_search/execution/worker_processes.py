@@ -64,7 +64,7 @@ class Workers(Executor):
         self._gate = threading.Lock()
         self._is_shut_down = False
         self._calls: SimpleQueue[tuple[Future[Any], Any] | None] = SimpleQueue()
-        self._workers = [_Worker(seconds, memory) for _ in range(count)]
+        self._workers = [_Worker(seconds, memory, index) for index in range(count)]
         self._kill = weakref.finalize(self, _kill, self._workers)  # at the latest when the interpreter ends
         with safe_import_path():
             resource_tracker.ensure_running()  # its first start would let through the signals that threads keep away
@@ -162,8 +162,8 @@ class _TooLarge(Exception):
 class _Worker:
     """One process at a time."""
 
-    def __init__(self, seconds: float | None, memory: int | None) -> None:
-        self._seconds, self._memory = seconds, memory
+    def __init__(self, seconds: float | None, memory: int | None, index: int) -> None:
+        self._seconds, self._memory, self._index = seconds, memory, index
         self._process: SpawnProcess | None = None
         self._pipe: Connection
         self._is_ready = self._served = False
@@ -173,7 +173,7 @@ class _Worker:
         """Start a process, without waiting until it is ready."""
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        process = context.Process(target=serve, args=(theirs, plugin_paths()), daemon=True, name=NAME)
+        process = context.Process(target=serve, args=(theirs, plugin_paths(), self._index), daemon=True, name=NAME)
         self._is_ready = self._served = False
         with theirs, safe_import_path():
             process.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import subprocess
@@ -168,7 +169,8 @@ def _must_equal(modules: Sequence[tuple[str, FoundNetwork]], check: Callable[[],
         for number, (source, found) in enumerate(modules):
             (Path(folder) / f"{number}.py").write_text(source, encoding="utf-8")
             check()
-            torch.save(_expected(found), Path(folder) / f"{number}.pt")
+            torch.save(_expected(found), whole := io.BytesIO())  # a file would say RuntimeError of a full disk
+            (Path(folder) / f"{number}.pt").write_bytes(whole.getbuffer())
         code, said, errors = _verified(folder, check)
     if code != 0:
         which, _, why = said.partition(" ")

@@ -12,9 +12,11 @@ from markupsafe import Markup
 from vkdnw_search.atomic_files import write_whole
 from vkdnw_search.contracts import AnyProxy, Architecture, SearchSpace
 from vkdnw_search.engine.second_opinion import LOW
+from vkdnw_search.errors import VkdnwSearchError
 from vkdnw_search.output import diagram
 from vkdnw_search.output import report_facts as facts
 from vkdnw_search.output.pages import si, templates
+from vkdnw_search.output.race_files import RaceFiles, read_race
 from vkdnw_search.output.report_figures import Drawn, draw
 from vkdnw_search.quantities import compact
 from vkdnw_search.records import Evaluation
@@ -50,8 +52,10 @@ def write_report(
     """
     folder = Path(folder)
     with RunReader(folder, space=space, proxy=proxy) as visited:
-        figures = draw(visited, visited.ranked[0], check, png=to is None) if visited.ranked else {}
-        page = templates().get_template("report.html").render(_content(visited, figures, check))
+        race, why = _race(folder / "race")
+        figures = draw(visited, visited.ranked[0], race, check, png=to is None) if visited.ranked else {}
+        told = _content(visited, figures, check) | {"race": race, "no_race": why}
+        page = templates().get_template("report.html").render(told)
     if to is not None:
         check()
         write_whole(to, page)
@@ -63,6 +67,18 @@ def write_report(
     check()
     write_whole(folder / "report.html", page)
     return folder / "report.html"
+
+
+def _race(folder: Path) -> tuple[RaceFiles | None, str]:
+    """What the files of a race say; or, in a sentence, why nothing can be said. Neither where there is no race."""
+    if not (folder / "race.json").exists():
+        return None, ""
+    if not (folder / "race.csv").exists():
+        return None, "A race has begun, and has not ended: the same command continues it."
+    try:
+        return read_race(folder, within=folder.parent), ""
+    except VkdnwSearchError as error:
+        return None, str(error)
 
 
 def _content(visited: RunReader, figures: Mapping[str, Drawn], check: Callable[[], None]) -> dict[str, Any]:

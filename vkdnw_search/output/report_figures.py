@@ -17,6 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from vkdnw_search.output import report_facts as facts
+from vkdnw_search.output.race_files import RaceFiles
+from vkdnw_search.output.race_story import draw_curves
 from vkdnw_search.records import Evaluation
 from vkdnw_search.runs.fitness import pareto_front
 from vkdnw_search.runs.reader import RunReader
@@ -46,7 +48,9 @@ class Drawn:
         return _inline(self.svg)
 
 
-def draw(visited: RunReader, winner: Evaluation, check: Callable[[], None], *, png: bool) -> dict[str, Drawn]:
+def draw(
+    visited: RunReader, winner: Evaluation, race: RaceFiles | None, check: Callable[[], None], *, png: bool
+) -> dict[str, Drawn]:
     """Draw every figure by its name, also as PNG if asked for, and call ``check`` before each."""
     painters: dict[str, Callable[[Axes], None]] = {
         "progress": lambda axes: _progress(axes, visited),
@@ -54,6 +58,8 @@ def draw(visited: RunReader, winner: Evaluation, check: Callable[[], None], *, p
     }
     if facts.deciles(winner):
         painters["spectrum"] = lambda axes: _spectrum(axes, visited, winner)
+    if race is not None:
+        painters["race"] = lambda axes: draw_curves(axes, race.networks, race.curves, race.ends)
     figures = {}
     for name, painter in painters.items():
         check()

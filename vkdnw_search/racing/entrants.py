@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vkdnw_search.atomic_files import write_whole
-from vkdnw_search.contracts import HasText
-from vkdnw_search.errors import RaceError, SpaceError
-from vkdnw_search.output.module import description_of, export
+from vkdnw_search.contracts import HasReferences, HasText
+from vkdnw_search.errors import RaceError, SpaceError, nearest
+from vkdnw_search.output.module import description_of, export_all
 from vkdnw_search.records import Evaluation
+from vkdnw_search.runs.contents import PROGRAMS
 from vkdnw_search.runs.reader import RunReader
 from vkdnw_search.runs.result import FoundNetwork, unvisited
 
@@ -50,16 +51,6 @@ class Entrant:
         """Number of parameters, likewise."""
         return self.source.cost.parameters if isinstance(self.source, FoundNetwork) else None
 
-    def write(self, folder: Path) -> Path:
-        """Write the module of the network, and what trains it, into ``folder``. Returns its path."""
-        module = folder / "model.py"
-        if isinstance(self.source, FoundNetwork):
-            if not description_of(module).exists():  # the last that is written
-                export(self.source, module)
-        elif not module.exists():
-            write_whole(module, self.source.read_bytes())
-        return module
-
 
 def shortlist(visited: RunReader, *, networks: int, others: Sequence[str] = ()) -> list[Entrant]:
     """The networks of a run that shall race, the winner of the search first.
@@ -70,7 +61,7 @@ def shortlist(visited: RunReader, *, networks: int, others: Sequence[str] = ()) 
     Args:
         visited: the run, which must have ended.
         networks: how many of its networks, at most.
-        others: architectures as text, or paths of modules, which come on top.
+        others: architectures as text, names of references of the space, or paths of modules, which come on top.
 
     Raises:
         RaceError: the run has not ended, or fewer than two networks are there to race.
@@ -89,10 +80,39 @@ def shortlist(visited: RunReader, *, networks: int, others: Sequence[str] = ()) 
         if baseline.role in TRIVIAL and (baseline.number in roles or len(roles) < networks):
             roles.setdefault(baseline.number, []).append(baseline.role)
     entrants = [_entrant(visited, by_number[number], tuple(why)) for number, why in roles.items()]
-    entrants += [_of_user(visited, text) for text in others]
+    for text in others:
+        _add(entrants, _of_user(visited, text))
     if len(entrants) < 2:
         raise RaceError(f"{visited.path}: a race needs two networks, but there is one. Add yours by --with")
     return entrants
+
+
+def _add(entrants: list[Entrant], new: Entrant) -> None:
+    """Add a network of the user's, or its role to the one that races already."""
+    for place, there in enumerate(entrants):
+        if there.key == new.key:
+            roles = (*there.roles, *(role for role in new.roles if role not in there.roles))
+            entrants[place] = replace(there, roles=roles)
+            return
+    entrants.append(new)
+
+
+def write_modules(entrants: Sequence[Entrant], folder: Path) -> list[Path]:
+    """Write the module of each network, and what trains it, into a folder of ``folder`` of its own: their paths.
+
+    What is there already stays. All that are not are checked together, since each check starts an interpreter.
+    """
+    modules = [folder / f"{place:02}" / "model.py" for place in range(len(entrants))]
+    missing = []
+    for entrant, module in zip(entrants, modules, strict=True):
+        if isinstance(entrant.source, Path):
+            if not module.exists():
+                write_whole(module, entrant.source.read_bytes())
+        elif not all(file.exists() for file in (module, description_of(module), *map(module.with_name, PROGRAMS))):
+            missing.append((entrant.source, module))
+    if missing:
+        export_all(missing)
+    return modules
 
 
 def _candidates(visited: RunReader) -> Iterator[tuple[int, str]]:
@@ -109,7 +129,7 @@ def _entrant(visited: RunReader, evaluation: Evaluation, roles: tuple[str, ...])
 
 
 def _of_user(visited: RunReader, text: str) -> Entrant:
-    """A network given as text of the run's search space, or as a module."""
+    """A network given as text of the run's search space, as the name of one of its references, or as a module."""
     if text.endswith(".py"):
         path = Path(text).resolve()
         if not path.is_file():
@@ -117,8 +137,14 @@ def _of_user(visited: RunReader, text: str) -> Entrant:
         return Entrant(text, ("yours",), path, None)
     if not isinstance(visited.space, HasText):
         raise RaceError(f"--with {text}: must be a Python file, for {visited.space.name} reads no architectures")
+    named = visited.space.references if isinstance(visited.space, HasReferences) else {}
     try:
-        architecture = visited.space.parse(text)
+        architecture = visited.space.parse(named.get(text, text))
     except SpaceError as error:
-        raise RaceError(f"--with: must be a Python file or an architecture of {visited.space.name}: {error}") from None
-    return Entrant(architecture.key, ("yours",), unvisited(visited.space, architecture), None)
+        names = "".join(f"{name}, " for name in named)
+        raise RaceError(
+            f"--with: must be {names}a Python file or an architecture of {visited.space.name}: {error}"
+            f"{nearest(text, named)}"
+        ) from None
+    name = text if text in named else architecture.key
+    return Entrant(name, ("yours",), unvisited(visited.space, architecture), None)

@@ -15,16 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from vkdnw_search.output.race_files import COLUMNS
+from vkdnw_search.output.race_story import Placed, correlation, draw_curves, sentences
 from vkdnw_search.racing.schedule import Rung
 from vkdnw_search.runs.result import frame_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-COLUMNS = (
-    *("place", "name", "roles", "epochs", "accuracy", "standard_error", "mcnemar_p", "score", "flops", "parameters"),
-    *("reason", "architecture"),
-)
 SIGNIFICANT = 0.05
 
 
@@ -107,15 +105,15 @@ class Race:
         return self.racers[0]
 
     @property
+    def weights(self) -> Path:
+        """The file with the winner's weights, from its first seed."""
+        safe = self.folder / "best" / "weights.safetensors"
+        return safe if safe.exists() else safe.with_name("weights.pt")
+
+    @property
     def correlation(self) -> float:
         """Spearman's ρ of score and accuracy after the first rung, which all trained for; NaN for fewer than three."""
-        known = [(r.score, fmean(r.accuracies[0])) for r in self.racers if r.score is not None and r.accuracies]
-        if len(known) < 3:
-            return math.nan
-        scores, accuracies = np.array(known, dtype=np.float64).T
-        if np.ptp(scores) == 0 or np.ptp(accuracies) == 0:
-            return math.nan
-        return float(stats.spearmanr(scores, accuracies).statistic)
+        return correlation(self._placed())
 
     def compared(self, other: Racer) -> float:
         """McNemar's p of the winner against ``other``; NaN where it did not train as long."""
@@ -169,23 +167,14 @@ class Race:
         from vkdnw_search.racing.training import ACCURACY, EPOCH, curve
 
         figure = Figure(figsize=(6.4, 3.6), layout="constrained")
-        axes = figure.subplots()
-        for place, racer in reversed(list(enumerate(self.racers))):
-            for number in range(self.seeds):
-                rows = curve(racer.training(number))
-                first = place == 0
-                axes.plot(
-                    [row[EPOCH] for row in rows],
-                    [100 * row[ACCURACY] for row in rows],
-                    color="C0" if first else "0.6",
-                    linewidth=2 if first else 1,
-                    marker=".",
-                    label=None if number else f"{racer.name} ({', '.join(racer.roles)})" if first else None,
-                )
-        for rung in self.rungs[:-1]:
-            axes.axvline(rung.epochs, color="0.8", linestyle=":", zorder=0)
-        axes.set(xlabel="epochs", ylabel="test accuracy (%)")
-        axes.legend(frameon=False, loc="lower right")
+        curves = {
+            racer.name: [
+                [(int(row[EPOCH]), row[ACCURACY]) for row in curve(racer.training(number))]
+                for number in range(self.seeds)
+            ]
+            for racer in self.racers
+        }
+        draw_curves(figure.subplots(), self._placed(), curves, self._ends())
         return figure
 
     def in_words(self) -> str:
@@ -197,30 +186,13 @@ class Race:
             else f"{place:>2}  cannot be trained: {r.name} ({', '.join(r.roles)}): {r.reason}"
             for place, r in enumerate(self.racers, start=1)
         ]
-        return "\n".join([*lines, "", *self._sentences()])
+        return "\n".join([*lines, "", *sentences(self._placed(), self._ends())])
 
-    def _sentences(self) -> list[str]:
-        told = []
-        searched = next((r for r in self.racers if "winner" in r.roles), None)
-        if searched is self.winner:
-            told.append("The winner of the search learned best.")
-        elif searched is not None and searched.accuracies:
-            rung = len(searched.accuracies) - 1
-            lost = fmean(self.winner.accuracies[rung]) - fmean(searched.accuracies[rung])
-            told.append(
-                f"{self.winner.name} learned best. The winner of the search was {lost * 100:.2f} points behind it "
-                f"after {_epochs(self.rungs[rung].epochs)}."
-            )
-        if not math.isnan(self.correlation):
-            told.append(
-                f"On your data the score ordered these networks at ρ = {self.correlation:.2f} (Spearman, accuracy "
-                f"after {_epochs(self.rungs[0].epochs)})."
-            )
-        return told
+    def _placed(self) -> list[Placed]:
+        return [Placed(r.name, r.roles, r.score, tuple(map(fmean, r.accuracies))) for r in self.racers]
 
-
-def _epochs(number: int) -> str:
-    return "1 epoch" if number == 1 else f"{number} epochs"
+    def _ends(self) -> list[int]:
+        return [rung.epochs for rung in self.rungs]
 
 
 def _lead(p: float) -> str:

@@ -2,72 +2,52 @@
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field, replace
+from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from vkdnw_search.atomic_files import atomic_file, write_whole
+from vkdnw_search.atomic_files import write_whole
 from vkdnw_search.contained_files import must_be_plain
 from vkdnw_search.engine.tasks import run_tasks
 from vkdnw_search.errors import RaceError
 from vkdnw_search.execution.executors import processes
-from vkdnw_search.output.module import description_of
+from vkdnw_search.execution.same_code import SameCode
 from vkdnw_search.output.templates.train_data import DataError
-from vkdnw_search.racing.entrants import Entrant, shortlist
+from vkdnw_search.provenance.record import code_record
+from vkdnw_search.racing.entrants import Entrant, shortlist, write_modules
+from vkdnw_search.racing.epochs import Counted, watched
 from vkdnw_search.racing.outcome import Race, Racer, standing
-from vkdnw_search.racing.schedule import Rung, schedule
+from vkdnw_search.racing.race_folder import (
+    FILES,
+    FOLDERS,
+    describe,
+    keep_description,
+    must_be_ours,
+    write_best,
+    write_curves,
+)
+from vkdnw_search.racing.schedule import Plan, Rung, schedule
 from vkdnw_search.racing.training import (
     TrainingOutcome,
     TrainingTask,
-    curve,
     labelled_right,
     lost_training,
     options_of,
     read_data,
     train_network,
+    worker_count,
 )
-from vkdnw_search.runs.contents import PROGRAMS
 from vkdnw_search.runs.folder import locked
 from vkdnw_search.runs.reader import RunReader
 from vkdnw_search.runs.result import Result
 
-CURVES = ("network", "seed", "epoch", "lr", "loss", "accuracy", "ema_accuracy", "ema_top5")
-FILES = ("race.json", "race.csv", "race.lock", "curves.csv", "race.png")
-FOLDERS = ("best", "networks", "networks/*")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What a race is, apart from who races.
-
-    Attributes:
-        data: what train.py's ``--data`` names.
-        epochs: of whoever gets to the end.
-        rungs: how many parts it has, at most.
-        keep: share of the networks that goes on from one to the next.
-        seeds: trainings of each network.
-        words: further options of train.py, such as ``("--batch", "32")``.
-    """
-
-    data: str
-    epochs: int = 12
-    rungs: int = 3
-    keep: float = 1 / 3
-    seeds: int = 1
-    words: tuple[str, ...] = field(default=())
-
-    def __post_init__(self) -> None:
-        for name, least in (("epochs", 1), ("rungs", 1), ("seeds", 1)):
-            if (value := getattr(self, name)) < least:
-                raise RaceError(f"{name}: must be {least} or more, but is {value}")
-        if not 0 < self.keep <= 1:
-            raise RaceError(f"keep: must be above 0 and at most 1, but is {self.keep:g}")
+__all__ = ["Plan", "race", "run_race"]
 
 
 def race(
@@ -81,6 +61,7 @@ def race(
     seeds: int = 1,
     others: Sequence[str] = (),
     workers: int | Literal["auto"] = "auto",
+    executor: Executor | None = None,
     out: Path | str | None = None,
     words: Sequence[str] = (),
 ) -> Race:
@@ -98,8 +79,11 @@ def race(
         keep: share of the networks that goes on from one to the next, in (0, 1].
         networks: how many of the run's, at most.
         seeds: trainings of each network.
-        others: networks of yours: architectures of the run's space as text, or paths of modules with ``Network``.
-        workers: processes; each trains on one thread.
+        others: networks of yours: architectures of the run's space as text, names of its references, or paths of
+            modules with ``Network``.
+        workers: processes; each trains on one thread. By default one a core, or one a GPU where there are some.
+        executor: where networks are trained instead, such as Dask's; its workers must see the folder of the race. It is
+            not shut down.
         out: folder of the race; by default ``race`` in that of the run.
         words: further options of train.py, such as ``["--batch", "32"]``.
 
@@ -112,8 +96,10 @@ def race(
         raise RaceError("race: the search must have a folder, but was kept in memory alone. Give search(…, out=…) one")
     plan = Plan(data=data, epochs=epochs, rungs=rungs, keep=keep, seeds=seeds, words=tuple(words))
     place = folder / "race" if out is None else Path(out)
-    with RunReader(folder) as visited, processes(workers=workers) as executor:
-        found = run_race(visited, plan, out=place, executor=executor, networks=networks, others=others)
+    ours = processes(workers=worker_count() if workers == "auto" else workers) if executor is None else None
+    with RunReader(folder) as visited, ours or nullcontext(executor) as chosen:
+        assert chosen is not None
+        found = run_race(visited, plan, out=place, executor=chosen, networks=networks, others=others)
     assert found is not None, "nobody stops it"
     return found
 
@@ -127,6 +113,7 @@ def run_race(
     networks: int = 8,
     others: Sequence[str] = (),
     told: Callable[[str], None] = lambda line: None,
+    counted: Counted | None = None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Race | None:
     """Train the shortlist of a run, the better ones for longer, and say which learns best.
@@ -142,6 +129,7 @@ def run_race(
         networks: how many of the run's, at most.
         others: networks of the user's: architectures as text, or paths of modules.
         told: is called with a line on each rung.
+        counted: is called, again and again and in another thread, with the epochs that are over and those to come.
         stopped: whether to stop; what is under way ends its rung first.
 
     Returns:
@@ -156,26 +144,29 @@ def run_race(
     options = options_of(words, out / "networks" / "none")
     _, test, classes = _data(options)
     must_be_plain(out, files=FILES, folders=FOLDERS)
-    _must_be_ours(out)
+    must_be_ours(out)
     with locked(out / "race.lock"):
-        _continued(out, _description(entrants, plan, words, len(test), classes))
         rungs = schedule(len(entrants), epochs=plan.epochs, rungs=plan.rungs, keep=plan.keep)
-        modules = [e.write(out / "networks" / f"{place:02}") for place, e in enumerate(entrants)]
+        keep_description(out, describe(entrants, plan, words, len(test), classes, rungs))
+        modules = write_modules(entrants, out / "networks")
         racers = [_racer(e, module.parent) for e, module in zip(entrants, modules, strict=True)]
+        train = partial(_rung, plan=plan, words=words, executor=SameCode(executor, code_record()), stopped=stopped)
         for number, rung in enumerate(rungs, start=1):
             left = [r for r in racers if not r.reason and len(r.accuracies) == number - 1]  # the others are out
             running = standing(left)[: rung.networks]
             told(f"rung {number} of {len(rungs)}: {len(running)} networks until epoch {rung.epochs} of {plan.epochs}")
-            outcomes = _rung(running, rung, plan, words, executor, stopped)
+            trainings = [racer.training(seed) for racer in running for seed in range(plan.seeds)]
+            with watched(trainings, rungs[number - 1 :], out, counted, seeds=plan.seeds):
+                outcomes = train(running, rung)
             if outcomes is None:
                 return None
             after = {racer.folder: _after(racer, outcomes[racer.folder], rung) for racer in running}
             racers = [after.get(racer.folder, racer) for racer in racers]
-            _write_curves(out, racers, plan)
+            write_curves(out, racers, plan)
         found = Race(tuple(standing(racers)), rungs, len(test), plan.seeds, out)
         if not found.winner.accuracies:
             raise RaceError(f"{out}: no network could be trained; the first: {found.winner.reason}")
-        _write_best(found)
+        write_best(found)
         write_whole(out / "race.csv", found.to_csv())
     return found
 
@@ -183,6 +174,7 @@ def run_race(
 def _rung(
     running: Sequence[Racer],
     rung: Rung,
+    *,
     plan: Plan,
     words: tuple[str, ...],
     executor: Executor,
@@ -190,8 +182,12 @@ def _rung(
 ) -> dict[Path, list[TrainingOutcome]] | None:
     """Folder of a network → its outcome for each seed; None if the race was stopped."""
     tasks = [
-        ((racer.folder, seed), TrainingTask(racer.folder / "model.py", racer.training(seed), words, seed, rung.epochs))
+        (
+            (racer.folder, seed),
+            TrainingTask(folder / "model.py", racer.training(seed).absolute(), words, seed, rung.epochs),
+        )
         for racer in running
+        for folder in [racer.folder.absolute()]  # a worker may be elsewhere
         for seed in range(plan.seeds)
     ]
     done = dict(run_tasks(tasks, executor, call=train_network, lost=lost_training, stopped=stopped))
@@ -206,6 +202,10 @@ def _after(racer: Racer, outcomes: Sequence[TrainingOutcome], rung: Rung) -> Rac
     if reason:
         return replace(racer, reason=reason)
     accuracies = tuple(o.accuracy for o in outcomes if o.accuracy is not None)
+    if lost := [r for seed in range(len(outcomes)) if not (r := racer.training(seed)).is_dir()]:
+        raise RaceError(
+            f"{lost[0]}: must be seen by this process and by the workers, but is not here. Share the folder"
+        )
     right = np.stack([labelled_right(racer.training(seed), rung.epochs).numpy() for seed in range(len(outcomes))])
     return replace(racer, accuracies=(*racer.accuracies, accuracies), right=right)
 
@@ -228,66 +228,3 @@ def _data(options: Any) -> tuple[Any, Any, int]:
         return read_data(options.data, options.size, options.augment, options.classes)
     except DataError as error:
         raise RaceError(str(error)) from None
-
-
-def _description(
-    entrants: Sequence[Entrant], plan: Plan, words: tuple[str, ...], images: int, classes: int
-) -> dict[str, Any]:
-    return {
-        "networks": [{"name": e.name, "roles": list(e.roles), "architecture": e.key} for e in entrants],
-        "training": list(words),
-        "rungs": plan.rungs,
-        "keep": plan.keep,
-        "seeds": plan.seeds,
-        "test_images": images,
-        "classes": classes,
-    }
-
-
-def _must_be_ours(out: Path) -> None:
-    """Refuse a folder that holds something else than a race, before anything is written."""
-    there = {place.name for place in out.iterdir()} if out.is_dir() else {out.name} if out.exists() else set()
-    if there - {"race.lock", "race.json.part"} and not (out / "race.json").is_file():
-        raise RaceError(f"{out}: must be empty, or hold a race to continue, but does not. Choose another --out")
-
-
-def _continued(out: Path, description: dict[str, Any]) -> None:
-    """Write what the race is, or see that it is the one of the folder."""
-    file, text = out / "race.json", json.dumps(description, indent=1) + "\n"
-    if not file.exists():
-        write_whole(file, text)
-    elif (there := file.read_text(encoding="utf-8")) != text:
-        raise RaceError(
-            f"{out}: holds another race: {_difference(there, description)}. Choose another folder with --out"
-        )
-
-
-def _difference(there: str, description: dict[str, Any]) -> str:
-    try:
-        before = json.loads(there)
-        name = next(key for key, value in description.items() if before[key] != value)
-        return f"its {name.replace('_', ' ')} {'are' if name.endswith('s') else 'is'} not the same"
-    except (ValueError, LookupError, TypeError, StopIteration, RecursionError):
-        return "race.json is not as it was written"
-
-
-def _write_curves(out: Path, racers: Sequence[Racer], plan: Plan) -> None:
-    with atomic_file(out / "curves.csv") as text:
-        csv.writer(text, lineterminator="\n").writerows([CURVES, *_curves(racers, plan.seeds)])
-
-
-def _curves(racers: Sequence[Racer], seeds: int) -> Iterator[Sequence[object]]:
-    for racer in racers:
-        for seed in range(seeds):
-            for row in curve(racer.training(seed)):
-                yield (racer.name, seed, int(row["epoch"]), *(row[name] for name in CURVES[3:]))
-
-
-def _write_best(found: Race) -> None:
-    """The winner's module, what trains it, and its weights of the first seed."""
-    source, best = found.winner.folder, found.folder / "best"
-    module = source / "model.py"
-    weights = found.winner.training(0) / "weights.pt"
-    for file in (module, description_of(module), *(source / name for name in PROGRAMS), weights):
-        if file.exists():
-            write_whole(best / file.name, file.read_bytes())

@@ -3,7 +3,39 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from vkdnw_search.errors import RaceError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a race is, apart from who races.
+
+    Attributes:
+        data: what train.py's ``--data`` names.
+        epochs: of whoever gets to the end.
+        rungs: how many parts it has, at most.
+        keep: share of the networks that goes on from one to the next.
+        seeds: trainings of each network.
+        words: further options of train.py, such as ``("--batch", "32")``.
+    """
+
+    data: str
+    epochs: int = 12
+    rungs: int = 3
+    keep: float = 1 / 3
+    seeds: int = 1
+    words: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        for name, least in (("epochs", 1), ("rungs", 1), ("seeds", 1)):
+            if (value := getattr(self, name)) < least:
+                raise RaceError(f"{name}: must be {least} or more, but is {value}")
+        if not 0 < self.keep <= 1:
+            raise RaceError(f"keep: must be above 0 and at most 1, but is {self.keep:g}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,3 +71,19 @@ def trained_epochs(rungs: tuple[Rung, ...]) -> int:
     """The epochs that a race takes, of all its networks together."""
     before = (0, *(rung.epochs for rung in rungs))
     return sum(rung.networks * (rung.epochs - start) for rung, start in zip(rungs, before, strict=False))
+
+
+def epochs_left(over: Sequence[int], rungs: Sequence[Rung], *, seeds: int) -> int:
+    """The epochs that a race still takes, if nobody fails.
+
+    Args:
+        over: epochs that are over, of each training of the present rung; more than it asks for where a race goes on.
+        rungs: the present one and those that follow.
+        seeds: trainings of each network.
+    """
+    now, networks = rungs[0], len(over) // seeds
+    later = (
+        sum(min(rung.networks, networks) * (rung.epochs - before.epochs) for before, rung in pairwise(rungs)) * seeds
+    )
+    ahead = sum(max(epochs - now.epochs, 0) for epochs in over)
+    return sum(max(now.epochs - epochs, 0) for epochs in over) + max(later - ahead, 0)

@@ -10,12 +10,13 @@ import contextlib
 import csv
 import importlib.util
 import io
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -23,6 +24,7 @@ from torch import nn
 from vkdnw_search.atomic_files import write_whole
 from vkdnw_search.determinism import one_thread, seed_from
 from vkdnw_search.errors import RaceError
+from vkdnw_search.execution.worker_loop import INDEX
 from vkdnw_search.output.templates import train, train_data
 
 EPOCH, ACCURACY = "epoch", "ema_accuracy"
@@ -79,12 +81,14 @@ def train_network(task: TrainingTask) -> TrainingOutcome:
         torch.save(labelled, content)
         write_whole(right, content.getvalue())
     rows = [row for row in curve(task.folder) if row[EPOCH] == task.until]
+    if not rows:
+        raise _broken(task.folder / "curve.csv", f"it has no epoch {task.until}")
     return TrainingOutcome(rows[0][ACCURACY])
 
 
 def lost_training(task: TrainingTask, reason: str) -> TrainingOutcome:
-    """The outcome of a task that its executor gave up."""
-    return TrainingOutcome(None, reason)
+    """The outcome of a task that its executor gave up: after several workers died of it, each from its last epoch."""
+    return TrainingOutcome(None, reason.replace("scoring it", "training it"))
 
 
 def curve(folder: Path) -> list[dict[str, float]]:
@@ -92,14 +96,39 @@ def curve(folder: Path) -> list[dict[str, float]]:
     file = folder / "curve.csv"
     if not file.exists():
         return []
-    with file.open(encoding="utf-8", newline="") as text:
-        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(text)]
+    try:
+        with file.open(encoding="utf-8", newline="") as text:
+            return [{name: float(row[name]) for name in train.CURVE} for row in csv.DictReader(text)]
+    except (ValueError, LookupError, TypeError, csv.Error) as error:
+        raise _broken(file, error) from None
 
 
 def labelled_right(folder: Path, epoch: int) -> torch.Tensor:
     """Which test images a network labels right after an epoch that ended a rung: (N,), bool."""
-    found: torch.Tensor = torch.load(folder / f"right-{epoch}.pt", weights_only=True)
-    return found
+    file = folder / f"right-{epoch}.pt"
+    try:
+        found: torch.Tensor = torch.load(file, weights_only=True)
+        return found.bool()
+    except Exception as error:  # a file can be broken in any way
+        raise _broken(file, error) from None
+
+
+def read_weights(file: Path) -> dict[str, torch.Tensor]:
+    """The weights that train.py wrote into a file."""
+    try:
+        state: dict[str, torch.Tensor] = torch.load(file, map_location="cpu", weights_only=True)
+        return {name: tensor.clone().contiguous() for name, tensor in state.items()}
+    except Exception as error:
+        raise _broken(file, error) from None
+
+
+def _broken(file: Path, why: object) -> RaceError:
+    """What to say of a file of a training that is not as it was written."""
+    said = next(iter(str(why).strip().splitlines()), "") or type(why).__name__
+    return RaceError(
+        f"{file}: must be as it was written, but cannot be read: {said}. Take the folder {file.parent.name} away, and "
+        "the same command trains this network anew"
+    )
 
 
 @lru_cache(maxsize=2)
@@ -137,18 +166,32 @@ def options_of(words: Sequence[str], folder: Path, *, until: int | None = None, 
     return train.parse([*words, *more])
 
 
+def worker_count() -> int | Literal["auto"]:
+    """How many processes train on this machine by default: one a GPU, or one a core where there is none."""
+    return torch.cuda.device_count() if torch.cuda.is_available() else "auto"
+
+
+def device_of_worker() -> str | None:
+    """The device on which this process trains if none is asked for: each worker of this machine has a GPU of its own.
+
+    None leaves the choice to train.py, as in a process that is no such worker.
+    """
+    index = os.environ.get(INDEX)
+    if index is None or not torch.cuda.is_available():
+        return None
+    return f"cuda:{int(index) % torch.cuda.device_count()}"
+
+
 def _trained(task: TrainingTask) -> train.Trainer:
     options = options_of(task.words, task.folder, until=task.until, seed=task.seed)
+    options.device = options.device or device_of_worker()
     data = read_data(options.data, options.size, options.augment, options.classes)
     trainer = train.Trainer(options, network_class(task.module), *data)
     if options.resume:
         try:
             trainer.load()
         except Exception as error:  # a file can be broken in any way
-            raise RaceError(
-                f"{task.folder / 'last.pt'}: must be as it was written, but cannot be read: {error}. Take it away, and "
-                "the same command trains this network anew"
-            ) from None
+            raise _broken(task.folder / "last.pt", error) from None
     if len(trainer.curve) < task.until:
         trainer.run()
     return trainer

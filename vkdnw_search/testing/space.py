@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from vkdnw_search.contracts import SPACE_MEMBERS, HasChain, HasEncoding, HasMutation, HasParts, HasText
+from vkdnw_search.contracts import SPACE_MEMBERS, HasChain, HasEncoding, HasMutation, HasParts, HasReferences, HasText
 from vkdnw_search.cost.counter import CostCounter
 from vkdnw_search.cost.peak_memory import PeakMemory
 from vkdnw_search.optimizers.variation import random_genome
@@ -58,6 +58,7 @@ def check_search_space(space: Any, samples: int = 200, seed: int = 0) -> None:
                 _check_mutation(space, genome, seed, findings)
         _check_pickle(space, genomes[-1], findings)
         counter: CostCounter[Any] = CostCounter(space)
+        _check_references(space, counter, findings)
         _check_networks(space, [architecture for _, architecture in decoded.values()], counter, findings)
         _check_genes(space, [genome for genome, _ in decoded.values()], Twins(space, counter), rng, findings)
     findings.report()
@@ -151,6 +152,20 @@ def _check_text(space: Any, genome: Genome, architecture: Any, findings: Finding
                 f"encode: must invert decode, but decode(encode(a)) is {space.decode(encoded).key!r} for a of key "
                 f"{key!r}",
             )
+
+
+def _check_references(space: Any, counter: CostCounter[Any], findings: Findings) -> None:
+    """Networks with names of their own must be networks."""
+    named = space.references if isinstance(space, HasReferences) else {}
+    for name, text in named.items():
+        told = f"references[{name!r}]"
+        findings.require(
+            bool(name) and name.isprintable() and not any(c.isspace() for c in name) and not name.endswith(".py"),
+            "reference name",
+            f"{told}: must be a name without spaces that does not end in .py. Rename it",
+        )
+        with findings.no_error("reference", f"{told}: must be text that parse reads", "Write it as key has it"):
+            counter.cost(space.parse(text))
 
 
 def _check_mutation(space: Any, genome: Genome, seed: int, findings: Findings) -> None:

@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import copy
 import csv
+import io
 import json
 import math
 import os
@@ -87,6 +88,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--network", type=json.loads, default={}, metavar="JSON", help="other arguments of Network")
     parser.add_argument("--workers", type=int, default=0, help="processes that read images; default: %(default)s")
     parser.add_argument("--threads", type=int, help="of PyTorch; 1 where other programs use the processor, too")
+    parser.add_argument("--device", metavar="cpu|cuda|cuda:N", help="default: a GPU where there is one")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     parser.add_argument("--until", type=int, metavar="EPOCH", help="stop after it; --resume goes on")
     parser.add_argument("--init", type=Path, metavar="FILE", help="begin with these weights (.pt or .safetensors)")
@@ -121,9 +123,8 @@ class Trainer:
         self.options, self.train, self.test, self.classes = options, train, test, classes
         self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
         self.steps = max(len(train) // (self.world * options.batch), 1)  # type: ignore[arg-type]  # has a length
-        self.device = torch.device("cpu")
-        if torch.cuda.is_available():
-            self.device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+        found = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
+        self.device = torch.device(options.device or found)
         torch.manual_seed(options.seed)
         self.model = network(num_classes=classes, **options.network).to(self.device)
         if options.init is not None and not options.resume:
@@ -288,8 +289,9 @@ class Trainer:
         state = {name: getattr(self, name).state_dict() for name in ("model", "ema", "optimizer", "scaler")}
         with self.part("curve.csv").open("w", newline="") as file:
             csv.writer(file, lineterminator="\n").writerows([CURVE, *self.curve])
-        torch.save(state["ema"], self.part("weights.pt"))
-        torch.save({**state, "curve": self.curve}, self.part("last.pt"))
+        for name, content in (("weights.pt", state["ema"]), ("last.pt", {**state, "curve": self.curve})):
+            torch.save(content, whole := io.BytesIO())  # into a file it hides that the disk is full in a RuntimeError
+            self.part(name).write_bytes(whole.getbuffer())
         for name in ("curve.csv", "weights.pt", "last.pt"):
             self.part(name).replace(self.options.out / name)
 
