@@ -42,7 +42,8 @@ def write_race(folder: Path, name: str = EVIL) -> Race:
     race = Race(racers, RUNGS, 10, 1, folder)
     folder.mkdir()
     (folder / "race.csv").write_text(race.to_csv())
-    plan = {"training": ["--data", "digits"], "schedule": [{"networks": r.networks, "epochs": r.epochs} for r in RUNGS]}
+    plan = {"training": ["--data", "digits"], "seeds": 1, "test_images": 10, "classes": 10}
+    plan["schedule"] = [{"networks": r.networks, "epochs": r.epochs} for r in RUNGS]
     (folder / "race.json").write_text(json.dumps(plan))
     with (folder / "curves.csv").open("w", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")

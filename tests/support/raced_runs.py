@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from tests.support.quick import leave_out_the_end
 from vkdnw_search import search
-from vkdnw_search.racing.outcome import COLUMNS
+from vkdnw_search.output.race_files import COLUMNS, CURVES
 
 RECIPE: dict[str, Any] = {
     "space": {"use": "nasbench201", "cells": 1, "channels": 4, "resolution": 16},
@@ -41,10 +42,18 @@ def put_race(run: Path, *, words: list[str] = WORDS, images: int = 360, **change
         "place": 1, "name": "network 3", "roles": "winner", "epochs": 3, "accuracy": 0.9, "standard_error": 0.01,
         "architecture": "|none~0|",
     }  # fmt: skip
+    first = {**row, **changes}
     described = {"networks": [], "training": words, "rungs": 2, "keep": 0.5, "seeds": 1, "test_images": images}
-    (folder / "race.json").write_text(json.dumps({**described, "classes": 10}))
-    with (folder / "race.csv").open("w", newline="") as text:
-        rows = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-        rows.writeheader()
-        rows.writerow({**row, **changes})
-        rows.writerow({**row, "place": 2, "accuracy": 0.1})
+    schedule = [{"networks": 2, "epochs": first["epochs"]}]
+    (folder / "race.json").write_text(json.dumps({**described, "classes": 10, "schedule": schedule}))
+    second = {**first, "place": 2, "name": "network 5", "roles": "finalist", "accuracy": 0.1}
+    _write(folder / "race.csv", COLUMNS, [first, second])
+    epoch = dict.fromkeys(CURVES, 0) | {"epoch": first["epochs"], "ema_accuracy": 0.5}
+    _write(folder / "curves.csv", CURVES, [{**epoch, "network": network["name"]} for network in (first, second)])
+
+
+def _write(file: Path, columns: Sequence[str], rows: Sequence[Mapping[str, object]]) -> None:
+    with file.open("w", newline="") as text:
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)

@@ -86,10 +86,11 @@ def _percentiles(contender: Contender, measures: list[str]) -> dict[str, float]:
 
 def _race(contender: Contender) -> dict[str, Any]:
     race = contender.race
+    winner = None if race is None else race.winner
     return {
-        "race.network": "" if race is None else race.name,
-        "race.accuracy": math.nan if race is None else race.accuracy,
-        "race.standard_error": math.nan if race is None else race.standard_error,
-        "race.epochs": None if race is None else race.epochs,
-        "race.data": "" if race is None else race.data,
+        "race.network": "" if winner is None else winner.network.name,
+        "race.accuracy": math.nan if winner is None else winner.accuracy,
+        "race.standard_error": math.nan if winner is None else winner.standard_error,
+        "race.epochs": None if winner is None else winner.epochs,
+        "race.data": "" if race is None else race.files.data,
     }

@@ -2,84 +2,43 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vkdnw_search.contained_files import start_of
-from vkdnw_search.errors import RunFolderError, shortened
-from vkdnw_search.runs.judgement import read_record
-
-COLUMNS = ("place", "name", "roles", "architecture", "accuracy", "standard_error", "epochs")
-"""What is read of race.csv."""
-
-LARGEST = 10_000_000
-"""Bytes that a file of a race may have; those of a race of a hundred networks have a hundredth."""
-
-
-@dataclass(frozen=True, slots=True)
-class RaceTerms:
-    """How a race was run, as far as it bears on accuracies: what is read of race.json."""
-
-    training: tuple[str, ...]
-    seeds: int
-    test_images: int
-    classes: int
+from vkdnw_search.errors import RaceError, RunFolderError
+from vkdnw_search.output.race_files import RaceFiles, Row
+from vkdnw_search.output.race_files import read_race as read_files
 
 
 @dataclass(frozen=True, slots=True)
 class RaceOutcome:
-    """The winner of a race.
+    """A race that has ended.
 
     Attributes:
-        name: the network, as ``network 17``, or what the user called it.
-        roles: why it raced: ``winner`` is that of the search.
-        architecture: as text, or the path of a module of the user's.
-        accuracy: a share of the test images.
-        standard_error: of the accuracy.
-        epochs: it trained for.
-        networks: how many raced.
-        terms: the data and the options of training.
+        files: what its files say.
     """
 
-    name: str
-    roles: str
-    architecture: str
-    accuracy: float
-    standard_error: float
-    epochs: int
-    networks: int
-    terms: RaceTerms
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.accuracy <= 1 or not 0 <= self.standard_error < math.inf or self.epochs < 1:
-            raise ValueError(
-                "its winner must have an accuracy from 0 to 1, a standard error and epochs, but has "
-                f"{self.accuracy} ± {self.standard_error} after {self.epochs}"
-            )
+    files: RaceFiles
 
     @property
-    def data(self) -> str:
-        """What ``--data`` named."""
-        words = self.terms.training
-        place = words.index("--data") + 1 if "--data" in words else len(words)
-        return words[place] if place < len(words) else "?"
+    def winner(self) -> Row:
+        """The network that learned best."""
+        return self.files.rows[0]
 
     def is_like(self, other: RaceOutcome) -> bool:
         """Whether both were trained in the same way, on the same data as far as its name and sizes tell."""
-        ours, theirs = self.terms, other.terms
+        ours, theirs = self.files, other.files
         same_data = (ours.test_images, ours.classes) == (theirs.test_images, theirs.classes)
-        return ours.training == theirs.training and same_data and self.epochs == other.epochs
+        return ours.training == theirs.training and same_data and self.winner.epochs == other.winner.epochs
 
     def ahead_of(self, other: RaceOutcome) -> tuple[float, float]:
         """The lead in accuracy, and its standard error as of independent test images.
 
         Networks that are tested on the same images mostly err on the same ones, so the true error is smaller.
         """
-        return self.accuracy - other.accuracy, math.hypot(self.standard_error, other.standard_error)
+        ours, theirs = self.winner, other.winner
+        return ours.accuracy - theirs.accuracy, math.hypot(ours.standard_error, theirs.standard_error)
 
 
 def read_race(folder: Path) -> RaceOutcome | None:
@@ -88,42 +47,12 @@ def read_race(folder: Path) -> RaceOutcome | None:
     Raises:
         RunFolderError: its files are not as they were written, or are links.
     """
-    described, table = (_text(folder / "race" / name, folder) for name in ("race.json", "race.csv"))
-    if described is None or table is None:
+    race = folder / "race"
+    if not all((race / name).exists() for name in ("race.json", "race.csv")):
         return None
     try:
-        return _outcome(list(csv.DictReader(io.StringIO(table), strict=True)), read_record(RaceTerms, described))
-    except (ValueError, TypeError, csv.Error) as error:
+        return RaceOutcome(read_files(race, within=folder))
+    except RaceError as error:
         raise RunFolderError(
-            f"{folder / 'race'}: race.json and race.csv must be as the race wrote them, but are not: "
-            f"{shortened(error)}. Take the folder from a backup, or move it away to compare without it"
+            f"{error}. Take the folder from a backup, or move it away to compare without it"
         ) from error
-
-
-def _outcome(rows: Sequence[dict[str, str]], terms: RaceTerms) -> RaceOutcome:
-    first = next((row for row in rows if row.get("place") == "1"), None)
-    if first is None or not set(COLUMNS) <= set(first):
-        raise ValueError(f"race.csv must have a network in place 1, and the columns {', '.join(COLUMNS)}")
-    return RaceOutcome(
-        first["name"],
-        first["roles"],
-        first["architecture"],
-        float(first["accuracy"]),
-        float(first["standard_error"]),
-        int(first["epochs"]),
-        len(rows),
-        terms,
-    )
-
-
-def _text(file: Path, within: Path) -> str | None:
-    try:
-        content = start_of(file, LARGEST + 1, within=within)
-    except FileNotFoundError:
-        return None
-    try:
-        if len(content) > LARGEST:
-            raise ValueError(f"it has more than {LARGEST} bytes")
-        return content.decode()
-    except ValueError as error:
-        raise RunFolderError(f"{file}: must be as the race wrote it, but is not: {shortened(error)}") from error

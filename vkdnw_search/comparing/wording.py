@@ -78,10 +78,10 @@ def races_table(runs: Sequence[Contender]) -> list[list[str]]:
         if c.race is None:
             rows.append([c.letter, "no race that has ended", "", "", ""])
             continue
-        accuracy = f"{c.race.accuracy:.2%} ± {c.race.standard_error:.2%}"
-        roles = f" ({c.race.roles})" if c.race.roles else ""
-        training = " ".join(c.race.terms.training)
-        rows.append([c.letter, accuracy, str(c.race.epochs), f"{c.race.name}{roles}", training])
+        winner = c.race.winner
+        accuracy = f"{winner.accuracy:.2%} ± {winner.standard_error:.2%}"
+        network = f"{winner.network.name} ({', '.join(winner.network.roles)})"
+        rows.append([c.letter, accuracy, str(winner.epochs), network, " ".join(c.race.files.training)])
     return rows
 
 
@@ -176,7 +176,7 @@ def leads(runs: Sequence[Contender]) -> list[str]:
 
 
 def _leads(group: Sequence[tuple[str, RaceOutcome]]) -> list[str]:
-    (letter, best), *others = sorted(group, key=lambda pair: -pair[1].accuracy)
+    (letter, best), *others = sorted(group, key=lambda pair: -pair[1].winner.accuracy)
     return [f"{letter} against {other}, by races on the same data: {_lead(best, race)}." for other, race in others]
 
 

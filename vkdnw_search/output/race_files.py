@@ -66,13 +66,24 @@ class RaceFiles:
         rows: by place.
         ends: the epoch that each rung ended with.
         curves: name of a network → one curve for each seed.
-        data: what was trained on, as the command said it.
+        training: the options of train.py.
+        seeds: trainings of each network.
+        test_images: how many there were.
+        classes: how many there were.
     """
 
     rows: tuple[Row, ...]
     ends: tuple[int, ...]
     curves: Mapping[str, Sequence[Curve]]
-    data: str
+    training: tuple[str, ...]
+    seeds: int
+    test_images: int
+    classes: int
+
+    @property
+    def data(self) -> str:
+        """What was trained on, as the command said it."""
+        return self.training[self.training.index("--data") + 1]
 
     @property
     def networks(self) -> list[Placed]:
@@ -103,10 +114,12 @@ def read_race(folder: Path, *, within: Path | None = None) -> RaceFiles:
             raise ValueError("schedule: must have ascending epochs")
         curves = _curves(_rows("curves.csv", texts["curves.csv"], CURVES))
         rows = tuple(_row(row, ends, curves) for row in _rows("race.csv", texts["race.csv"], COLUMNS))
-        if not 0 < len(rows) <= MOST or not rows[0].network.accuracies:
+        if not 0 < len(rows) <= MOST or not rows[0].network.accuracies or math.isnan(rows[0].accuracy):
             raise ValueError("race.csv: must begin with a network that was trained")
-        words = [str(word) for word in plan["training"]]
-        return RaceFiles(rows, ends, curves, _shown(words[words.index("--data") + 1]))
+        words = tuple(_shown(str(word)) for word in plan["training"])
+        if "--data" not in words[:-1]:
+            raise ValueError("training: must say what --data is")
+        return RaceFiles(rows, ends, curves, words, *(_whole(plan[key]) for key in ("seeds", "test_images", "classes")))
     except (RaceError, RunFolderError):
         raise
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, csv.Error) as error:
