@@ -3,9 +3,9 @@
 python tests/benchmarks/searched_cells.py --out DIR --json FILE [--accuracies FILE] [--seeds 10] [RECIPE [key=value …]]
 
 Runs the recipe, by default the README's `nb201 limits.flops=60M stop.evaluations=300`, once for each seed, and looks up
-the accuracy of every network that a run scored. Told are the winner's accuracy and its place among them, the best of
-the finalists, the best and the median of all; and first how accurate cells are whose input is added to their output,
-beside all cells. DIR keeps the runs, and the same command goes on from there.
+the accuracy of every network within the limits that a run visited. Told are the winner's accuracy and its place among
+them, the best of the finalists, the best and the median of all; and first how accurate cells are whose input is added
+to their output, beside all cells. DIR keeps the runs, and the same command goes on from there.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def placed(result: Result, accuracies: Accuracies) -> list[float]:
     best = result.best
     if best is None or best.key not in accuracies:
         raise ValueError(f"seed {result.recipe.seed}: no winner whose accuracy is known")
-    keys = {e.key for e in result.evaluations() if e.status.has_score}
+    keys = {e.key for e in result.evaluations() if e.status.is_feasible}
     known = [accuracies[key] for key in keys if key in accuracies]
     finalists = [] if result.judgement is None else result.judgement.finalists
     own = accuracies[best.key]
