@@ -4,8 +4,9 @@ python tests/benchmarks/searched_cells.py --out DIR --json FILE [--accuracies FI
 
 Runs the recipe, by default the README's `nb201 limits.flops=60M stop.evaluations=300`, once for each seed, and looks up
 the accuracy of every network within the limits that a run visited. Told are the winner's accuracy and its place among
-them, the best of the finalists, the best and the median of all; and first how accurate cells are whose input is added
-to their output, beside all cells. DIR keeps the runs, and the same command goes on from there.
+them, the best of the finalists, the best and the median of all. Before that: how accurate cells are whose input is
+added to their output, beside all cells, and the best within shares of the largest FLOPs. DIR keeps the runs, and the
+same command goes on from there.
 """
 
 from __future__ import annotations
@@ -17,15 +18,19 @@ from statistics import fmean, median, stdev
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from search_spaces.nasbench201 import RESIDUAL, NasBench201
+from search_spaces.nasbench201 import RESIDUAL, CellArchitecture, NasBench201
 from tests.benchmarks.measuring import arguments, conclude, table
 from vkdnw_search import search
+from vkdnw_search.cost.counter import CostCounter
 from vkdnw_search.ranking.tables import read_csv
 from vkdnw_search.runs.result import Result
 
 ACCURACIES = Path(__file__).parents[3] / "shared" / "data" / "nb201_test_accuracy.csv"
 README = ("nb201", "limits.flops=60M", "stop.evaluations=300")
 TOP = 100
+BUDGETS = (0.25, 0.35, 0.5, 0.75, 1.0)
+"""Shares of the largest FLOPs."""
+
 COLUMNS = ("seed", "visited", "winner", "place", "best finalist", "best visited", "median visited")
 
 Accuracies = Mapping[str, float]
@@ -50,14 +55,20 @@ def placed(result: Result, accuracies: Accuracies) -> list[float]:
 
 
 def cells(accuracies: Accuracies) -> list[list[object]]:
-    """Kind of cell → how many there are, their mean accuracy, and how many of the TOP most accurate are of it."""
+    """All and residual cells: how many there are, their mean accuracy, how many of the TOP most accurate are of them,
+    and the best within each budget.
+    """
     space = NasBench201()
+    counter: CostCounter[CellArchitecture] = CostCounter(space)
     residual = {key for key in accuracies if space.parse(key).operations[RESIDUAL] == "skip_connect"}
-    best = sorted(accuracies, key=lambda key: -accuracies[key])[:TOP]
-    return [
-        [name, len(keys), f"{fmean(accuracies[key] for key in keys):.2f}", sum(key in keys for key in best)]
-        for name, keys in (("all", set(accuracies)), ("residual", residual))
-    ]
+    flops = {key: counter.cost(space.parse(key)).flops for key in accuracies}
+    best = sorted(accuracies, key=lambda key: -accuracies[key])
+    rows: list[list[object]] = []
+    for name, keys in (("all", set(accuracies)), ("residual", residual)):
+        mean, among = f"{fmean(accuracies[key] for key in keys):.2f}", sum(key in keys for key in best[:TOP])
+        within = [[k for k in best if k in keys and flops[k] <= share * max(flops.values())] for share in BUDGETS]
+        rows.append([name, len(keys), mean, among, *(f"{accuracies[k[0]]:.2f}" if k else "" for k in within)])
+    return rows
 
 
 def summed_up(rows: Sequence[Sequence[float]]) -> str:
@@ -86,7 +97,8 @@ def main(words: Sequence[str] | None = None) -> None:
         name: dict(zip(known.architectures, values.tolist(), strict=True)) for name, values in known.columns.items()
     }
     for name, accuracies in columns.items():
-        print(f"{name}:\n{table(['cells', 'number', 'mean', f'of the best {TOP}'], cells(accuracies))}\n")
+        head = ["cells", "number", "mean", f"of the best {TOP}", *(f"best within {share:.0%}" for share in BUDGETS)]
+        print(f"{name}:\n{table(head, cells(accuracies))}\n")
     recipe, *overrides = options.recipe
     rows: dict[str, list[list[float]]] = {name: [] for name in columns}
     for seed in range(options.first, options.first + options.seeds):

@@ -51,6 +51,20 @@ def test_columns_and_options_are_chosen(accuracies, capsys):
     assert "4 networks" in capsys.readouterr().out
 
 
+def test_networks_that_no_search_could_visit_are_left_out_if_asked(accuracies, capsys):
+    """None of the table has an identity from input to output, until three such cells are added."""
+    words = ["--proxies", "flops", "--searchable", "space.residual=true", *SMALL]
+    assert rank(accuracies, *words) == 2
+    assert "must be able to visit two networks of the table, but can visit 0" in capsys.readouterr().err
+    space = NasBench201(residual=True)
+    more = [f"{space.decode((1, 3, 1, 2, last)).key},{50 + last},{last}" for last in range(3)]
+    accuracies.write_text(accuracies.read_text() + "\n".join(more) + "\n")
+    assert rank(accuracies, *words) == 0
+    assert "nasbench201: 3 networks" in capsys.readouterr().out
+    assert rank(accuracies, "--proxies", "flops", *SMALL, "--out", str(accuracies.parent / "all")) == 0
+    assert "nasbench201: 18 networks" in capsys.readouterr().out
+
+
 def test_regret_under_budgets_is_added_to_the_tables(accuracies, capsys):
     assert rank(accuracies, "--proxies", "flops", *SMALL) == 0
     without = capsys.readouterr().out

@@ -41,11 +41,13 @@ def run_rank(words: list[str], *, stopped: Callable[[], bool]) -> str:
     if not options.accuracies.exists():
         raise RankingError(f"{options.accuracies}: must be an accuracy table, but there is no such file")
 
-    from vkdnw_search.ranking.study import rank  # torch, which takes seconds to import
+    from vkdnw_search.ranking.study import rank, searchable  # torch, which takes seconds to import
 
     space: SearchSpace[Any] = build_plugin("spaces", options.space, of_space)
     proxies = {name: build_plugin("proxies", name, given) for name, given in chosen.items()}
     accuracies = _read(options.accuracies, space)
+    if options.searchable:
+        accuracies = searchable(accuracies, space)
     executor = inline() if options.workers == 1 else processes(workers=options.workers)
     with executor, _Bar(shown=not options.quiet) as bar:
         study = rank(
@@ -89,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
         "--proxies", metavar="A,B,…", default=",".join(FAST), help="names, or all (default: %(default)s)"
     )
     parser.add_argument("--sample", metavar="N", type=int, help="rank N networks, always the same (default: all)")
+    parser.add_argument("--searchable", action="store_true", help="leave out networks that no search could visit")
     parser.add_argument("--seeds", metavar="K", type=positive, default=1, help="repetitions (paper: 5; default: 1)")
     parser.add_argument("--workers", metavar="N", type=positive, default=1, help="processes (default: 1)")
     parser.add_argument(

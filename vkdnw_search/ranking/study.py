@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vkdnw_search.contracts import AnyProxy, HasRequirements, SearchSpace
+from vkdnw_search.contracts import AnyProxy, HasEncoding, HasRequirements, SearchSpace
 from vkdnw_search.cost.counter import CostCounter
 from vkdnw_search.determinism import seed_from
 from vkdnw_search.engine.audit import Audit
-from vkdnw_search.errors import RankingError
+from vkdnw_search.errors import RankingError, SpaceError
 from vkdnw_search.execution.executors import inline
 from vkdnw_search.execution.same_code import SameCode
 from vkdnw_search.execution.script_guard import must_not_be_a_worker
@@ -43,7 +44,7 @@ from vkdnw_search.ranking.scoring_jobs import Listener, audits_of, measure_costs
 from vkdnw_search.ranking.tables import SIZES, AccuracyTable
 from vkdnw_search.runs.code_history import accepted_changes, keep_code, tell_changes
 
-__all__ = ["rank", "sampled"]
+__all__ = ["rank", "sampled", "searchable"]
 
 TIMED = 3
 """Networks on which the cost of each proxy is measured."""
@@ -160,6 +161,27 @@ def _must_suit(plan: Plan, space: SearchSpace[Any], text: str) -> None:
     for proxy in plan.parts.values():
         if isinstance(proxy, HasRequirements):
             proxy.require(space.num_classes, lambda: CostCounter(space).cost(readable(space).parse(text)))
+
+
+def searchable(accuracies: AccuracyTable, space: SearchSpace[Any]) -> AccuracyTable:
+    """The networks that a search of ``space`` could visit, in the order of the table.
+
+    Options of a space may leave out networks that it still reads, such as cells that are not residual.
+
+    Raises:
+        RankingError: fewer than two are left, or the space cannot tell, having no ``encode``.
+    """
+    if not isinstance(space, HasEncoding):
+        raise RankingError(f"{space.name}: must have a method encode(architecture), to tell what it could visit")
+    parse = readable(space).parse
+    kept = []
+    for place, key in enumerate(accuracies.architectures):
+        with suppress(SpaceError):
+            if space.decode(space.encode(parse(key))).key == key:
+                kept.append(place)
+    if len(kept) < 2:
+        raise RankingError(f"{space.name}: must be able to visit two networks of the table, but can visit {len(kept)}")
+    return accuracies.rows(kept)
 
 
 def sampled(accuracies: AccuracyTable, sample: int | None) -> AccuracyTable:
