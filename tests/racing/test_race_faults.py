@@ -21,7 +21,7 @@ pytest.importorskip("sklearn")
 pytestmark = pytest.mark.fault
 
 KILLS = 10
-RACE = ("--data", "digits", "--epochs", "4", "--networks", "5")
+RACE = ("--data", "digits", "--epochs", "9", "--networks", "5")
 TRAINER = ("--", "--size", "8", "--batch", "64")
 FILES = ("race.csv", "curves.csv", "race.json", "best/model.py", "best/architecture.json")
 SAME = "trained on from the last epoch; table and curves are those of an undisturbed race, to the byte"
