@@ -176,6 +176,8 @@ def test_who_is_out_does_not_come_back_for_one_that_fails_later(
     [
         ({"data": "nowhere"}, {}, "nowhere/train must hold a folder of images"),
         ({"data": "nosuch:module"}, {}, "must be a function of a module here or installed"),
+        ({"words": (*WORDS, "--epochs=9")}, {}, "must not have --epochs, which the race sets"),
+        ({"words": (*WORDS, "--seed", "3")}, {}, "must not have --seed, which the race sets"),
         ({}, {"others": ["nowhere.py"]}, "--with nowhere.py: must be a Python file, but there is none"),
         ({}, {"others": ["|what~0|"]}, "--with: must be resnet, a Python file or an architecture of nasbench201"),
     ],
@@ -194,8 +196,12 @@ def test_another_folder_or_another_race_is_refused(run: Path, whole: Race, tmp_p
     with pytest.raises(RaceError, match="must be empty, or hold a race to continue"):
         raced(run, tmp_path)
     shutil.copytree(whole.folder, tmp_path / "race")
-    with pytest.raises(RaceError, match="holds another race: its seeds are not the same"):
+    with pytest.raises(RaceError, match="holds another race: its seeds are not the same, 1 there and 2 here"):
         raced(run, tmp_path / "race", Plan(data="digits", epochs=3, words=WORDS, seeds=2))
+    with pytest.raises(
+        RaceError, match="its training is `--data digits --epochs 3 .*`, not `--data digits --epochs 4 "
+    ):
+        raced(run, tmp_path / "race", Plan(data="digits", epochs=4, words=WORDS))
     (tmp_path / "race" / "race.json").write_text("[")
     with pytest.raises(RaceError, match=r"race\.json is not as it was written"):
         raced(run, tmp_path / "race")
@@ -246,7 +252,7 @@ def test_the_command_and_the_function_run_the_same_race_on_two_workers(
 
 
 @pytest.mark.parametrize(
-    "words", [["--keep", "0"], ["--keep", "x"], ["--epochs", "0"], ["--", "--nosuch"], ["--", "--epochs"]]
+    "words", [["--keep", "0"], ["--keep", "x"], ["--epochs", "0"], ["--", "--nosuch"], ["--", "--batch"]]
 )
 def test_words_that_are_no_options_end_with_usage(run: Path, words: list[str], tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as stop:

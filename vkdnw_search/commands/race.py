@@ -22,7 +22,7 @@ and says which learns best: the finalists, the network of the most FLOPs, the fi
   vkdnw-search race runs/small --data digits --epochs 3
   vkdnw-search race runs/mbv2_600M --data /path/to/images --epochs 12 --with mine.py -- --batch 128 --lr 0.2
 
-What follows -- is for train.py (best/train.py --help). Everything is kept in --out; the same command continues."""
+Options of train.py follow -- (best/train.py --help). Everything is kept in --out; the same command continues."""
 
 
 def race_command(words: Sequence[str], stopped: Callable[[], bool] = lambda: False) -> str | None:

@@ -215,8 +215,22 @@ def _racer(entrant: Entrant, folder: Path) -> Racer:
     return Racer(e.name, e.roles, e.key, e.score, e.flops, e.parameters, (), np.zeros((0, 0), bool), "", folder)
 
 
+OURS = ("--data", "--epochs", "--seed", "--out", "--until", "--resume", "--test-only")
+"""Options of train.py that a race sets itself."""
+
+
 def _words(plan: Plan, visited: RunReader, out: Path) -> tuple[str, ...]:
-    """The options of train.py; images are of the run's size, unless the plan says another, and digits of 32 pixels."""
+    """The options of train.py; images are of the run's size, unless the plan says another, and digits of 32 pixels.
+
+    Raises:
+        RaceError: the plan names an option that the race sets.
+    """
+    for word in plan.words:
+        if (name := word.partition("=")[0]) in OURS:
+            raise RaceError(
+                f"options of train.py: must not have {name}, which the race sets. Leave it out after --, or say it to "
+                "the race (--data, --epochs, --seeds, --out)"
+            )
     words = ("--data", plan.data, "--epochs", str(plan.epochs), *plan.words)
     if options_of(words, out / "networks" / "none").size is None:
         words = (*words, "--size", str(32 if plan.data == "digits" else visited.space.input_shape[-1]))

@@ -66,7 +66,11 @@ def _difference(there: str, description: dict[str, Any]) -> str:
     try:
         before = json.loads(there)
         name = next(key for key, value in description.items() if before[key] != value)
-        return f"its {name.replace('_', ' ')} {'are' if name.endswith('s') else 'is'} not the same"
+        there, here = before[name], description[name]
+        if name == "training":
+            return f"its training is `{' '.join(there)}`, not `{' '.join(here)}`"
+        told = f", {there} there and {here} here" if isinstance(here, int | float) else ""
+        return f"its {name.replace('_', ' ')} {'are' if name.endswith('s') else 'is'} not the same{told}"
     except (ValueError, LookupError, TypeError, StopIteration, RecursionError):
         return "race.json is not as it was written"
 
