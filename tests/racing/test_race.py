@@ -199,7 +199,7 @@ def test_another_folder_or_another_race_is_refused(run: Path, whole: Race, tmp_p
     with pytest.raises(RaceError, match="holds another race: its seeds are not the same, 1 there and 2 here"):
         raced(run, tmp_path / "race", Plan(data="digits", epochs=3, words=WORDS, seeds=2))
     with pytest.raises(
-        RaceError, match="its training is `--data digits --epochs 3 .*`, not `--data digits --epochs 4 "
+        RaceError, match=r"its training is `--data digits --epochs 3 .*`, not `--data digits --epochs 4 "
     ):
         raced(run, tmp_path / "race", Plan(data="digits", epochs=4, words=WORDS))
     (tmp_path / "race" / "race.json").write_text("[")
