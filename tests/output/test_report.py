@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -166,9 +167,17 @@ def test_the_page_shows_where_the_winner_stands_by_other_measures(tmp_path: Path
         text = write_report(folder).read_text()
         assert Page(text).open == [] and ("A second opinion" in text) == shown
         assert ('<div class="place low" role="img" aria-label="12 of 100"><i style="width: 12.5%">' in text) == shown
-        assert ('<div class="place" role="img" aria-label="88 of 100"><i style="width: 87.5%">' in text) == shown
+        assert ('<div class="place" role="img" aria-label="87 of 100"><i style="width: 87.5%">' in text) == shown
         assert ("16 → 8 → 440" in text) == shown
         assert "p is about the score, not about accuracy" in text
+
+
+def test_a_run_that_has_not_ended_says_so(folder: Path, tmp_path: Path) -> None:
+    assert "This run has not ended" not in write_report(folder).read_text()
+    copy = shutil.copytree(folder, tmp_path / "run")
+    with Store(copy / "run.sqlite") as store:
+        store.forget(["judgement"])
+    assert "This run has not ended: below is what it has found so far" in write_report(copy).read_text()
 
 
 def test_a_run_without_a_score_has_a_page_that_says_so(tmp_path: Path) -> None:

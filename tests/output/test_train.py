@@ -358,9 +358,16 @@ def test_weights_are_tested_and_trained_on(tmp_path: Path, capsys: pytest.Captur
         words = ["--epochs", "1", "--lr", "0.001", "--out", str(tmp_path / f"on{number}")]
         assert train.main([*DIGITS, *words, "--init", str(file)]) > accuracy - 0.02
     weights.write_bytes(b"broken")
-    for file in (weights, tmp_path / "nowhere.pt"):
-        with pytest.raises(SystemExit, match=rf"{file.name}: must be weights of this network with 10 classes, but: "):
-            train.main([*DIGITS, "--init", str(file), "--out", str(tmp_path / "new")])
+    with pytest.raises(SystemExit, match=r"weights\.pt: must be weights of this network with 10 classes, but: "):
+        train.main([*DIGITS, "--init", str(weights), "--out", str(tmp_path / "new")])
+    other = tmp_path / "other.pt"
+    torch.save({f"layer{number}.weight": torch.zeros(1) for number in range(200)}, other)
+    with pytest.raises(SystemExit, match=r"must be weights of this network with 10 classes, but: .{1,200}$"):
+        train.main([*DIGITS, "--init", str(other), "--out", str(tmp_path / "new")])
+    with pytest.raises(SystemExit, match=r"nowhere\.pt: must be a file of weights, .* beside it are .*other"):
+        train.main([*DIGITS, "--init", str(tmp_path / "nowhere.pt"), "--out", str(tmp_path / "new")])
+    with pytest.raises(SystemExit, match=r"weights\.pt: must be a file of weights, .* Train first"):
+        train.main([*DIGITS, "--test-only", "--out", str(tmp_path / "new")])
 
 
 def test_a_training_in_parts_is_the_training_in_one(tmp_path: Path) -> None:

@@ -174,7 +174,7 @@ def test_who_is_out_does_not_come_back_for_one_that_fails_later(
 @pytest.mark.parametrize(
     ("change", "more", "message"),
     [
-        ({"data": "nowhere"}, {}, "nowhere/train must hold a folder of images"),
+        ({"data": "nowhere"}, {}, "--data nowhere: must be `digits`, a folder .*, but is not there"),
         ({"data": "nosuch:module"}, {}, "must be a function of a module here or installed"),
         ({"words": (*WORDS, "--epochs=9")}, {}, "must not have --epochs, which the race sets"),
         ({"words": (*WORDS, "--seed", "3")}, {}, "must not have --seed, which the race sets"),

@@ -234,7 +234,10 @@ def no_run(run: Path, tmp_path: Path) -> list[str]:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (no_data, "nowhere/train must hold a folder of images"),
+        (
+            no_data,
+            "nowhere: must be `digits`, a folder of images or IDX files, a .npz or MODULE:FUNCTION",
+        ),
         (no_run, "nowhere"),
         (lacks_finalists, "must be a run that has ended with a winner"),
     ],

@@ -204,6 +204,8 @@ def _race(words: list[str]) -> int:
         page = race_command(words, stopped=signals.received)
     if page is not None:
         print(page)
+    else:
+        sys.stderr.write("stopped; the same command goes on from the last epoch of each network\n")
     return 128 + signals.number if signals.number else DONE
 
 

@@ -182,8 +182,10 @@ def _second_opinion(opinion: SecondOpinion | None) -> list[tuple[str, str]]:
     rows: list[tuple[str, str]] = []
     for standings in () if opinion is None else (opinion.sizes, opinion.measures):
         if standings:
-            places = ", ".join(f"{s.measure} {s.percentile:.0f}" for s in standings)
-            rows.append(("" if rows else "percentile", f"{places} (of the winner among {standings[0].others} others)"))
+            most = max(s.others for s in standings)
+            of = {s.others: "" if s.others == most else f" of {s.others}" for s in standings}
+            places = ", ".join(f"{s.measure} {s.whole}{of[s.others]}" for s in standings)
+            rows.append(("" if rows else "percentile", f"{places} (of the winner among {most} others)"))
     return rows
 
 

@@ -51,12 +51,14 @@ def race_command(words: Sequence[str], stopped: Callable[[], bool] = lambda: Fal
         words=tuple(further),
     )
     executing = chosen or ("processes", {"workers": options.workers or worker_count()})
-    progress = RaceProgress(shown=not options.quiet)
+    progress, out = RaceProgress(shown=not options.quiet), options.out or options.folder / "race"
+    if (out / "race.csv").exists():
+        progress.tell(f"a race in {out} has ended: what it trained is not trained again")
     with RunReader(options.folder) as visited, build_plugin("executors", *executing) as executor, progress:
         found = run_race(
             visited,
             plan,
-            out=options.out or options.folder / "race",
+            out=out,
             executor=executor,
             networks=options.networks,
             others=options.others,
@@ -128,7 +130,12 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the race (default: RUN/race)")
     add_plugin_option(parser)
     parser.add_argument("-q", "--quiet", action="store_true", help="show the outcome alone")
-    return parser.parse_args(list(words))
+    options, unknown = parser.parse_known_args(list(words))
+    if unknown:
+        parser.error(
+            f"unrecognized arguments: {' '.join(unknown)}. Options of train.py follow --, as in -- --batch 128"
+        )
+    return options
 
 
 def share(text: str) -> float:

@@ -46,6 +46,7 @@ def run_rank(words: list[str], *, stopped: Callable[[], bool]) -> str:
     space: SearchSpace[Any] = build_plugin("spaces", options.space, of_space)
     proxies = {name: build_plugin("proxies", name, given) for name, given in chosen.items()}
     accuracies = _read(options.accuracies, space)
+    every = len(accuracies)
     if options.searchable:
         accuracies = searchable(accuracies, space)
     executor = inline() if options.workers == 1 else processes(workers=options.workers)
@@ -68,7 +69,8 @@ def run_rank(words: list[str], *, stopped: Callable[[], bool]) -> str:
         )
     if study is None:
         return f"stopped after {bar.done} of {bar.total}; the same command continues from there"
-    return f"{study.markdown}\ntables and figures: {options.out}"
+    left_out = f"{every - len(accuracies)} of {every} networks of the table are left out: no search could visit them\n"
+    return f"{study.markdown}\n{left_out if options.searchable else ''}tables and figures: {options.out}"
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from vkdnw_search.comparing.races import RaceOutcome, read_race
 from vkdnw_search.errors import RunFolderError
 from vkdnw_search.recipe.recipe import Change, Recipe
 from vkdnw_search.runs.judgement import SecondOpinion
 from vkdnw_search.runs.reader import RunReader, must_be_a_run
 from vkdnw_search.runs.result import FoundNetwork
+
+if TYPE_CHECKING:
+    from vkdnw_search.comparing.races import RaceOutcome
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 """What runs are called beside one another; a table of more than 26 would not be read."""
@@ -81,6 +84,8 @@ def contenders_of(readers: Mapping[str, RunReader]) -> tuple[Contender, ...]:
 
 
 def _contender(letter: str, visited: RunReader, first: Recipe) -> Contender:
+    from vkdnw_search.comparing.races import read_race  # matplotlib, which takes a second to import
+
     winner = _winner(visited)
     judged = visited.judgement
     return Contender(

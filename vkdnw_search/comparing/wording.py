@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -88,7 +89,7 @@ def races_table(runs: Sequence[Contender]) -> list[list[str]]:
 def percentiles(contender: Contender) -> str:
     """Where the winner stands by the second opinion; empty where its run has none."""
     standings = () if contender.opinion is None else contender.opinion.standings
-    places = ", ".join(f"{s.measure} {s.percentile:.0f}" for s in standings)
+    places = ", ".join(f"{s.measure} {s.whole}" for s in standings)
     return f"percentile {places} among the networks of its run" if places else ""
 
 
@@ -117,7 +118,7 @@ def _same_networks(runs: Sequence[Contender]) -> Iterator[str]:
 def _spaces(runs: Sequence[Contender]) -> Iterator[str]:
     spaces = alike(runs, lambda c: c.recipe.resolved()["space"])
     if len(spaces) > 1:
-        parts = "; ".join(f"{_letters(group)}: {group[0].winner.space.name}" for group in spaces)
+        parts = "; ".join(f"{_letters(group)}: {_space(group[0], runs)}" for group in spaces)
         yield (
             f"The runs search different spaces ({parts}): scores of networks of different spaces cannot be compared, "
             "only sizes and races."
@@ -133,6 +134,18 @@ def _spaces(runs: Sequence[Contender]) -> Iterator[str]:
             )
         elif len(group) > 1:
             yield f"{_letters(group)} search the same space by the same score, so their winners are compared by it."
+
+
+def _space(contender: Contender, runs: Sequence[Contender]) -> str:
+    """The name of its space, and the options in which that differs from others of this name."""
+    own, *others = [c.recipe.resolved()["space"] for c in (contender, *runs)]
+    name = contender.winner.space.name
+    if not isinstance(own, dict):
+        return name
+    alike = [space for space in others if isinstance(space, dict) and space.get("use") == own.get("use")]
+    different = [key for key in own if any(space.get(key) != own[key] for space in alike)]
+    varied = [f"{key}: {json.dumps(own[key])}" for key in different]
+    return f"{name} with {', '.join(varied)}" if varied else name
 
 
 def _python(runs: Sequence[Contender]) -> Iterator[str]:

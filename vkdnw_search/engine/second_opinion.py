@@ -206,7 +206,7 @@ def _low(standings: Sequence[Standing]) -> Iterator[str]:
     """A sentence about all measures by which the winner is low."""
     low = [s for s in standings if s.percentile < LOW and s.others >= FEWEST]
     if low:
-        named = ", ".join(f"{s.measure} (percentile {math.floor(s.percentile)})" for s in low)
+        named = ", ".join(f"{s.measure} (percentile {s.whole})" for s in low)
         yield (
             f"the winner is low among {low[0].others} other visited networks by {named}: its score may overrate it, so "
             "train another network beside it"

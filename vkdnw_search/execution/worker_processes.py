@@ -12,13 +12,13 @@ import os
 import signal
 import threading
 import time
-import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from multiprocessing.reduction import ForkingPickler
+from multiprocessing.util import Finalize
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, ParamSpec, TypeVar
@@ -65,7 +65,8 @@ class Workers(Executor):
         self._is_shut_down = False
         self._calls: SimpleQueue[tuple[Future[Any], Any] | None] = SimpleQueue()
         self._workers = [_Worker(seconds, memory, index) for index in range(count)]
-        self._kill = weakref.finalize(self, _kill, self._workers)  # at the latest when the interpreter ends
+        # at the latest when the interpreter ends, before multiprocessing waits for what has not been shut down
+        self._kill = Finalize(self, _kill, (self._workers,), exitpriority=1)
         with safe_import_path():
             resource_tracker.ensure_running()  # its first start would let through the signals that threads keep away
         self._threads = [

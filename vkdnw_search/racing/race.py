@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -96,10 +96,11 @@ def race(
         raise RaceError("race: the search must have a folder, but was kept in memory alone. Give search(…, out=…) one")
     plan = Plan(data=data, epochs=epochs, rungs=rungs, keep=keep, seeds=seeds, words=tuple(words))
     place = folder / "race" if out is None else Path(out)
-    ours = processes(workers=worker_count() if workers == "auto" else workers) if executor is None else None
-    with RunReader(folder) as visited, ours or nullcontext(executor) as chosen:
-        assert chosen is not None
-        found = run_race(visited, plan, out=place, executor=chosen, networks=networks, others=others)
+    with ExitStack() as stack:
+        visited = stack.enter_context(RunReader(folder))
+        if executor is None:
+            executor = stack.enter_context(processes(workers=worker_count() if workers == "auto" else workers))
+        found = run_race(visited, plan, out=place, executor=executor, networks=networks, others=others)
     assert found is not None, "nobody stops it"
     return found
 
@@ -152,6 +153,8 @@ def run_race(
         racers = [_racer(e, module.parent) for e, module in zip(entrants, modules, strict=True)]
         train = partial(_rung, plan=plan, words=words, executor=SameCode(executor, code_record()), stopped=stopped)
         for number, rung in enumerate(rungs, start=1):
+            if number > 1 and stopped():
+                return None
             left = [r for r in racers if not r.reason and len(r.accuracies) == number - 1]  # the others are out
             running = standing(left)[: rung.networks]
             told(f"rung {number} of {len(rungs)}: {len(running)} networks until epoch {rung.epochs} of {plan.epochs}")

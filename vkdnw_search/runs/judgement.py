@@ -72,6 +72,11 @@ class Standing:
     percentile: float
     others: int
 
+    @property
+    def whole(self) -> int:
+        """The percentile without its fraction, as it is shown: what is below 20 shall not be shown as 20."""
+        return math.floor(self.percentile)
+
     def __post_init__(self) -> None:
         if not math.isfinite(self.value) or not 0 <= self.percentile <= 100 or self.others < 1:
             raise ValueError(f"a standing needs a finite value and a percentile from 0 to 100, but is {self}")

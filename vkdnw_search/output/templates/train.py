@@ -44,6 +44,7 @@ PUBLISHED = {"epochs": 150, "batch": 64, "lr": 0.4, "warm_up": 5.0, "weight_deca
 DIGITS = {"epochs": 10, "batch": 32, "lr": 0.4, "warm_up": 0.5, "weight_decay": 5e-4, "bn_momentum": 0.1}
 DECAY = "what weight decay is for: weights of layers, or biases and batch norms too, as published; default: %(default)s"
 EMA_DECAY = 0.9999  # for a run of many steps; the first ones count less, see Trainer.average
+WEIGHTS = (".pt", ".safetensors")
 AUGMENTS = ("none", "flip", "standard", "randaugment")
 CURVE = ("epoch", "lr", "loss", "accuracy", "ema_accuracy", "ema_top5", "seconds")
 
@@ -51,6 +52,8 @@ CURVE = ("epoch", "lr", "loss", "accuracy", "ema_accuracy", "ema_top5", "seconds
 def main(arguments: Sequence[str] | None = None) -> float:
     """Train as the command line says. Returns the last accuracy of the averaged weights."""
     options = parse(arguments)
+    if options.threads is not None or options.data == "digits":  # on such small images more threads only wait
+        torch.set_num_threads(max(options.threads or 1, 1))
     from model import Network
     from train_data import DataError, read
 
@@ -87,7 +90,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--classes", type=int, help="number of classes, where the dataset does not say it")
     parser.add_argument("--network", type=json.loads, default={}, metavar="JSON", help="other arguments of Network")
     parser.add_argument("--workers", type=int, default=0, help="processes that read images; default: %(default)s")
-    parser.add_argument("--threads", type=int, help="of PyTorch; 1 where other programs use the processor, too")
+    parser.add_argument("--threads", type=int, help="of PyTorch; 1 for the digits, and where others compute, too")
     parser.add_argument("--device", metavar="cpu|cuda|cuda:N", help="default: a GPU where there is one")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     parser.add_argument("--until", type=int, metavar="EPOCH", help="stop after it; --resume goes on")
@@ -100,8 +103,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
             setattr(options, name, value)
     if options.epochs < 1 or options.batch < 2:
         parser.error(f"--epochs must be at least 1 and --batch 2, but are {options.epochs} and {options.batch}")
-    if options.threads is not None:
-        torch.set_num_threads(max(options.threads, 1))
     if options.test_only:
         options.init = options.init or options.out / "weights.pt"
     elif (options.out / "last.pt").exists() != options.resume:
@@ -177,6 +178,12 @@ class Trainer:
 
     def begin_with(self, file: Path) -> None:
         """Weights of a file, which must be those of this network."""
+        if not file.is_file():
+            found = ", ".join(sorted(place.name for place in file.parent.glob("*") if place.suffix in WEIGHTS))
+            sys.exit(
+                f"{file}: must be a file of weights, but there is none; beside it are {found or 'no weights'}. "
+                "Train first, or name another by --init"
+            )
         try:
             if file.suffix == ".safetensors":
                 from safetensors.torch import load_file
@@ -188,7 +195,8 @@ class Trainer:
         except ImportError:
             sys.exit(f"--init {file}: needs safetensors: pip install safetensors")
         except Exception as error:  # a file can be broken in any way
-            sys.exit(f"{file}: must be weights of this network with {self.classes} classes, but: {error}")
+            why = " ".join(str(error).split())
+            sys.exit(f"{file}: must be weights of this network with {self.classes} classes, but: {why:.200}")
 
     def log(self, row: dict[str, float]) -> None:
         """The numbers of an epoch for TensorBoard, where it is asked for."""

@@ -234,6 +234,11 @@ def _of_function(name: str, augment: str | None, classes: int | None) -> tuple[I
 
 
 def _folder(place: Path, size: int, augment: str) -> tuple[Images, Images, int]:
+    if not place.is_dir():
+        there = "is a file" if place.exists() else "is not there"
+        raise DataError(
+            f"--data {place}: must be `digits`, a folder of images or IDX files, a .npz or MODULE:FUNCTION, but {there}"
+        )
     train = ImageFolder(place / "train", size=size, augment=augment)
     test = ImageFolder(place / "val", size=size)
     for mine, others, here, there in (
