@@ -164,7 +164,8 @@ def test_a_network_without_any_operation_is_recorded_by_the_real_score_and_the_r
     tmp_path: Path, executor: str, injected: Injected
 ) -> None:
     out = tmp_path / "run"
-    finish(out, "nb201", *PLUGIN, "optimizer=nothing_first", "finalists=0", "stop.evaluations=12", executor)
+    words = ("space.residual=false", "optimizer=nothing_first", "finalists=0", "stop.evaluations=12")
+    finish(out, "nb201", *PLUGIN, *words, executor)
     first, *others = rows(out, "key", "status", "reason")
     assert first == (
         "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|",
