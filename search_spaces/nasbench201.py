@@ -89,12 +89,11 @@ class NasBench201:
     @cached_property
     def genes(self) -> tuple[Gene, ...]:
         """One unordered gene for each edge that may vary, in the benchmark's order."""
-        return tuple(Gene(f"node{target}.from{source}", OPERATIONS) for source, target in self._varied)
-
-    @property
-    def _varied(self) -> tuple[tuple[int, int], ...]:
-        """The edges whose operation is searched for."""
-        return tuple(edge for place, edge in enumerate(EDGES) if not (self.residual and place == RESIDUAL))
+        return tuple(
+            Gene(f"node{target}.from{source}", OPERATIONS)
+            for place, (source, target) in enumerate(EDGES)
+            if not (self.residual and place == RESIDUAL)
+        )
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -113,7 +112,7 @@ class NasBench201:
 
     def decode(self, genome: Genome) -> CellArchitecture:
         """The canonical cell of ``genome``, an index into ``OPERATIONS`` for each gene."""
-        if len(genome) != len(self._varied) or not all(0 <= index < len(OPERATIONS) for index in genome):
+        if len(genome) != len(self.genes) or not all(0 <= index < len(OPERATIONS) for index in genome):
             count = "five" if self.residual else "six"
             raise SpaceError(
                 f"{self.name} genome: must be {count} indices in 0 … 4, one for each gene, but is {genome}"

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import random
 import resource
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-from tests.support.processes import ROOT, kill, signal_group, workers_of
+from tests.support import processes
+from tests.support.processes import kill, signal_group, workers_of
 from tests.support.reliability import Injected
 
 pytest.importorskip("sklearn")
@@ -47,18 +46,8 @@ def start(
     run: Path, out: Path, *, workers: int, race: Sequence[str] = RACE, before: Callable[[], None] | None = None
 ) -> subprocess.Popen[str]:
     """A race in a process group of its own. What it says on stderr is kept beside its folder."""
-    words = [str(run), *race, "--workers", str(workers), "--out", str(out), *TRAINER]
-    with out.with_suffix(".stderr").open("a") as stderr:
-        return subprocess.Popen(
-            [sys.executable, "-m", "vkdnw_search", "race", *words],
-            cwd=ROOT,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            stdout=subprocess.DEVNULL,
-            stderr=stderr,
-            text=True,
-            start_new_session=True,
-            preexec_fn=before,
-        )
+    words = ("race", str(run), *race, "--workers", str(workers))
+    return processes.start(out, *words, after=TRAINER, before=before)
 
 
 def epochs(out: Path) -> int:

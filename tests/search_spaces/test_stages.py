@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from search_spaces.stages import Stages
 from search_spaces.stages_network import Unit
+from search_spaces.stages_structure import EFFICIENTNET_B0, MOBILENET_V2
 from tests.support.generated_source import assert_same_network, load_network
 from vkdnw_search.cost.counter import CostCounter
 from vkdnw_search.cost.peak_memory import PeakMemory
@@ -31,15 +32,6 @@ EVERYTHING = Stages(
     activation="silu",
     resolution=9,
     num_classes=5,
-)
-
-MOBILENET_V2 = (
-    "c32_s2-ds_r1_k3_s1_c16-ir_r2_k3_s2_e6_c24-ir_r3_k3_s2_e6_c32-ir_r4_k3_s2_e6_c64-ir_r3_k3_s1_e6_c96"
-    "-ir_r3_k3_s2_e6_c160-ir_r1_k3_s1_e6_c320-c1280"
-)
-EFFICIENTNET_B0 = (
-    "c32_s2-ds_r1_k3_s1_c16_se0.25-ir_r2_k3_s2_e6_c24_se0.25-ir_r2_k5_s2_e6_c40_se0.25-ir_r3_k3_s2_e6_c80_se0.25"
-    "-ir_r3_k5_s1_e6_c112_se0.25-ir_r4_k5_s2_e6_c192_se0.25-ir_r1_k3_s1_e6_c320_se0.25-c1280"
 )
 
 genomes = st.tuples(*[st.integers(0, len(gene.choices) - 1) for gene in EVERYTHING.genes])

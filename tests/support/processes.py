@@ -49,11 +49,15 @@ def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def start(out: Path, *words: str, before: Callable[[], None] | None = None) -> subprocess.Popen[str]:
-    """A search in a process group of its own. What it says on stderr is kept beside the run folder."""
+def start(
+    out: Path, *words: str, after: Sequence[str] = (), before: Callable[[], None] | None = None
+) -> subprocess.Popen[str]:
+    """A search, or another command with --out, in a process group of its own. What it says on stderr is kept beside
+    the folder; ``after`` stands at the end of its words.
+    """
     with out.with_suffix(".stderr").open("a") as stderr:
         return subprocess.Popen(
-            [sys.executable, "-m", "vkdnw_search", *words, "-q", "--out", str(out)],
+            [sys.executable, "-m", "vkdnw_search", *words, "-q", "--out", str(out), *after],
             cwd=ROOT,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
             stdout=subprocess.DEVNULL,

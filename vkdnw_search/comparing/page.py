@@ -10,8 +10,6 @@ from vkdnw_search.comparing import wording
 from vkdnw_search.engine.finalists import FRESH
 from vkdnw_search.engine.second_opinion import LOW
 from vkdnw_search.output.pages import templates
-from vkdnw_search.recipe.recipe import Change
-from vkdnw_search.recipe.yaml_reader import write_yaml
 
 if TYPE_CHECKING:
     from vkdnw_search.comparing.outcome import Comparison
@@ -34,7 +32,7 @@ def _content(comparison: Comparison) -> dict[str, Any]:
         "facts": _columns(wording.runs_table(comparison)),
         "standings": {measure: [o.get(measure) for o in opinions] for measure in chain(*opinions)},
         "low": LOW,
-        "changes": {c.letter: [_cells(change) for change in c.changes] for c in runs[1:]},
+        "changes": {c.letter: [(change.key, *change.texts) for change in c.changes] for c in runs[1:]},
         "sentences": wording.comparability(comparison),
         "fresh": FRESH,
         "labels": labels,
@@ -49,8 +47,3 @@ def _content(comparison: Comparison) -> dict[str, Any]:
 def _columns(rows: list[list[str]]) -> list[list[str]]:
     """The table with a column for each run, without the row of their letters."""
     return [list(column) for column in zip(*rows, strict=True)][1:]
-
-
-def _cells(change: Change) -> tuple[str, str, str]:
-    ours, theirs = (write_yaml(value).removesuffix("...\n").strip() for value in (change.ours, change.theirs))
-    return change.key, ours, theirs

@@ -26,11 +26,10 @@ class RaceOutcome:
         """The network that learned best."""
         return self.files.rows[0]
 
-    def is_like(self, other: RaceOutcome) -> bool:
-        """Whether both were trained in the same way, on the same data as far as its name and sizes tell."""
-        ours, theirs = self.files, other.files
-        same_data = (ours.test_images, ours.classes) == (theirs.test_images, theirs.classes)
-        return ours.training == theirs.training and same_data and self.winner.epochs == other.winner.epochs
+    @property
+    def terms(self) -> tuple[object, ...]:
+        """How it was trained, on which data as far as name and sizes tell: races that are equal here are compared."""
+        return (self.files.training, self.files.test_images, self.files.classes, self.winner.epochs)
 
     def ahead_of(self, other: RaceOutcome) -> tuple[float, float]:
         """The lead in accuracy, and its standard error as of independent test images.

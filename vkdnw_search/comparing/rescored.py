@@ -17,7 +17,6 @@ from vkdnw_search.engine.audit import NOTE, read_outcome
 from vkdnw_search.engine.finalists import FRESH, compare
 from vkdnw_search.engine.tasks import Outcome, Task, lost_candidate, run_tasks, score_candidate
 from vkdnw_search.errors import ScoreError
-from vkdnw_search.recipe.yaml_reader import Plain
 from vkdnw_search.records import Score
 from vkdnw_search.runs.fitness import fitness_among
 from vkdnw_search.runs.judgement import Finalist
@@ -86,8 +85,8 @@ def scorings(contenders: Sequence[Contender], readers: Mapping[str, RunReader]) 
     return found
 
 
-def alike(contenders: Sequence[Contender], part: Callable[[Contender], Plain]) -> list[list[Contender]]:
-    """The runs in groups of those that are equal in a part of their recipes, in the order in which they come."""
+def alike(contenders: Sequence[Contender], part: Callable[[Contender], object]) -> list[list[Contender]]:
+    """The runs in groups of those that are equal in a part of what they are, in the order in which they come."""
     groups: list[list[Contender]] = []
     for contender in contenders:
         group = next((g for g in groups if part(g[0]) == part(contender)), None)

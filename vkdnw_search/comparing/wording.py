@@ -142,8 +142,8 @@ def _space(contender: Contender, runs: Sequence[Contender]) -> str:
     name = contender.winner.space.name
     if not isinstance(own, dict):
         return name
-    alike = [space for space in others if isinstance(space, dict) and space.get("use") == own.get("use")]
-    different = [key for key in own if any(space.get(key) != own[key] for space in alike)]
+    namesakes = [space for space in others if isinstance(space, dict) and space.get("use") == own.get("use")]
+    different = [key for key in own if any(space.get(key) != own[key] for space in namesakes)]
     varied = [f"{key}: {json.dumps(own[key])}" for key in different]
     return f"{name} with {', '.join(varied)}" if varied else name
 
@@ -173,14 +173,10 @@ def caveats(comparison: Comparison) -> list[str]:
 
 def leads(runs: Sequence[Contender]) -> list[str]:
     """What the races come to, sentence by sentence: who is ahead, and whether it counts."""
-    groups: list[list[tuple[str, RaceOutcome]]] = []
-    for c in runs:
-        if c.race is not None:
-            group = next((g for g in groups if g[0][1].is_like(c.race)), None)
-            groups.append([(c.letter, c.race)]) if group is None else group.append((c.letter, c.race))
+    groups = alike([c for c in runs if c.race], lambda c: c.race and c.race.terms)
     told = [sentence for group in groups for sentence in _leads(group)]
     if len(groups) > 1:
-        apart = "; ".join(listed([letter for letter, _ in group]) for group in groups)
+        apart = "; ".join(_letters(group) for group in groups)
         told.append(
             "Races that differ in data, epochs or options of training are not compared, since their accuracies do not "
             f"tell which network is better: {apart}."
@@ -188,8 +184,10 @@ def leads(runs: Sequence[Contender]) -> list[str]:
     return told
 
 
-def _leads(group: Sequence[tuple[str, RaceOutcome]]) -> list[str]:
-    (letter, best), *others = sorted(group, key=lambda pair: -pair[1].winner.accuracy)
+def _leads(group: Sequence[Contender]) -> list[str]:
+    (letter, best), *others = sorted(
+        ((c.letter, c.race) for c in group if c.race), key=lambda pair: -pair[1].winner.accuracy
+    )
     return [f"{letter} against {other}, by races on the same data: {_lead(best, race)}." for other, race in others]
 
 

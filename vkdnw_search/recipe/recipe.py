@@ -60,8 +60,14 @@ class Change:
     ours: Plain
     theirs: Plain
 
-    def __str__(self) -> str:
+    @property
+    def texts(self) -> tuple[str, str]:
+        """Both values as a recipe has them."""
         ours, theirs = (write_yaml(value).removesuffix("...\n").strip() for value in (self.ours, self.theirs))
+        return ours, theirs
+
+    def __str__(self) -> str:
+        ours, theirs = self.texts
         return f"{self.key}: {ours} → {theirs}"
 
 
