@@ -77,7 +77,8 @@ def dask(
                 n_workers=None if workers == "auto" else workers,
                 threads_per_worker=1,
                 host="127.0.0.1",
-                dashboard_address=None,
+                dashboard_address="127.0.0.1:0",  # any free port: None would ask for 8787 and complain of a second cluster
+                scheduler_kwargs={"dashboard": False},
                 silence_logs=logging.ERROR,
             )
     try:
