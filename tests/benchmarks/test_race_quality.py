@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
+from pathlib import Path
+
+import numpy as np
+
 from tests.benchmarks import race_quality
-from tests.benchmarks.race_quality import DRAWS, NETWORKS, SHORTLIST, drawn, losses, race_choice
+from tests.benchmarks.race_quality import DRAWS, NETWORKS, SHORTLIST, drawn, losses, part_of, race_choice
+from tests.benchmarks.trained.images import read_images
 from vkdnw_search.racing.schedule import Rung
 
 
@@ -26,3 +32,18 @@ def test_a_race_that_sees_everything_loses_nothing_and_a_random_choice_the_mean(
 def test_the_networks_are_of_one_class() -> None:
     assert len(drawn()) == NETWORKS and {network.part for network in drawn()} == {"class"}
     assert race_quality.SPACE.least_stem == 8
+
+
+def test_a_part_of_the_images_is_their_beginning(tmp_path: Path) -> None:
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    pixels = np.arange(5 * 2 * 2, dtype=np.uint8).reshape(5, 2, 2)
+    for part in ("train", "t10k"):
+        images, labels = pixels.tobytes(), bytes(range(5))
+        (whole / f"{part}-images-idx3-ubyte.gz").write_bytes(
+            gzip.compress(bytes((0, 0, 8, 3, 0, 0, 0, 5, 0, 0, 0, 2, 0, 0, 0, 2)) + images)
+        )
+        (whole / f"{part}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(bytes((0, 0, 8, 1, 0, 0, 0, 5)) + labels))
+    part = read_images(part_of(whole, 3, tmp_path / "part"))
+    assert part.train.numpy().tolist() == pixels[:3].tolist() and part.train_labels.tolist() == [0, 1, 2]
+    assert part.test.numpy().tolist() == pixels.tolist()
