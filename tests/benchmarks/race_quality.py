@@ -3,10 +3,11 @@
 python tests/benchmarks/race_quality.py --out DIR --json FILE [--train-images 10000] [--epochs 12]
 
 The networks are the first twelve of one class that `trained_networks.py` draws, before anything is trained; the images
-are the first 10,000 of Fashion-MNIST's, and all of its test images. Every network is trained once to the end by the trainer of `vkdnw-search race`. Since a race trains
-by the very same schedule and only stops some networks early, what a race of eight would have chosen can be read from
-these curves. Over 1,000 random shortlists of eight, the points of accuracy are told that three choices lose against the
-best of the shortlist: the race's, that of the highest VKDNW_single, as the recipes take it, and a random one's.
+are the first 10,000 of Fashion-MNIST's, and all of its test images. Every network is trained once to the end by the
+trainer of `vkdnw-search race`. Since a race trains by the very same schedule and only stops some networks early, what
+a race of eight would have chosen can be read from these curves. Over 1,000 random shortlists of eight, the points of
+accuracy are told that three choices lose against the best of the shortlist: the race's, that of the highest
+VKDNW_single, as the recipes take it, and a random one's.
 
 DIR keeps the trainings, and the same command goes on from there. They take an hour of a core, with all 60,000 training
 images six.

@@ -1,0 +1,141 @@
+"""What the winners of the MobileNet recipes reach once they are trained, beside what one would have without a search.
+
+    apt install dataset-fashion-mnist
+    OMP_NUM_THREADS=1 python tests/benchmarks/trained_winners.py --out DIR --json FILE [--evaluations 1500]
+
+Two recipes search the class of networks that `trained_networks.py` draws from (40×40 pixels, widths halved), each
+under the recipe's own score, priors and share of the budget. Their winners, the network of most FLOPs that a search
+visited, and MobileNetV2 as wide as the limit allows are trained by that script from three seeds. They are told beside
+the random networks of the class in `tests/data/trained_mobilenet`, which were trained alike. DIR keeps searches and
+trainings, and the same command goes on from there.
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+import torch
+
+from search_spaces.mobilenet_structure import Structure, parse
+from tests.benchmarks.measuring import arguments, conclude, table
+from tests.benchmarks.trained.images import FOLDER, read_images
+from tests.benchmarks.trained.networks import (
+    LAYERS,
+    MOBILENETV2,
+    PARTS,
+    SPACE,
+    Candidate,
+    Drawn,
+    candidate,
+    cost_of,
+    is_feasible,
+    published,
+    scaled,
+)
+from tests.benchmarks.trained.store import Plan, WorkFolder
+from tests.benchmarks.trained.training import Settings
+from tests.benchmarks.trained_networks import work
+from vkdnw_search import search
+
+TABLE = Path(__file__).parents[1] / "data" / "trained_mobilenet" / "trainings.csv"
+SEEDS = (0, 1, 2)
+RANDOM, GROUPS = 30, ("random", "any_width")
+"""How many networks of the table stand for a random choice, and the groups that were drawn without looking."""
+
+RECIPES = ("mbv2_600M", "mbv2_600M_consensus")
+WORDS = (
+    f"space.resolution={SPACE.resolution}",
+    f"space.num_classes={SPACE.num_classes}",
+    f"space.last_width={SPACE.last_width}",
+    f"space.max_width={SPACE.max_width}",
+    f"space.least_stem={SPACE.least_stem}",
+    f"limits.flops.max={PARTS['class'][1]:.0f}",
+    f"limits.layers={LAYERS}",
+)
+"""The recipes' limits, scaled as the table's networks are."""
+
+SCALES = tuple(hundredth / 100 for hundredth in range(100, 9, -1))
+
+
+def found(out: Path, evaluations: int) -> dict[str, Structure]:
+    """Name → winner of each recipe; and the network of most FLOPs that the first of them visited.
+
+    Raises:
+        ValueError: a search found nothing within the limits.
+    """
+    winners = {}
+    for recipe in RECIPES:
+        result = search(recipe, [*WORDS, f"stop.evaluations={evaluations}"], out=out / recipe)
+        if result.best is None:
+            raise ValueError(f"{recipe}: must find a network within the limits, but found none. Raise --evaluations")
+        winners[f"winner of {recipe}"] = parse(result.best.key)
+        if "most FLOPs" not in winners:
+            costs = {e.key: e.cost.flops for e in result.evaluations() if e.status.is_feasible and e.cost is not None}
+            winners["most FLOPs"] = parse(max(costs, key=lambda key: (costs[key], key)))
+    return winners
+
+
+def mobilenetv2() -> Structure:
+    """MobileNetV2 as wide as the class allows, its depths scaled as those of all published networks are."""
+    original = parse(MOBILENETV2)
+    fitting = (scaled(original, scale) for scale in SCALES)
+    return next(structure for structure in fitting if is_feasible(cost_of(structure), "class"))
+
+
+def plan_of(structures: Mapping[str, Structure]) -> Plan:
+    """Each network from three seeds."""
+    networks = [
+        candidate(number, "given", Drawn(structure, cost_of(structure), name), held_out=False, seeds=SEEDS)
+        for number, (name, structure) in enumerate(structures.items())
+    ]
+    return Plan(tuple(networks), SPACE, Settings())
+
+
+def random_accuracies(file: Path = TABLE) -> list[float]:
+    """Accuracies of the first RANDOM networks of the class that were drawn without looking, from their first seed."""
+    with file.open(newline="", encoding="utf-8") as lines:
+        rows = [r for r in csv.DictReader(lines) if r["group"] in GROUPS and r["part"] == "class" and r["seed"] == "0"]
+    return [float(row["accuracy"]) for row in sorted(rows, key=lambda row: int(row["network"]))][:RANDOM]
+
+
+def told(network: Candidate, own: Sequence[float], others: Sequence[float]) -> list[object]:
+    """A row of the table."""
+    spread = f"{fmean(own):.2f} ± {stdev(own):.2f}" if len(own) > 1 else f"{fmean(own):.2f}"
+    better = sum(other > fmean(own) for other in others)
+    return [network.name, network.layers, f"{network.flops / 1e6:.2f}M", spread, f"{better} of {len(others)}"]
+
+
+def main() -> None:
+    """Search, train, print."""
+    parser = arguments(__doc__ or "")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="searches and trainings")
+    parser.add_argument("--images", type=Path, default=FOLDER, help="Fashion-MNIST (default: %(default)s)")
+    parser.add_argument("--evaluations", type=int, default=1500, help="of each search (default: %(default)s)")
+    options = parser.parse_args()
+    structures = found(options.out, options.evaluations)
+    structures["MobileNetV2, scaled"] = mobilenetv2()
+    structures |= {name: s for name, s in published().items() if is_feasible(cost_of(s), "class")}
+    folder = WorkFolder(options.out / "trainings")
+    plan = folder.open_plan(plan_of(structures))
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    try:
+        work(folder, plan, read_images(options.images))
+    finally:
+        torch.set_flush_denormal(False)
+    others = random_accuracies()
+    accuracies = {n: [t.outcome.accuracy for t in folder.trainings() if t.network == n.number] for n in plan.networks}
+    rows = [told(network, own, others) for network, own in accuracies.items()]
+    print(table(["network", "layers", "FLOPs", f"accuracy, {len(SEEDS)} seeds", "random ones better"], rows))
+    print(f"\n{len(others)} random networks: {fmean(others):.2f} ± {stdev(others):.2f}, the best {max(others):.2f}")
+    conclude({"accuracies": {n.name: own for n, own in accuracies.items()}, "random": others}, options.json)
+
+
+if __name__ == "__main__":
+    main()
