@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -188,3 +188,14 @@ def test_a_local_cluster_finds_the_same(tmp_path: Path, short: Path) -> None:
     out = tmp_path / "run"
     finish(out, *SMALL, SHORT, "executor={use: dask, workers: 2}")
     assert_equal(out, short)
+
+
+@pytest.mark.slow
+def test_a_local_cluster_does_not_mind_another_program_at_dasks_usual_port() -> None:
+    with socket.socket() as taken, ExitStack() as stack:
+        with suppress(OSError):  # some other program may be there already, which serves as well
+            taken.bind(("0.0.0.0", 8787))
+            taken.listen()
+        executor = dask(workers=1)  # warnings are errors here, and one is all that Dask would give
+        stack.callback(executor.shutdown)
+        assert executor.submit(len, (1, 2)).result(timeout=120) == 2

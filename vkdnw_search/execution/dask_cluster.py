@@ -77,7 +77,7 @@ def dask(
                 n_workers=None if workers == "auto" else workers,
                 threads_per_worker=1,
                 host="127.0.0.1",
-                dashboard_address="127.0.0.1:0",  # any free port: None would ask for 8787 and complain of a second cluster
+                dashboard_address="127.0.0.1:0",  # None would ask for port 8787, which another cluster may have
                 scheduler_kwargs={"dashboard": False},
                 silence_logs=logging.ERROR,
             )
