@@ -10,12 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
 
 from tests.output.test_report import Page
 from tests.output.test_report import run as searched
 from vkdnw_search.errors import RaceError
 from vkdnw_search.output.race_files import CURVES, read_race
-from vkdnw_search.output.race_story import Placed, sentences
+from vkdnw_search.output.race_story import FIRST, OTHERS, SEARCHED, Placed, draw_curves, sentences
 from vkdnw_search.output.report import write_report
 from vkdnw_search.racing.outcome import Race, Racer
 from vkdnw_search.racing.schedule import Rung
@@ -144,4 +146,21 @@ def test_a_race_folder_that_is_a_link_is_not_followed(folder: Path) -> None:
 def test_sentences_of_a_race_that_the_winner_of_the_search_did_not_begin() -> None:
     assert sentences([Placed("a", ("yours",), None, (0.5,)), Placed("b", ("winner",), 1.0, ())], [1]) == []
     told = sentences([Placed("a", (), None, (0.5, 0.9)), Placed("b", ("winner",), 1.0, (0.4,))], [1, 3])
-    assert told == ["a learned best. The winner of the search was 10.00 points behind it after 1 epoch."]
+    assert told == [
+        "The network that learned best is a. The winner of the search was 10.00 points behind it after 1 epoch."
+    ]
+
+
+def test_the_figure_names_the_first_and_the_winner_of_the_search_and_the_others_once() -> None:
+    networks = [
+        Placed("a $", ("finalist",), 3.0, (0.5, 0.9)),
+        Placed("b", ("winner",), 2.0, (0.2, 0.8)),
+        *(Placed(name, ("finalist",), 1.0, (0.1,)) for name in "cd"),
+    ]
+    axes = Figure().subplots()
+    draw_curves(axes, networks, {n.name: [[(e + 1, a) for e, a in enumerate(n.accuracies)]] for n in networks}, [1, 2])
+    legend = axes.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["a \\$ (finalist)", "b (winner)", "others"]
+    assert [to_hex(line.get_color()) for line in legend.get_lines()] == [FIRST, SEARCHED, OTHERS]
+    assert [to_hex(line.get_color()) for line in axes.lines[:4]] == [OTHERS, OTHERS, SEARCHED, FIRST]

@@ -98,7 +98,10 @@ def test_the_outcome_in_words_and_as_a_table() -> None:
     assert " 1   90.00% ± 9.49%  after   3  best ()" in words
     assert "searched (winner)  p = 0.38: cannot be told from the first" in words
     assert "6  cannot be trained: failed (): RuntimeError: too small" in words
-    assert "best learned best. The winner of the search was 30.00 points behind it after 3 epochs." in words
+    assert (
+        "The network that learned best is best. The winner of the search was 30.00 points behind it after 3 epochs."
+        in words
+    )
     assert "the score ordered these networks at ρ = 1.00 (Spearman, accuracy after 1 epoch)." in words
     rows = list(csv.DictReader(io.StringIO(race.to_csv())))
     assert tuple(rows[0]) == COLUMNS and [row["place"] for row in rows] == list("123456")

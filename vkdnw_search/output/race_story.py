@@ -14,8 +14,9 @@ from scipy import stats
 Curve = Sequence[tuple[int, float]]
 """(epoch, test accuracy of the averaged weights), after each epoch of one training."""
 
-FIRST, OTHERS, RUNG = "#2a78d6", "#8a8f98", "#b8bcc2"
-"""Colours of the network that learned best, of the others, and of the lines where a rung ends."""
+FIRST, SEARCHED, OTHERS, RUNG = "#2a78d6", "#c65d21", "#8a8f98", "#b8bcc2"
+"""Colours of the network that learned best, of the winner of the search, of the others, and of the lines where a rung
+ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +62,8 @@ def sentences(networks: Sequence[Placed], ends: Sequence[int]) -> list[str]:
         rung = len(searched.accuracies) - 1
         lost = best.accuracies[rung] - searched.accuracies[rung]
         told.append(
-            f"{best.name} learned best. The winner of the search was {lost * 100:.2f} points behind it after "
-            f"{_epochs(ends[rung])}."
+            f"The network that learned best is {best.name}. The winner of the search was {lost * 100:.2f} points "
+            f"behind it after {_epochs(ends[rung])}."
         )
     if not math.isnan(rho := correlation(networks)):
         told.append(
@@ -77,6 +78,8 @@ def draw_curves(
 ) -> None:
     """Accuracy of each network after each epoch, the first on top, and dotted lines where a rung ends.
 
+    The first and the winner of the search are named; the others are grey.
+
     Args:
         axes: where to draw.
         networks: by place.
@@ -84,21 +87,30 @@ def draw_curves(
         ends: the epoch that each rung ended with.
     """
     for place, network in reversed(list(enumerate(networks))):
-        label = f"{network.name} ({', '.join(network.roles)})".replace("$", r"\$")  # else it would be read as TeX
+        label, color = _look(network, first=place == 0)
         for number, curve in enumerate(curves.get(network.name, ())):
             axes.plot(
                 [epoch for epoch, _ in curve],
                 [100 * accuracy for _, accuracy in curve],
-                color=OTHERS if place else FIRST,
-                linewidth=1 if place else 2,
+                color=color,
+                linewidth=1 if color == OTHERS else 2,
                 marker=".",
-                label=label if place == number == 0 else None,
+                label=label if number == 0 else None,
             )
     for end in ends[:-1]:
         axes.axvline(end, color=RUNG, linestyle=":", zorder=0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="epochs", ylabel="test accuracy (%)")
-    axes.legend(frameon=False, loc="lower right")
+    drawn = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))  # one entry for all of the others
+    axes.legend([*reversed(drawn.values())], [*reversed(drawn)], frameon=False, loc="lower right")
+
+
+def _look(network: Placed, *, first: bool) -> tuple[str, str]:
+    """The label in the legend, and the colour."""
+    if not first and "winner" not in network.roles:
+        return "others", OTHERS
+    label = f"{network.name} ({', '.join(network.roles)})".replace("$", r"\$")  # else it would be read as TeX
+    return label, FIRST if first else SEARCHED
 
 
 def _epochs(number: int) -> str:
