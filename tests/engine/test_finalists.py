@@ -74,12 +74,30 @@ def test_without_noise_the_finalists_are_the_best_in_their_order() -> None:
 
 
 def test_the_winner_has_the_highest_mean_over_fresh_seeds_not_the_luckiest_score() -> None:
-    result = search(RECIPE, ["stop.evaluations=24", "finalists=6"], proxy=Noisy())
+    result = search(RECIPE, ["stop.evaluations=24", "finalists=6", "ties=score"], proxy=Noisy())
     assert result.judgement is not None and result.best is not None
     means = [f.mean for f in result.judgement.finalists]
     assert means == sorted(means, reverse=True)
     assert result.best.key == result.judgement.finalists[0].key
     assert result.best.evaluation.number != result.store.best(1)[0].number  # with this seed, luck would have won
+
+
+def test_of_those_that_the_score_cannot_tell_apart_the_one_of_most_flops_wins() -> None:
+    words = ["stop.evaluations=24", "finalists=6"]
+    by_score, by_flops = (
+        search(RECIPE, [*words, f"ties={ties}"], proxy=Noisy()).judgement for ties in ("score", "flops")
+    )
+    assert by_score is not None and by_flops is not None
+    leader, *others = by_score.finalists
+    flops = {e.number: e.cost.flops for e in search(RECIPE, words, proxy=Noisy()).evaluations()}
+    tied = [leader, *(f for f in others if stats.ttest_rel(f.values, leader.values).pvalue >= 0.05)]
+    assert len({flops[f.number] for f in tied}) > 1, "else there is nothing to see"
+    winner = max(tied, key=lambda f: (flops[f.number], f.mean))
+    assert by_flops.winner == winner.number == by_flops.finalists[0].number
+    rest = [f.number for f in by_score.finalists if f.number != winner.number]
+    assert [f.number for f in by_flops.finalists[1:]] == rest, "the others stay in the order of their means"
+    if winner is not leader:
+        assert any("wins by its FLOPs" in warning for warning in by_flops.warnings)
 
 
 def test_baselines_are_the_extremes_of_what_was_visited_within_the_limits() -> None:

@@ -1,13 +1,15 @@
 """The last word on a search: the best candidates are scored anew, compared, and held against trivial choices.
 
 The highest of many noisy scores is high partly by luck. So the finalists are scored again on fresh initializations,
-the same ones for all, and the one with the highest mean wins; a paired t-test says whether its lead is real. The same
-care goes to what one could have chosen without any search: the most FLOPs, the most parameters, the deepest, any.
+the same ones for all, and a paired t-test says which of them the score cannot tell from the highest mean. Of these the
+one of the most FLOPs wins, for where the score has nothing to say, a larger network is the better guess. The same care
+goes to what one could have chosen without any search: the most FLOPs, the most parameters, the deepest, any.
 Nothing is declared a winner that cannot be trained (trainability.py): the next takes its place.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
@@ -77,12 +79,12 @@ def judge(evaluator: Evaluator, store: Store, rescorer: Rescorer, gate: Gate, re
     trivial = _baselines(store.evaluations()) if finalists else {}
     everyone = {e.number: e for e in chain(leaders, *of_bands, trivial.values())}
     values = _fresh(list(everyone.values()), evaluator, store, rescorer) if finalists else {}
-    best = gate.placed(_sorted(leaders, values, finalists), everyone)
+    best = gate.placed(_ranked(leaders, values, recipe), everyone)
     baselines = [Finalist(role, e.number, e.key, values[e.number]) for role, e in trivial.items() if e.number in values]
     if best and finalists:
         best = [f if f.verdict else replace(f, verdict=compare(best[0], f)) for f in best]
         baselines = [replace(f, verdict=compare(best[0], f)) for f in baselines]
-    winners = [next(iter(gate.placed(_sorted(group, values, finalists), everyone)), None) for group in of_bands]
+    winners = [next(iter(gate.placed(_ranked(group, values, recipe), everyone)), None) for group in of_bands]
     correlations = _correlations(store, evaluator)
     return Judgement(
         best[0].number if best else None,
@@ -99,12 +101,21 @@ def judge(evaluator: Evaluator, store: Store, rescorer: Rescorer, gate: Gate, re
     )
 
 
-def _sorted(leaders: Sequence[Evaluation], values: dict[int, tuple[float, ...]], finalists: int) -> list[Finalist]:
-    """Finalists by their means, without failures on fresh initializations; as they come if nothing was scored anew."""
-    if not finalists:
+def _ranked(leaders: Sequence[Evaluation], values: dict[int, tuple[float, ...]], recipe: Recipe) -> list[Finalist]:
+    """Finalists, the best first, without failures on fresh initializations; as they come if nothing was scored anew.
+
+    They are sorted by their means. With ``recipe.ties`` = ``flops`` the one of the most FLOPs comes first among those
+    that the score cannot tell from the highest mean, and of equals the one of the higher mean.
+    """
+    if not recipe.finalists:
         return [Finalist("finalist", e.number, e.key, ()) for e in leaders]
     found = (Finalist("finalist", e.number, e.key, values[e.number]) for e in leaders if e.number in values)
-    return sorted(found, key=lambda f: (-f.mean, f.number))
+    ranked = sorted(found, key=lambda f: (-f.mean, f.number))
+    if recipe.ties == "score" or not ranked:
+        return ranked
+    flops = {e.number: e.cost.flops for e in leaders}
+    first = max((f for f in ranked if is_tied(ranked[0], f)), key=lambda f: flops[f.number])  # of equals the first
+    return [first, *(f for f in ranked if f is not first)]
 
 
 class Gate:
@@ -175,14 +186,27 @@ def compare(winner: Finalist, other: Finalist) -> str:
     if winner.number == other.number:
         return "the winner"
     differences = np.subtract(other.values, winner.values)
-    lead = float(differences.mean())
+    lead, p = float(differences.mean()), p_value(winner, other)
     word = "lower score" if lead < 0 else "higher score" if lead > 0 else "the same score"
-    if len(differences) < 2 or not differences.std() > 0:
+    if math.isnan(p):
         return f"{word}{f': {lead:+.4g} against the winner' if lead else ''}, without any noise"
-    p = float(stats.ttest_rel(other.values, winner.values).pvalue)
     error = float(stats.sem(differences))
     word = TIED if p >= SIGNIFICANT else word
     return f"{word}: {lead:+.4f} ± {error:.4f} against the winner (paired t-test, p = {p:.2g})"
+
+
+def is_tied(one: Finalist, other: Finalist) -> bool:
+    """Whether the score cannot tell two finalists apart."""
+    p = p_value(one, other)
+    return one.mean == other.mean if math.isnan(p) else p >= SIGNIFICANT
+
+
+def p_value(one: Finalist, other: Finalist) -> float:
+    """Of a paired t-test over the fresh initializations; NaN where their difference has no noise."""
+    differences = np.subtract(other.values, one.values)
+    if len(differences) < 2 or not differences.std() > 0:
+        return math.nan
+    return float(stats.ttest_rel(other.values, one.values).pvalue)
 
 
 def top(store: Store, proxy: AnyProxy, count: int, *, flops: tuple[int, int] = (-1, MOST_FLOPS)) -> list[Evaluation]:
@@ -248,5 +272,7 @@ def _warnings(best: Sequence[Finalist], correlations: dict[str, float]) -> Itera
             f"the score ranks the visited networks almost as their {' or '.join(sizes)}: "
             "set limits that fix the size (limits.layers, limits.flops.min) or another score.use to learn more from it"
         )
-    if len(best) > 1 and best[1].verdict.startswith(TIED):
+    if len(best) > 1 and best[1].mean > best[0].mean:
+        yield "the score cannot tell the winner from the next: it wins by its FLOPs (ties: flops)"
+    elif len(best) > 1 and best[1].verdict.startswith(TIED):
         yield "the winner's lead over the next is within the error of the score"

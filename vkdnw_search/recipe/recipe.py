@@ -87,6 +87,9 @@ class Recipe(Checked):
     stop: Annotated[Stop, "when to end, whichever comes first"] = Stop()
     executor: Annotated[ExecutorSection | None, "where candidates are evaluated"]
     finalists: Annotated[Whole, Interval(ge=0, le=1000), "best candidates, scored anew at the end; 0: none"] = 10
+    ties: Annotated[Literal["flops", "score"], "which finalist wins of those that the score cannot tell apart"] = (
+        "flops"
+    )
 
     @field_validator("bands")
     @classmethod

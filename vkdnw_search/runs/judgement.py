@@ -108,7 +108,8 @@ class Judgement:
 
     Attributes:
         winner: number of the first finalist that can be trained; None if nothing was scored.
-        finalists: the winner, then the others, best mean first; those that cannot be trained say so.
+        finalists: the winner, then the others, best mean first; those that cannot be trained say so. Where ties go to
+            the most FLOPs, another may have a higher mean than the winner.
         baselines: what one could have had without a search.
         bands: one for each band the recipe asks for, ascending.
         correlations: Spearman's ρ of the score with FLOPs, parameters, layers and tensors over scored candidates.

@@ -99,8 +99,9 @@ class Result:
         recipe: what was asked.
         space: the search space of the run.
         proxy: the score of the run.
-        best: the finalist with the highest mean over fresh initializations, or without finalists the highest score;
-            None if nothing was scored.
+        best: of the finalists that the score cannot tell from the highest mean over fresh initializations the one of
+            most FLOPs (with ``ties: score`` the highest mean), or without finalists the highest score; None if nothing
+            was scored.
         judgement: finalists and trivial baselines, scored anew and compared; None if the search was interrupted.
         ended: why the search ended, in words.
         unfinished: what was left to do when the run had to end, and why; empty if nothing. The same recipe on the same
