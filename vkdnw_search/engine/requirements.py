@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from vkdnw_search.contracts import AnyProxy, HasRequirements, SearchSpace
+from vkdnw_search.contracts import AnyProxy, HasLikelihood, HasRequirements, SearchSpace
 from vkdnw_search.cost.counter import CostCounter
 from vkdnw_search.cost.limits import Limits, Range
 from vkdnw_search.determinism import seed_from
@@ -25,11 +25,14 @@ TRIES = 20
 def must_suit(proxy: AnyProxy, space: SearchSpace[Any], recipe: Recipe) -> None:
     """Raise what ``proxy`` has against a candidate within the limits, before a run folder is taken.
 
+    Proxies are not asked about spaces that say what their outputs are (HasLikelihood), for these may have outputs at
+    more positions than a proxy can know of.
+
     Raises:
         RecipeError: whatever the proxy of the recipe says.
         ScoreError: the same of a proxy that is not the recipe's.
     """
-    if isinstance(proxy, HasRequirements):
+    if isinstance(proxy, HasRequirements) and not isinstance(space, HasLikelihood):
         try:
             proxy.require(space.num_classes, partial(_candidate, space, limits_of(recipe), recipe.seed))
         except ScoreError as error:

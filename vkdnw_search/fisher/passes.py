@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -17,16 +17,28 @@ class OverMemory(Exception):  # no error: the batch is split
     """The graph of a pass grew over the limit."""
 
 
-def logits_of(model: nn.Module, images: Tensor, taps: Taps, *, memory: int | None = None) -> Tensor:
-    """The logits of ``images``, (N, C), with a graph where gradients are enabled.
+def logits_of(model: nn.Module, images: Tensor, taps: Taps) -> Tensor:
+    """All outputs for ``images`` in one row a sample, (N, D), with a graph where gradients are enabled."""
+    return flat(outputs_of(model, images, taps))
+
+
+def outputs_of(model: nn.Module, images: Tensor, taps: Taps, *, memory: int | None = None) -> Tensor | Sequence[Tensor]:
+    """What the network returns for ``images``, with a graph where gradients are enabled.
 
     Raises:
         OverMemory: the graph keeps more than ``memory`` bytes.
     """
     mark(images, batch=True)
     with restored(model), _limit(model, memory), taps:
-        logits: Tensor = model(images)
-    return logits
+        outputs: Tensor | Sequence[Tensor] = model(images)
+    return outputs
+
+
+def flat(outputs: Tensor | Sequence[Tensor]) -> Tensor:
+    """Outputs (N, …), or several such, as (N, D)."""
+    if isinstance(outputs, Tensor):
+        return outputs if outputs.dim() == 2 else outputs.flatten(1)
+    return torch.cat([head.flatten(1) for head in outputs], dim=1)
 
 
 @torch.no_grad()

@@ -12,13 +12,13 @@ from typing import Annotated, TypeVar
 import torch
 from annotated_types import Interval
 from torch import nn
-from torch.nn import functional as F
 
 from vkdnw_search.contracts import Probe
 from vkdnw_search.determinism import forked_generators, seed_from
 from vkdnw_search.errors import DegenerateNetwork, ScoreError
 from vkdnw_search.options import check_options
 from vkdnw_search.proxies.initialization import Initialization, initialize
+from vkdnw_search.proxies.random_targets import loss_of, random_targets
 from vkdnw_search.records import Cost, Score
 
 __all__ = [
@@ -79,9 +79,9 @@ class ImageProxy(ImageBatch):
         return self.initialization == "kaiming_normal"
 
     def loss(self, model: nn.Module, probe: Probe, *, index: int = 0) -> torch.Tensor:
-        """The mean cross-entropy of a batch of random images with random labels."""
-        logits = in_fast_layout(model, self.inputs(probe, index=index))
-        return F.cross_entropy(logits, random_labels(probe, self.images, index=index))
+        """The mean loss of a batch of random images with random labels: the cross-entropy, for classes."""
+        outputs = in_fast_layout(model, self.inputs(probe, index=index))
+        return loss_of(outputs, random_labels(probe, outputs, index=index), probe.likelihood)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,15 +111,18 @@ def random_images(probe: Probe, count: int, *, resolution: int | None = None, in
     return torch.randn(count, *shape, generator=generator).to(probe.device)
 
 
-def random_labels(probe: Probe, count: int, *, index: int = 0) -> torch.Tensor:
-    """Draw uniform labels, shape (count,), in place of those of a data set.
+def random_labels(probe: Probe, outputs: torch.Tensor, *, samples: int | None = None, index: int = 0) -> torch.Tensor:
+    """Draw targets for ``outputs``, (N, …), in place of those of a data set: uniform labels (N,) for logits (N, C).
+
+    ``samples`` draws as many as for so many outputs. Other likelihoods: :func:`random_targets`.
 
     Raises:
         ScoreError: if there is a single class: its cross-entropy is 0 for every network.
     """
-    must_have_labels(probe.num_classes)
+    if probe.likelihood in ("auto", "categorical"):
+        must_have_labels(probe.num_classes)
     generator = torch.Generator().manual_seed(seed_from(probe.seed, "labels", index))
-    return torch.randint(probe.num_classes, (count,), generator=generator).to(probe.device)
+    return random_targets(outputs, probe.num_classes, probe.likelihood, samples=samples, generator=generator)
 
 
 def must_have_labels(num_classes: int) -> None:

@@ -143,7 +143,7 @@ class VkdnwSingle:
         """Raise a ScoreError if a candidate has more tensors, up to ``parameters``, than images × directions."""
         too_few = self.images * self._directions(num_classes) < self.parameters
         if too_few and (candidate := cost()) is not None:
-            self._must_have_rows(min(self.parameters, candidate.tensors), num_classes)
+            self._must_have_rows(min(self.parameters, candidate.tensors), self._directions(num_classes))
 
     def _spectrum(self, model: nn.Module, probe: Probe, number: int) -> Tensor:
         """Eigenvalues (D, K) for one initialization."""
@@ -168,28 +168,31 @@ class VkdnwSingle:
         )
         if not chosen:
             raise DegenerateNetwork("there are no trainable parameters")
-        self._must_have_rows(len(chosen), probe.num_classes)
         fisher = FisherPass(
             directions=None if self.directions == "all" else self.directions,
             calibrate=self.batch_norm == "calibrated",
             smoothing=self.smoothing,
+            likelihood=probe.likelihood,
             memory=self.memory,
             check=check,
         )
-        return fisher.checked_rows(model, images, chosen, generator=generator)
+        found = fisher.checked_rows(model, images, chosen, generator=generator)
+        self._must_have_rows(len(chosen), found.rows.shape[1] // self.images)
+        return found
 
     def _directions(self, classes: int) -> int:
         """The number of directions used: the softmax leaves C − 1 at most."""
         return classes - 1 if self.directions == "all" else min(self.directions, classes - 1)
 
-    def _must_have_rows(self, parameters: int, classes: int) -> None:
+    def _must_have_rows(self, parameters: int, directions: int) -> None:
         """Require at least as many rows as weights; else the lower eigenvalues are zero whatever the network."""
-        used = self._directions(classes)
-        if self.images * used < parameters:
+        if self.images * directions < parameters:
+            fewer = self.directions == "all" or directions < self.directions
+            least = f" (the outputs leave {directions} at most)" if fewer else ""
             raise ScoreError(
                 f"score: images × directions must be at least the number of parameters ({parameters} here), but is "
-                f"{self.images} × {used} ({classes} classes leave at most {classes - 1} directions). Raise images or "
-                "directions, or lower parameters."
+                f"{self.images} × {directions} = {self.images * directions}{least}. Raise images or directions, or "
+                "lower parameters."
             )
 
 

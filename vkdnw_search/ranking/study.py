@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vkdnw_search.contracts import AnyProxy, HasEncoding, HasRequirements, SearchSpace
+from vkdnw_search.contracts import AnyProxy, HasEncoding, HasLikelihood, HasRequirements, SearchSpace
 from vkdnw_search.cost.counter import CostCounter
 from vkdnw_search.determinism import seed_from
 from vkdnw_search.engine.audit import Audit
@@ -159,7 +159,7 @@ def _warned(study: Study, warnings: Sequence[str]) -> Study:
 def _must_suit(plan: Plan, space: SearchSpace[Any], text: str) -> None:
     """Raise what a proxy has against the first network, before the folder is taken."""
     for proxy in plan.parts.values():
-        if isinstance(proxy, HasRequirements):
+        if isinstance(proxy, HasRequirements) and not isinstance(space, HasLikelihood):
             proxy.require(space.num_classes, lambda: CostCounter(space).cost(readable(space).parse(text)))
 
 
