@@ -186,7 +186,7 @@ def _cpu() -> torch.device:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """How a proxy is to look at a network: with inputs ~ N(0, I), from this seed, on this device.
+    """How a proxy is to look at a network: with inputs ~ N(0, I) or others, from this seed, on this device.
 
     Attributes:
         input_shape: the shape of one input, without the batch.
@@ -195,6 +195,8 @@ class Probe:
         device: where to compute.
         cost: what the network costs, where it has been counted already, for proxies that use its size.
         likelihood: the distribution whose parameters the outputs are; one for each of several outputs in a tuple.
+        inputs: called with a generator and a number of samples, gives a tensor, a tuple of arguments or a mapping of
+            names to arguments in place of N(0, I) of ``input_shape``: for tokens, masks and several inputs.
     """
 
     input_shape: tuple[int, ...]
@@ -203,6 +205,7 @@ class Probe:
     device: torch.device = field(default_factory=_cpu)
     cost: Cost | None = None
     likelihood: Likelihood | tuple[Likelihood, ...] = "auto"
+    inputs: Callable[[torch.Generator, int], Any] | None = None
 
 
 class Proxy(Protocol):

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from vkdnw_search.contracts import Likelihood
 from vkdnw_search.errors import DegenerateNetwork, ScoreError
 from vkdnw_search.fisher.doubts import differing, must_use_its_weights, without_samples_first
+from vkdnw_search.fisher.inputs import Inputs, inputs_of
 from vkdnw_search.fisher.likelihood import OutputCovariance, cotangents, covariance_of
 from vkdnw_search.fisher.literal import along, literal_rows
 from vkdnw_search.fisher.passes import OverMemory, flat, outputs_of, statistics_of
@@ -108,14 +109,14 @@ class FisherPass:
     check: bool = False
 
     def rows(
-        self, model: nn.Module, images: Tensor, chosen: Sequence[Scalars], *, generator: torch.Generator
+        self, model: nn.Module, inputs: Tensor | Inputs, chosen: Sequence[Scalars], *, generator: torch.Generator
     ) -> Tensor:
         """The factor R of the Fisher matrix, F = RᵀR / N, for each draw of scalars.
 
         Args:
             model: in evaluation mode; (N, …) → logits (N, C), or other outputs that suit the likelihood, each sample
                 by itself once batch norm is constant.
-            images: (N, …).
+            inputs: (N, …), or the arguments of a call for N samples.
             chosen: K parameter tensors with D chosen scalars each.
             generator: on the CPU, for the directions.
 
@@ -126,23 +127,23 @@ class FisherPass:
             DegenerateNetwork: no chosen weight reaches the logits, or the logits are not finite.
             ScoreError: the network keeps from pass to pass what it computed from its weights.
         """
-        return self.checked_rows(model, images, chosen, generator=generator).rows
+        return self.checked_rows(model, inputs, chosen, generator=generator).rows
 
     def checked_rows(
-        self, model: nn.Module, images: Tensor, chosen: Sequence[Scalars], *, generator: torch.Generator
+        self, model: nn.Module, inputs: Tensor | Inputs, chosen: Sequence[Scalars], *, generator: torch.Generator
     ) -> Rows:
         """The same, with the names of the tensors whose derivatives ``check`` found wrong, and mended."""
-        state = generator.get_state()
+        inputs, state = inputs_of(inputs), generator.get_state()
         try:
-            if images.dim() == 4:
+            if inputs.has_images:
                 try:  # convolutions, normalisations and pooling are up to four times faster with channels last
-                    last = images.contiguous(memory_format=torch.channels_last)
+                    last = inputs.contiguous(channels_last=True)
                     return self._in_chunks(model, last, chosen, generator)
                 except RuntimeError as error:
                     if "view size is not compatible" not in str(error):
                         raise
                     generator.set_state(state)
-            return self._in_chunks(model, images.contiguous(), chosen, generator)
+            return self._in_chunks(model, inputs.contiguous(), chosen, generator)
         except RuntimeError as error:
             if "backward through the graph a second time" not in str(error):
                 raise
@@ -153,16 +154,16 @@ class FisherPass:
             ) from error
 
     def _in_chunks(
-        self, model: nn.Module, images: Tensor, chosen: Sequence[Scalars], generator: torch.Generator
+        self, model: nn.Module, inputs: Inputs, chosen: Sequence[Scalars], generator: torch.Generator
     ) -> Rows:
         """Halve the pieces of the batch until the graph of each fits the memory."""
-        size, statistics = len(images), None
+        size, statistics = len(inputs), None
         noise: list[Tensor] = []
         while True:
             try:
                 pieces = [
-                    self._piece(model, images, chosen, slice(at, at + size), statistics, noise, generator)
-                    for at in range(0, len(images), size)
+                    self._piece(model, inputs, chosen, slice(at, at + size), statistics, noise, generator)
+                    for at in range(0, len(inputs), size)
                 ]
                 rows = torch.cat([piece.rows for piece in pieces], dim=2).flatten(1, 2).cpu().double()
                 return Rows(rows, tuple(dict.fromkeys(chain.from_iterable(piece.wrong for piece in pieces))))
@@ -174,12 +175,12 @@ class FisherPass:
                     ) from None
                 size = -(-size // 2)
                 if statistics is None:
-                    statistics = statistics_of(model, images, calibrate=self.calibrate)
+                    statistics = statistics_of(model, inputs, calibrate=self.calibrate)
 
     def _piece(
         self,
         model: nn.Module,
-        images: Tensor,
+        inputs: Inputs,
         chosen: Sequence[Scalars],
         part: slice,
         statistics: Sequence[Statistics] | None,
@@ -187,31 +188,31 @@ class FisherPass:
         generator: torch.Generator,
     ) -> Rows:
         """Derivatives (D, M, n, K) of the samples in ``part``."""
-        taps = Taps(chosen, RULES, samples=len(images[part]), calibrate=self.calibrate, statistics=statistics)
+        taps = Taps(chosen, RULES, samples=len(inputs[part]), calibrate=self.calibrate, statistics=statistics)
         with torch.enable_grad():
-            outputs = outputs_of(model, images[part], taps, memory=self.memory)
-            logits = flat(outputs)  # (n, D)
+            outputs = outputs_of(model, inputs[part], taps, memory=self.memory)
+            logits = flat(outputs)  # (n, O)
         if not bool(logits.isfinite().all()):
             raise DegenerateNetwork("the logits are not finite")
         covariance = covariance_of(outputs, self.likelihood, smoothing=self.smoothing)
         if not noise:
-            noise.append(self._noise(covariance, len(images), generator))
-        vectors = cotangents(covariance, noise[0][part]).to(logits)  # (M, n, D)
+            noise.append(self._noise(covariance, len(inputs), generator))
+        vectors = cotangents(covariance, noise[0][part]).to(logits)  # (M, n, O)
         if not logits.requires_grad:
             raise DegenerateNetwork("no chosen weight reaches the logits")
         rows = _tapped(model, taps, logits, vectors, chosen)  # (D, M, n, K)
-        taps.untapped(*without_samples_first(model, images[part], chosen, taps))
-        wrong = differing(model, images[part], chosen, vectors, rows, taps) if self.check else []
+        taps.untapped(*without_samples_first(model, inputs[part], chosen, taps))
+        wrong = differing(model, inputs[part], chosen, vectors, rows, taps) if self.check else []
         names = tuple(scalars.name for scalars in wrong if id(scalars.parameter) not in taps.literal)
         taps.untapped(*(scalars.parameter for scalars in wrong))
         columns = [place for place, scalars in enumerate(chosen) if id(scalars.parameter) in taps.literal]
         if columns:
             literal = [chosen[place] for place in columns]
-            rows[..., columns] = literal_rows(model, images[part], literal, vectors, taps)
+            rows[..., columns] = literal_rows(model, inputs[part], literal, vectors, taps)
         return Rows(rows, names)
 
     def _noise(self, covariance: OutputCovariance, samples: int, generator: torch.Generator) -> Tensor:
-        """Standard normal numbers for the directions of all samples, (N, D, M)."""
+        """Standard normal numbers for the directions of all samples, (N, O, M)."""
         rank, numbers = covariance.rank, covariance.scale.shape[1]
         m = rank if self.directions is None else min(self.directions, rank)
         if 8 * samples * numbers * m > MOST_NOISE:

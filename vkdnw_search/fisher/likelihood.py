@@ -1,9 +1,9 @@
 """What the outputs of a network stand for, and what that makes of the Fisher information.
 
-Let the outputs z = f(x; θ) ∈ R^D be the natural parameters of a distribution of the exponential family. The Fisher
+Let the outputs z = f(x; θ) ∈ R^O be the natural parameters of a distribution of the exponential family. The Fisher
 information of θ is
 
-    F(θ) = 1/N Σ_n J_nᵀ Λ(z_n) J_n ,   J_n = ∂z_n/∂θ ∈ R^{D×K} ,
+    F(θ) = 1/N Σ_n J_nᵀ Λ(z_n) J_n ,   J_n = ∂z_n/∂θ ∈ R^{O×K} ,
 
 Λ the covariance of the sufficient statistic, which does not depend on labels (Amari 1998; Martens 2020, "New insights
 and perspectives on the natural gradient method", arXiv 1412.1193):
@@ -14,9 +14,9 @@ and perspectives on the natural gradient method", arXiv 1412.1193):
     several heads                     Λ = the blocks of the heads
 
 Each is A P A, A = diag(a) and P the projector onto a space of d dimensions: a = √p and P = I − √p √pᵀ in each block of
-a categorical one, d = C − 1 for every position; a = √(p ∘ (1 − p)) or 1 and P = I, d = D, in the others.
+a categorical one, d = C − 1 for every position; a = √(p ∘ (1 − p)) or 1 and P = I, d = O, in the others.
 
-**Sketch.** Let the columns of Q ∈ R^{D×M} be an orthonormal basis of a random subspace of M dimensions, uniform within
+**Sketch.** Let the columns of Q ∈ R^{O×M} be an orthonormal basis of a random subspace of M dimensions, uniform within
 the range of P. Q Qᵀ is the projector onto it, whatever the basis, and by symmetry E Q Qᵀ = (M/d) P. So the vectors
 v_m = √(d/M) a ∘ q_m have E Σ_m v_m v_mᵀ = A P A = Λ, with nothing between positions or heads, since P has nothing
 there; for M = d there is no randomness left, and Λ is exact. The subspace is spanned by P times standard normal
@@ -53,8 +53,8 @@ class OutputCovariance(NamedTuple):
     """Λ = diag(a) P diag(a) for each of n samples.
 
     Attributes:
-        scale: a, (n, D), float64.
-        project: (n, D, M) → P times each of the M columns.
+        scale: a, (n, O), float64.
+        project: (n, O, M) → P times each of the M columns.
         rank: d, the dimensions of the range of P.
     """
 
@@ -83,7 +83,7 @@ def bernoulli(probabilities: Tensor) -> OutputCovariance:
 
 def gaussian(outputs: Tensor) -> OutputCovariance:
     """The identity, for numbers (n, …) of unit variance. A mean over them in place of the sum divides all eigenvalues
-    by D, which the entropy of normalised deciles does not see."""
+    by O, which the entropy of normalised deciles does not see."""
     scale = torch.ones_like(outputs, dtype=torch.float64).flatten(1)
     return OutputCovariance(scale, _all_of, scale.shape[1])
 
@@ -110,12 +110,12 @@ def cotangents(covariance: OutputCovariance, noise: Tensor) -> Tensor:
 
     Args:
         covariance: Λ of n samples.
-        noise: standard normal, (n, D, M), float64.
+        noise: standard normal, (n, O, M), float64.
 
     Returns:
-        (M, n, D), float64.
+        (M, n, O), float64.
     """
-    q, _ = torch.linalg.qr(covariance.project(noise))  # (n, D, M)
+    q, _ = torch.linalg.qr(covariance.project(noise))  # (n, O, M)
     v: Tensor = covariance.scale[:, :, None] * q * math.sqrt(covariance.rank / noise.shape[2])
     return v.permute(2, 0, 1)
 

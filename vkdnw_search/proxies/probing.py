@@ -33,6 +33,7 @@ __all__ = [
     "gradients",
     "in_fast_layout",
     "layer_weights",
+    "must_be_noise",
     "placed",
     "prepared",
     "random_images",
@@ -103,12 +104,26 @@ class BrightImageProxy(ImageProxy):
 
 
 def random_images(probe: Probe, count: int, *, resolution: int | None = None, index: int = 0) -> torch.Tensor:
-    """Draw inputs ~ N(0, I) that depend on the probe's seed and ``index`` alone."""
+    """Draw inputs ~ N(0, I) that depend on the probe's seed and ``index`` alone.
+
+    Raises:
+        ScoreError: the network takes something else, such as tokens or several inputs.
+    """
+    must_be_noise(probe)
     shape = probe.input_shape
     if resolution:
         shape = (shape[0], *(resolution for _ in shape[1:]))
     generator = torch.Generator().manual_seed(seed_from(probe.seed, "images", index))
     return torch.randn(count, *shape, generator=generator).to(probe.device)
+
+
+def must_be_noise(probe: Probe) -> None:
+    """Raise a ScoreError if a network takes anything but one tensor of normal numbers."""
+    if probe.inputs is not None:
+        raise ScoreError(
+            "score: this proxy draws one tensor of normal numbers as input, but the network takes tokens, several "
+            "inputs or what inputs=… gives. Choose a proxy that takes these, such as vkdnw_single"
+        )
 
 
 def random_labels(probe: Probe, outputs: torch.Tensor, *, samples: int | None = None, index: int = 0) -> torch.Tensor:

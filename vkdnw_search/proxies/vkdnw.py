@@ -15,6 +15,7 @@ from vkdnw_search.contracts import Probe
 from vkdnw_search.determinism import seed_from
 from vkdnw_search.errors import DegenerateNetwork, ScoreError
 from vkdnw_search.fisher.information import FisherPass, Positions, Rows, Selection, choose_scalars, spectrum, trainable
+from vkdnw_search.fisher.inputs import Inputs, drawn
 from vkdnw_search.options import check_options
 from vkdnw_search.proxies.initialization import Initialization, initialize
 from vkdnw_search.proxies.probing import placed
@@ -153,11 +154,7 @@ class VkdnwSingle:
         """The Fisher factor (D, M·N, K) for one initialization."""
         initialize(model, seed=seed_from(probe.seed, "weights", number), scheme=self.initialization)
         generator = torch.Generator().manual_seed(seed_from(probe.seed, "probe", number))
-        channels, *size = probe.input_shape
-        if self.resolution is not None:
-            size = [self.resolution] * len(size)
-        dtype = next((p.dtype for p in model.parameters()), torch.float32)
-        images = torch.randn(self.images, channels, *size, generator=generator, dtype=dtype).to(probe.device)
+        inputs = self._inputs(model, probe, generator)
         chosen = choose_scalars(
             model,
             parameters=self.parameters,
@@ -176,9 +173,19 @@ class VkdnwSingle:
             memory=self.memory,
             check=check,
         )
-        found = fisher.checked_rows(model, images, chosen, generator=generator)
+        found = fisher.checked_rows(model, inputs, chosen, generator=generator)
         self._must_have_rows(len(chosen), found.rows.shape[1] // self.images)
         return found
+
+    def _inputs(self, model: nn.Module, probe: Probe, generator: torch.Generator) -> Tensor | Inputs:
+        """Inputs ~ N(0, I), or those that the probe brings."""
+        dtype = next((p.dtype for p in model.parameters()), torch.float32)
+        if probe.inputs is not None:
+            return drawn(probe.inputs, self.images, generator=generator, dtype=dtype, device=probe.device)
+        channels, *size = probe.input_shape
+        if self.resolution is not None:
+            size = [self.resolution] * len(size)
+        return torch.randn(self.images, channels, *size, generator=generator, dtype=dtype).to(probe.device)
 
     def _directions(self, classes: int) -> int:
         """The number of directions used: the softmax leaves C − 1 at most."""
