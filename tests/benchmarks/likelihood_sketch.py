@@ -1,4 +1,4 @@
-"""Does the sketch change the ranking for outputs other than one label? The default score against the exact Fisher matrix.
+"""Does the sketch change the ranking for other outputs than one label? The default score against the exact matrix.
 
     python tests/benchmarks/likelihood_sketch.py --json FILE
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 import random
 import sys
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -79,7 +80,7 @@ def network(seed: int, task: Task) -> nn.Module:
     widths = [3]
     for _ in range(depth):
         widths.append(widths[-1] if len(widths) > 1 and rng.random() < 0.6 else rng.choice((4, 6, 8, 12, 16, 24)))
-    blocks = [Block(a, b, rng, norm, skip) for a, b in zip(widths, widths[1:], strict=False)]
+    blocks = [Block(a, b, rng, norm, skip) for a, b in pairwise(widths)]
     if task.dense:
         return nn.Sequential(*blocks, nn.Conv2d(widths[-1], task.channels, rng.choice((1, 3)), padding="same"))
     head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], task.channels)]
@@ -127,7 +128,9 @@ def main() -> None:
         for name in options.task:
             rho, cost = agreement(TASKS[name], proxy), forwards(TASKS[name], proxy)
             found[name] = {"spearman": rho, "forwards": cost}
-            print(f"{name:18} ρ {rho:.4f} over {NETWORKS} networks, a score takes {cost:.1f} forward passes", flush=True)
+            print(
+                f"{name:18} ρ {rho:.4f} over {NETWORKS} networks, a score takes {cost:.1f} forward passes", flush=True
+            )
     conclude({"networks": NETWORKS, "directions": options.directions, "tasks": found}, options.json)
 
 

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from vkdnw_search.contracts import AnyProxy, HasLikelihood, HasRequirements, SearchSpace
+from vkdnw_search.contracts import AnyProxy, HasRequirements, SearchSpace
 from vkdnw_search.cost.counter import CostCounter
 from vkdnw_search.cost.limits import Limits, Range
 from vkdnw_search.determinism import seed_from
 from vkdnw_search.engine.evaluator import limits_of
 from vkdnw_search.errors import RecipeError, ScoreError
+from vkdnw_search.fisher.likelihood import likelihood_of
 from vkdnw_search.optimizers.variation import random_genome
 from vkdnw_search.recipe.recipe import Recipe
 from vkdnw_search.records import Cost
@@ -32,7 +33,7 @@ def must_suit(proxy: AnyProxy, space: SearchSpace[Any], recipe: Recipe) -> None:
         RecipeError: whatever the proxy of the recipe says.
         ScoreError: the same of a proxy that is not the recipe's.
     """
-    if isinstance(proxy, HasRequirements) and not isinstance(space, HasLikelihood):
+    if isinstance(proxy, HasRequirements) and likelihood_of(space) == "auto":
         try:
             proxy.require(space.num_classes, partial(_candidate, space, limits_of(recipe), recipe.seed))
         except ScoreError as error:
