@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from vkdnw_search.records import Cost, Evaluation, Gene, Genome, Part, Score
 
@@ -25,6 +25,11 @@ if TYPE_CHECKING:  # torch takes seconds to import, which a mistake in a recipe 
     import numpy as np
     import torch
     from torch import nn
+
+
+Likelihood = Literal["auto", "categorical", "gaussian", "bernoulli"]
+"""The distribution whose parameters a network's outputs are: logits of classes, means of normal distributions of unit
+variance, logits of independent yes or no. ``auto``: categorical, as far as the outputs' shape tells."""
 
 
 class Architecture(Hashable, Protocol):
@@ -59,7 +64,7 @@ class SearchSpace(Protocol[A]):
 
     @property
     def num_classes(self) -> int:
-        """Number of logits."""
+        """Number of logits, or of output channels where there are outputs at every position."""
         ...
 
     def decode(self, genome: Genome) -> A:
@@ -67,7 +72,10 @@ class SearchSpace(Protocol[A]):
         ...
 
     def build(self, architecture: A) -> nn.Module:
-        """Construct the network, from inputs (N, *input_shape) to logits (N, num_classes)."""
+        """Construct the network, from inputs (N, *input_shape) to logits (N, num_classes).
+
+        Outputs at every position, (N, num_classes, …), are fine as well: see :class:`HasLikelihood`.
+        """
         ...
 
     def source(self, architecture: A) -> str:
@@ -147,6 +155,20 @@ class HasMutation(Protocol):
 
 
 @runtime_checkable
+class HasLikelihood(Protocol):
+    """A space that says what its networks' outputs are; otherwise they are logits, at every position of (N, C, H, W).
+
+    ``categorical``: logits (N, C) or, at every position, (N, C, …), as for segmentation. ``gaussian``: numbers of any
+    shape to be regressed. ``bernoulli``: logits of any shape, each of a yes or no of its own.
+    """
+
+    @property
+    def likelihood(self) -> Likelihood:
+        """The distribution whose parameters the outputs are."""
+        ...
+
+
+@runtime_checkable
 class HasFreeOperators(Protocol):
     """A space that declares operators fvcore does not know to be free of cost, such as ``aten::add``."""
 
@@ -164,7 +186,7 @@ def _cpu() -> torch.device:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """How a proxy is to look at a network: with inputs ~ N(0, I), from this seed, on this device.
+    """How a proxy is to look at a network: with inputs ~ N(0, I) or others, from this seed, on this device.
 
     Attributes:
         input_shape: the shape of one input, without the batch.
@@ -172,6 +194,9 @@ class Probe:
         seed: all randomness of the score comes from it.
         device: where to compute.
         cost: what the network costs, where it has been counted already, for proxies that use its size.
+        likelihood: the distribution whose parameters the outputs are; one for each of several outputs in a tuple.
+        inputs: called with a generator and a number of samples, gives a tensor, a tuple of arguments or a mapping of
+            names to arguments in place of N(0, I) of ``input_shape``: for tokens, masks and several inputs.
     """
 
     input_shape: tuple[int, ...]
@@ -179,6 +204,8 @@ class Probe:
     seed: int
     device: torch.device = field(default_factory=_cpu)
     cost: Cost | None = None
+    likelihood: Likelihood | tuple[Likelihood, ...] = "auto"
+    inputs: Callable[[torch.Generator, int], Any] | None = None
 
 
 class Proxy(Protocol):

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from tests.support.networks import NETWORKS, Residual
 from tests.support.oracles import calibrate_in_order, entropy_of_deciles, fisher_matrix
 from vkdnw_search.errors import DegenerateNetwork, ScoreError
-from vkdnw_search.fisher.information import FisherPass, choose_scalars, cotangents, spectrum
+from vkdnw_search.fisher.information import FisherPass, choose_scalars, spectrum
+from vkdnw_search.fisher.likelihood import categorical, cotangents
 from vkdnw_search.fisher.rules import RULES
 from vkdnw_search.fisher.taps import Scalars, Taps
 from vkdnw_search.proxies.vkdnw import decile_entropy
@@ -102,7 +103,7 @@ def test_all_directions_give_the_covariance_of_softmax_exactly(classes: int, see
     generator = torch.Generator().manual_seed(seed)
     p = torch.randn(2, classes, generator=generator, dtype=torch.float64).mul(3).softmax(dim=1)
     noise = torch.randn(2, classes, classes - 1, generator=generator, dtype=torch.float64)
-    v = cotangents(p, noise)
+    v = cotangents(categorical(p), noise)
     covariance = torch.diag_embed(p) - p[:, :, None] * p[:, None, :]
     torch.testing.assert_close(torch.einsum("mnc,mnd->ncd", v, v), covariance, rtol=1e-9, atol=1e-12)
 
@@ -111,7 +112,7 @@ def test_random_directions_are_unbiased() -> None:
     generator = torch.Generator().manual_seed(0)
     p = torch.tensor([[0.6, 0.2, 0.15, 0.05]], dtype=torch.float64)
     many = 40_000
-    v = cotangents(p.expand(many, 4), torch.randn(many, 4, 2, generator=generator, dtype=torch.float64))
+    v = cotangents(categorical(p.expand(many, 4)), torch.randn(many, 4, 2, generator=generator, dtype=torch.float64))
     mean = torch.einsum("mnc,mnd->cd", v, v) / many
     torch.testing.assert_close(mean, torch.diag(p[0]) - torch.outer(p[0], p[0]), rtol=0, atol=0.004)
 

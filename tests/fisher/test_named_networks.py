@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from tests.support.oracles import calibrate_in_order, jacobian
-from vkdnw_search.fisher.information import FisherPass, choose_scalars, cotangents
+from vkdnw_search.fisher.information import FisherPass, choose_scalars
+from vkdnw_search.fisher.likelihood import categorical, cotangents
 
 SIDE, CLASSES, TENSORS, DRAWS, IMAGES = 64, 10, 40, 2, 3
 TOLERANCE = 1e-6
@@ -90,7 +91,7 @@ def literal_rows(model: nn.Module, images: Tensor, chosen: list[list[tuple[str, 
     with torch.no_grad():
         p = model(images).softmax(dim=1)  # (N, C)
     noise = torch.randn(*p.shape, CLASSES - 1, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
-    v = cotangents(p, noise)  # (M, N, C)
+    v = cotangents(categorical(p), noise)  # (M, N, C)
     flat = [scalar for draw in chosen for scalar in draw]
     J = jacobian(model, images, flat).unflatten(2, (len(chosen), -1))  # (N, C, D, K)
     rows = torch.einsum("mnc,ncdk->dmnk", v, J).flatten(1, 2)

@@ -32,7 +32,8 @@ def convolutional(classes: int = 3) -> nn.Sequential:
 
 
 def batch(proxy, index: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    return proxy.inputs(PROBE, index=index), random_labels(PROBE, proxy.images, index=index)
+    logits = torch.empty(proxy.images, PROBE.num_classes)
+    return proxy.inputs(PROBE, index=index), random_labels(PROBE, logits, index=index)
 
 
 def softmax_regression(model, x, y):

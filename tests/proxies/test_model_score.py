@@ -91,10 +91,15 @@ def test_a_network_whose_layers_see_the_samples_in_another_order_is_found_and_di
 
 
 def test_a_network_without_logits_is_refused_in_words() -> None:
-    with pytest.raises(ScoreError, match=r"must return logits of shape \(N, classes\).*returns \(2, 8, 8, 8\)"):
-        score(nn.Conv2d(3, 8, 3, padding=1), (3, 8, 8))
+    with pytest.raises(ScoreError, match=r"must return outputs \(N, classes\) or \(N, …\).*returns \(3, 4\)"):
+        score(nn.Sequential(nn.Flatten(), nn.Linear(4, 3), Transposed()), (2, 2))
     with pytest.raises(ScoreError, match=r"must accept inputs of shape \(2, 4\)"):
         score(nn.Linear(3, 2), (4,))
+
+
+class Transposed(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([x, x]).T
 
 
 def test_baselines_score_any_network_too() -> None:

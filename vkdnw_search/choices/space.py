@@ -30,6 +30,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from vkdnw_search.choices.source import chosen_source
+from vkdnw_search.contracts import Likelihood
 from vkdnw_search.determinism import forked_generators
 from vkdnw_search.errors import SpaceError, VkdnwSearchError, nearest
 from vkdnw_search.records import Gene, GeneValue, Genome
@@ -97,6 +98,7 @@ class ChoiceSpace:
     num_classes: int
     name: str = "choices"
     free_operators: frozenset[str] = frozenset()
+    likelihood: Likelihood = "auto"
 
     @cached_property
     def genes(self) -> tuple[Gene, ...]:
@@ -148,7 +150,7 @@ class ChoiceSpace:
         return self.decode(tuple(values.values()))
 
     def build(self, architecture: Chosen) -> nn.Module:
-        """The network: (N, *input_shape) → logits (N, num_classes)."""
+        """The network: (N, *input_shape) → logits (N, num_classes), or what ``likelihood`` says."""
         answers = dict(architecture.answers)
         with _answering(lambda gene: answers[gene.name]):
             return self.make(num_classes=self.num_classes)
@@ -214,6 +216,7 @@ def space_of(
     num_classes: int,
     name: str = "choices",
     free_operators: Sequence[str] = (),
+    likelihood: Likelihood = "auto",
 ) -> ChoiceSpace:
     """The search space of all networks that ``make`` can construct by its calls of :func:`Choice`.
 
@@ -221,9 +224,11 @@ def space_of(
         make: a class or function of a module, called as ``make(num_classes=…)``; what it asks for must depend on
             earlier answers alone. For the export, it and all it uses must stand in one file that needs torch alone.
         input_shape: of one input without the batch, e.g. (3, 32, 32).
-        num_classes: number of logits.
+        num_classes: number of logits, or of output channels.
         name: of the space, in files.
         free_operators: operators unknown to fvcore that cost nothing worth counting, such as ``aten::add``.
+        likelihood: what the outputs are, where they are not logits (N, num_classes): ``categorical`` at every position,
+            (N, num_classes, …), ``gaussian`` or ``bernoulli`` (:class:`vkdnw_search.contracts.HasLikelihood`).
 
     As a plug-in::
 
@@ -232,7 +237,7 @@ def space_of(
 
         SPACES = {"my_model": my_model}
     """
-    return ChoiceSpace(make, tuple(input_shape), num_classes, name, frozenset(free_operators))
+    return ChoiceSpace(make, tuple(input_shape), num_classes, name, frozenset(free_operators), likelihood)
 
 
 @contextmanager

@@ -50,7 +50,13 @@ def free_operators(space: object) -> frozenset[str]:
     return frozenset(space.free_operators) if isinstance(space, HasFreeOperators) else frozenset()
 
 
-def count(model: nn.Module, input_shape: Sequence[int], *, free_operators: Iterable[str] = ()) -> Cost:
+def count(
+    model: nn.Module,
+    input_shape: Sequence[int],
+    *,
+    free_operators: Iterable[str] = (),
+    example: Sequence[torch.Tensor] | None = None,
+) -> Cost:
     """Count what ``model`` costs for one input in evaluation mode; ``model`` itself is left as it is.
 
     ``layers`` is the number of modules that own a weight of two or more axes.
@@ -59,16 +65,22 @@ def count(model: nn.Module, input_shape: Sequence[int], *, free_operators: Itera
         model: takes a batch of inputs.
         input_shape: of one input without the batch, e.g. (3, 224, 224).
         free_operators: operators unknown to fvcore that cost nothing worth counting, named as fvcore names them.
+        example: the arguments for one input, where they are not one tensor of numbers of ``input_shape``.
 
     Raises:
         BudgetError: the network cannot be traced, or has an operator that is neither known nor declared free.
     """
-    return _count(copy.deepcopy(model), tuple(input_shape), frozenset(free_operators))
+    return _count(copy.deepcopy(model), tuple(input_shape), frozenset(free_operators), example)
 
 
-def _count(model: nn.Module, input_shape: tuple[int, ...], free_operators: frozenset[str]) -> Cost:
+def _count(
+    model: nn.Module,
+    input_shape: tuple[int, ...],
+    free_operators: frozenset[str],
+    example: Sequence[torch.Tensor] | None = None,
+) -> Cost:
     """Count as :func:`count` does a model that nobody else holds, so that it need not be copied."""
-    analysis = _trace(model.eval(), input_shape)
+    analysis = _trace(model.eval(), _zeros(model, input_shape) if example is None else tuple(example))
     by_operator = analysis.by_operator()
     unknown = sorted(set(analysis.unsupported_ops()) - free_operators)
     if unknown:
@@ -89,17 +101,21 @@ def _count(model: nn.Module, input_shape: tuple[int, ...], free_operators: froze
     )
 
 
-def _trace(model: nn.Module, input_shape: tuple[int, ...]) -> FlopCountAnalysis:
-    """fvcore's analysis of one forward pass."""
+def _zeros(model: nn.Module, input_shape: tuple[int, ...]) -> tuple[torch.Tensor]:
     example = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(0))
-    x = torch.zeros(1, *input_shape, dtype=example.dtype, device=example.device)
-    analysis = FlopCountAnalysis(model, x)
+    return (torch.zeros(1, *input_shape, dtype=example.dtype, device=example.device),)
+
+
+def _trace(model: nn.Module, arguments: tuple[torch.Tensor, ...]) -> FlopCountAnalysis:
+    """fvcore's analysis of one forward pass."""
+    analysis = FlopCountAnalysis(model, arguments)
     analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
     try:
         with torch.no_grad(), forked_generators():
             analysis.total()
     except Exception as error:  # whatever the network itself raises on such an input
-        raise BudgetError(f"{type(model).__name__}: must accept an input of shape {tuple(x.shape)}: {error}") from error
+        shapes = ", ".join(str(tuple(x.shape)) for x in arguments)
+        raise BudgetError(f"{type(model).__name__}: must accept an input of shape {shapes}: {error}") from error
     return analysis
 
 

@@ -14,6 +14,7 @@ from vkdnw_search.cost.limits import Limits, Range
 from vkdnw_search.determinism import seed_from
 from vkdnw_search.engine.evaluator import limits_of
 from vkdnw_search.errors import RecipeError, ScoreError
+from vkdnw_search.fisher.likelihood import likelihood_of
 from vkdnw_search.optimizers.variation import random_genome
 from vkdnw_search.recipe.recipe import Recipe
 from vkdnw_search.records import Cost
@@ -25,11 +26,14 @@ TRIES = 20
 def must_suit(proxy: AnyProxy, space: SearchSpace[Any], recipe: Recipe) -> None:
     """Raise what ``proxy`` has against a candidate within the limits, before a run folder is taken.
 
+    Proxies are not asked about spaces that say what their outputs are (HasLikelihood), for these may have outputs at
+    more positions than a proxy can know of.
+
     Raises:
         RecipeError: whatever the proxy of the recipe says.
         ScoreError: the same of a proxy that is not the recipe's.
     """
-    if isinstance(proxy, HasRequirements):
+    if isinstance(proxy, HasRequirements) and likelihood_of(space) == "auto":
         try:
             proxy.require(space.num_classes, partial(_candidate, space, limits_of(recipe), recipe.seed))
         except ScoreError as error:

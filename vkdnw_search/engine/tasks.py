@@ -19,6 +19,7 @@ from torch import nn
 from vkdnw_search.contracts import AnyProxy, Architecture, HasCostScore, HasText, Probe, SearchSpace
 from vkdnw_search.determinism import device_of, forked_generators, one_thread, seed_from, seed_generators
 from vkdnw_search.errors import CandidateLost, DegenerateNetwork, ExecutionError, SpaceError, VkdnwSearchError
+from vkdnw_search.fisher.likelihood import likelihood_of
 from vkdnw_search.proxies.initialization import draws_all, without_weights
 from vkdnw_search.proxies.plain import draws_weights, name_of, score_with
 from vkdnw_search.records import Cost, Genome, Score
@@ -115,7 +116,8 @@ def _score(task: Task) -> Score:
 @contextmanager
 def network_of(task: Task) -> Iterator[tuple[nn.Module, Probe]]:
     """The network of ``task`` and how to look at it, on one thread and with random generators of its own."""
-    probe = Probe(task.space.input_shape, task.space.num_classes, task.seed, device_of(task.proxy), task.cost)
+    space, device = task.space, device_of(task.proxy)
+    probe = Probe(space.input_shape, space.num_classes, task.seed, device, task.cost, likelihood_of(space))
     with one_thread(), forked_generators():
         model = _built(task)
         seed_generators(seed_from(task.seed, "proxy"))  # however many numbers the construction drew

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from vkdnw_search.contracts import Architecture, SearchSpace
+from vkdnw_search.contracts import Architecture, Likelihood, SearchSpace
 from vkdnw_search.determinism import forked_generators, one_thread
 from vkdnw_search.engine.tasks import is_lack_of_memory
 from vkdnw_search.errors import ExecutionError, VkdnwSearchError
+from vkdnw_search.fisher.likelihood import likelihood_of
+from vkdnw_search.proxies.random_targets import loss_of, random_targets
 from vkdnw_search.records import Cost, Genome
 
 STEPS = 20
@@ -51,7 +53,8 @@ def try_training(trial: Trial) -> str:
     try:
         with one_thread(), forked_generators(trial.seed):
             model = space.build(space.decode(trial.genome))
-            return "; ".join(check(model, space.input_shape, space.num_classes, trial.seed))
+            faults = check(model, space.input_shape, space.num_classes, trial.seed, likelihood_of(space))
+            return "; ".join(faults)
     except VkdnwSearchError:
         raise
     except Exception as error:
@@ -84,7 +87,9 @@ def _memory_of_the_machine() -> int:
         return 0
 
 
-def check(model: nn.Module, input_shape: Sequence[int], num_classes: int, seed: int) -> list[str]:
+def check(
+    model: nn.Module, input_shape: Sequence[int], num_classes: int, seed: int, likelihood: Likelihood = "auto"
+) -> list[str]:
     """Find what would keep ``model`` from being trained, each fault in words; an empty list if nothing would.
 
     A copy takes up to twenty steps of Adam on a batch of 8 random images with random labels, until its loss has fallen.
@@ -96,15 +101,22 @@ def check(model: nn.Module, input_shape: Sequence[int], num_classes: int, seed: 
         input_shape: of one image, without the batch.
         num_classes: number of logits.
         seed: of images, labels and whatever is random in the model.
+        likelihood: of the outputs, which decides on labels and loss.
     """
     generator = torch.Generator().manual_seed(seed)
     images = torch.randn(BATCH, *input_shape, generator=generator)
-    labels = torch.randint(num_classes, (BATCH,), generator=generator)
+    labels: list[Tensor] = []
+
+    def loss(outputs: Tensor) -> Tensor:
+        if not labels:
+            labels.append(random_targets(outputs, num_classes, likelihood, generator=generator))
+        return loss_of(outputs, labels[0], likelihood)
+
     with forked_generators(seed), torch.enable_grad():
-        return _faults(copy.deepcopy(model).cpu().train(), images, labels)
+        return _faults(copy.deepcopy(model).cpu().train(), images, loss)
 
 
-def _faults(model: nn.Module, images: Tensor, labels: Tensor) -> list[str]:
+def _faults(model: nn.Module, images: Tensor, loss_of_outputs: Callable[[Tensor], Tensor]) -> list[str]:
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if not parameters:
         return ["it has no trainable parameters"]
@@ -112,7 +124,7 @@ def _faults(model: nn.Module, images: Tensor, labels: Tensor) -> list[str]:
     losses: list[float] = []
     unmoved = [name for name in parameters if not name.endswith("bias")]
     for step in range(STEPS + 1):
-        loss = nn.functional.cross_entropy(model(images), labels)
+        loss = loss_of_outputs(model(images))
         losses.append(loss.item())
         if not loss.isfinite():
             return [f"its loss is {loss.item()} after {step} steps"]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from vkdnw_search.errors import ScoreError
+from vkdnw_search.fisher.inputs import Inputs
 from vkdnw_search.fisher.literal import literal_rows, literal_sum
 from vkdnw_search.fisher.module_state import keeps_tensors
 from vkdnw_search.fisher.passes import logits_of
@@ -26,7 +27,7 @@ SEED = 0
 
 
 def differing(
-    model: nn.Module, images: Tensor, chosen: Sequence[Scalars], vectors: Tensor, rows: Tensor, taps: Taps
+    model: nn.Module, inputs: Inputs, chosen: Sequence[Scalars], vectors: Tensor, rows: Tensor, taps: Taps
 ) -> list[Scalars]:
     """The tensors whose fast derivatives differ from literal ones for some sample.
 
@@ -35,17 +36,17 @@ def differing(
     (Freivalds 1979).
 
     Args:
-        model: (n, …) → logits (n, C).
-        images: (n, …).
+        model: (n, …) → outputs (n, O).
+        inputs: of n samples.
         chosen: K tensors with D scalars each.
-        vectors: (M, n, C).
+        vectors: (M, n, O).
         rows: the fast derivatives, (D, M, n, K).
         taps: of the pass that gave them.
     """
-    alone = literal_rows(model, images[:1], chosen, vectors[:1, :1], taps)[:, 0, 0]  # (D, K)
+    alone = literal_rows(model, inputs[:1], chosen, vectors[:1, :1], taps)[:, 0, 0]  # (D, K)
     wrong = _differ(rows[:, :1, :1], alone, torch.ones(1, 1))
     weights = torch.randn(*vectors.shape[:2], generator=torch.Generator().manual_seed(SEED)).to(vectors)  # (M, n)
-    together = literal_sum(model, images, chosen, torch.einsum("mn,mnc->nc", weights, vectors), taps)  # (D, K)
+    together = literal_sum(model, inputs, chosen, torch.einsum("mn,mno->no", weights, vectors), taps)  # (D, K)
     wrong |= _differ(rows, together, weights)
     return [scalars for scalars, off in zip(chosen, wrong, strict=True) if off]
 
@@ -62,7 +63,7 @@ def _differ(rows: Tensor, literal: Tensor, weights: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def without_samples_first(model: nn.Module, images: Tensor, chosen: Sequence[Scalars], taps: Taps) -> list[Tensor]:
+def without_samples_first(model: nn.Module, inputs: Inputs, chosen: Sequence[Scalars], taps: Taps) -> list[Tensor]:
     """Of the doubtful parameters those of layers whose first axis does not hold the samples.
 
     A pass of one sample tells: the axis must have the length 1 there.
@@ -70,7 +71,7 @@ def without_samples_first(model: nn.Module, images: Tensor, chosen: Sequence[Sca
     if not taps.doubtful:
         return []
     one = Taps(chosen, RULES, samples=1, calibrate=taps.calibrate, statistics=taps.statistics)
-    logits_of(model, images[:1], one)
+    logits_of(model, inputs[:1], one)
     parameters = (s.parameter for s in chosen if id(s.parameter) in taps.doubtful)
     return [p for p in parameters if one.lengths.get(id(p)) != [1] * len(taps.lengths[id(p)])]
 

@@ -9,6 +9,7 @@ diag(p) − p pᵀ = diag(√p) (I − √p √pᵀ) diag(√p), and the matrix 
 √p, any orthonormal basis q_1 … q_{C−1} of that complement gives F exactly from C − 1 backward passes with
 v_m = √p ∘ q_m; M < C − 1 random orthonormal directions, scaled by √((C − 1)/M), give an unbiased estimate.
 The rows v_mᵀ J_n are a factor R of F (F = RᵀR/N), and F's eigenvalues are R's squared singular values.
+Other outputs differ in the matrix in the middle alone: :mod:`vkdnw_search.fisher.likelihood`.
 """
 
 from __future__ import annotations
@@ -22,12 +23,18 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from vkdnw_search.contracts import Likelihood
 from vkdnw_search.errors import DegenerateNetwork, ScoreError
 from vkdnw_search.fisher.doubts import differing, must_use_its_weights, without_samples_first
+from vkdnw_search.fisher.inputs import Inputs, inputs_of
+from vkdnw_search.fisher.likelihood import OutputCovariance, cotangents, covariance_of
 from vkdnw_search.fisher.literal import along, literal_rows
-from vkdnw_search.fisher.passes import OverMemory, logits_of, statistics_of
+from vkdnw_search.fisher.passes import OverMemory, flat, outputs_of, statistics_of
 from vkdnw_search.fisher.rules import RULES
 from vkdnw_search.fisher.taps import Scalars, Statistics, Taps
+
+MOST_NOISE = 2**32
+"""Bytes that the random numbers of directions may take: for exact matrices they grow with the square of the outputs."""
 
 Positions = Literal["aligned", "first", "random"]
 Selection = Literal["first", "last", "spread"]
@@ -73,24 +80,6 @@ def _index(shape: Sequence[int], draw: int, positions: Positions, generator: tor
     return tuple(int(torch.randint(size, (), generator=generator)) for size in shape)
 
 
-def cotangents(probabilities: Tensor, noise: Tensor) -> Tensor:
-    """Vectors v_1 … v_M with E Σ_m v_m v_mᵀ = diag(p) − p pᵀ; exactly, without the mean, if M = C − 1.
-
-    Args:
-        probabilities: p, (N, C).
-        noise: standard normal, (N, C, M), float64.
-
-    Returns:
-        (M, N, C), float64.
-    """
-    p = probabilities.double()  # (N, C)
-    classes, m = noise.shape[1:]
-    root = p.sqrt()[:, :, None]  # (N, C, 1)
-    q, _ = torch.linalg.qr(noise - root * (root * noise).sum(dim=1, keepdim=True))  # (N, C, M)
-    v: Tensor = root * q * math.sqrt((classes - 1) / m)
-    return v.permute(2, 0, 1)
-
-
 class Rows(NamedTuple):
     """Derivatives, and the names of the tensors whose fast ones a check found wrong."""
 
@@ -103,9 +92,10 @@ class FisherPass:
     """How the rows of a Fisher factor are computed.
 
     Attributes:
-        directions: M; None, or anything from C − 1 on, is exact.
+        directions: M; None, or anything from d on (C − 1 for logits of C classes), is exact.
         calibrate: batch norm uses the batch's statistics, held constant, instead of its running ones.
         smoothing: s in p = (1 − s) softmax(z) + s/C (published: 0.05; theory: 0).
+        likelihood: what the outputs stand for, one for each if the network returns several in a tuple.
         memory: bytes that the graph of one pass may keep; the batch is split until it fits. None: no limit.
         check: compare the derivatives with literal ones, for every sample, and where they differ compute all of that
             tensor's literally.
@@ -114,17 +104,19 @@ class FisherPass:
     directions: int | None = None
     calibrate: bool = True
     smoothing: float = 0.0
+    likelihood: Likelihood | tuple[Likelihood, ...] = "auto"
     memory: int | None = None
     check: bool = False
 
     def rows(
-        self, model: nn.Module, images: Tensor, chosen: Sequence[Scalars], *, generator: torch.Generator
+        self, model: nn.Module, inputs: Tensor | Inputs, chosen: Sequence[Scalars], *, generator: torch.Generator
     ) -> Tensor:
         """The factor R of the Fisher matrix, F = RᵀR / N, for each draw of scalars.
 
         Args:
-            model: in evaluation mode; (N, …) → logits (N, C), each sample by itself once batch norm is constant.
-            images: (N, …).
+            model: in evaluation mode; (N, …) → logits (N, C), or other outputs that suit the likelihood, each sample
+                by itself once batch norm is constant.
+            inputs: (N, …), or the arguments of a call for N samples.
             chosen: K parameter tensors with D chosen scalars each.
             generator: on the CPU, for the directions.
 
@@ -135,23 +127,23 @@ class FisherPass:
             DegenerateNetwork: no chosen weight reaches the logits, or the logits are not finite.
             ScoreError: the network keeps from pass to pass what it computed from its weights.
         """
-        return self.checked_rows(model, images, chosen, generator=generator).rows
+        return self.checked_rows(model, inputs, chosen, generator=generator).rows
 
     def checked_rows(
-        self, model: nn.Module, images: Tensor, chosen: Sequence[Scalars], *, generator: torch.Generator
+        self, model: nn.Module, inputs: Tensor | Inputs, chosen: Sequence[Scalars], *, generator: torch.Generator
     ) -> Rows:
         """The same, with the names of the tensors whose derivatives ``check`` found wrong, and mended."""
-        state = generator.get_state()
+        inputs, state = inputs_of(inputs), generator.get_state()
         try:
-            if images.dim() == 4:
+            if inputs.has_images:
                 try:  # convolutions, normalisations and pooling are up to four times faster with channels last
-                    last = images.contiguous(memory_format=torch.channels_last)
+                    last = inputs.contiguous(channels_last=True)
                     return self._in_chunks(model, last, chosen, generator)
                 except RuntimeError as error:
                     if "view size is not compatible" not in str(error):
                         raise
                     generator.set_state(state)
-            return self._in_chunks(model, images.contiguous(), chosen, generator)
+            return self._in_chunks(model, inputs.contiguous(), chosen, generator)
         except RuntimeError as error:
             if "backward through the graph a second time" not in str(error):
                 raise
@@ -162,16 +154,16 @@ class FisherPass:
             ) from error
 
     def _in_chunks(
-        self, model: nn.Module, images: Tensor, chosen: Sequence[Scalars], generator: torch.Generator
+        self, model: nn.Module, inputs: Inputs, chosen: Sequence[Scalars], generator: torch.Generator
     ) -> Rows:
         """Halve the pieces of the batch until the graph of each fits the memory."""
-        size, statistics = len(images), None
+        size, statistics = len(inputs), None
         noise: list[Tensor] = []
         while True:
             try:
                 pieces = [
-                    self._piece(model, images, chosen, slice(at, at + size), statistics, noise, generator)
-                    for at in range(0, len(images), size)
+                    self._piece(model, inputs, chosen, slice(at, at + size), statistics, noise, generator)
+                    for at in range(0, len(inputs), size)
                 ]
                 rows = torch.cat([piece.rows for piece in pieces], dim=2).flatten(1, 2).cpu().double()
                 return Rows(rows, tuple(dict.fromkeys(chain.from_iterable(piece.wrong for piece in pieces))))
@@ -183,12 +175,12 @@ class FisherPass:
                     ) from None
                 size = -(-size // 2)
                 if statistics is None:
-                    statistics = statistics_of(model, images, calibrate=self.calibrate)
+                    statistics = statistics_of(model, inputs, calibrate=self.calibrate)
 
     def _piece(
         self,
         model: nn.Module,
-        images: Tensor,
+        inputs: Inputs,
         chosen: Sequence[Scalars],
         part: slice,
         statistics: Sequence[Statistics] | None,
@@ -196,38 +188,40 @@ class FisherPass:
         generator: torch.Generator,
     ) -> Rows:
         """Derivatives (D, M, n, K) of the samples in ``part``."""
-        taps = Taps(chosen, RULES, samples=len(images[part]), calibrate=self.calibrate, statistics=statistics)
+        taps = Taps(chosen, RULES, samples=len(inputs[part]), calibrate=self.calibrate, statistics=statistics)
         with torch.enable_grad():
-            logits = logits_of(model, images[part], taps, memory=self.memory)
+            outputs = outputs_of(model, inputs[part], taps, memory=self.memory)
+            logits = flat(outputs)  # (n, O)
         if not bool(logits.isfinite().all()):
             raise DegenerateNetwork("the logits are not finite")
+        covariance = covariance_of(outputs, self.likelihood, smoothing=self.smoothing)
         if not noise:
-            noise.append(self._noise(logits.shape[1], len(images), generator))
-        vectors = self._vectors(logits, noise[0][part])  # (M, n, C)
+            noise.append(self._noise(covariance, len(inputs), generator))
+        vectors = cotangents(covariance, noise[0][part]).to(logits)  # (M, n, O)
         if not logits.requires_grad:
             raise DegenerateNetwork("no chosen weight reaches the logits")
         rows = _tapped(model, taps, logits, vectors, chosen)  # (D, M, n, K)
-        taps.untapped(*without_samples_first(model, images[part], chosen, taps))
-        wrong = differing(model, images[part], chosen, vectors, rows, taps) if self.check else []
+        taps.untapped(*without_samples_first(model, inputs[part], chosen, taps))
+        wrong = differing(model, inputs[part], chosen, vectors, rows, taps) if self.check else []
         names = tuple(scalars.name for scalars in wrong if id(scalars.parameter) not in taps.literal)
         taps.untapped(*(scalars.parameter for scalars in wrong))
         columns = [place for place, scalars in enumerate(chosen) if id(scalars.parameter) in taps.literal]
         if columns:
             literal = [chosen[place] for place in columns]
-            rows[..., columns] = literal_rows(model, images[part], literal, vectors, taps)
+            rows[..., columns] = literal_rows(model, inputs[part], literal, vectors, taps)
         return Rows(rows, names)
 
-    def _noise(self, classes: int, samples: int, generator: torch.Generator) -> Tensor:
-        """Standard normal numbers for the directions of all samples, (N, C, M)."""
-        if classes < 2:
-            raise ScoreError(f"network: must have at least 2 logits for a Fisher information, but has {classes}")
-        m = classes - 1 if self.directions is None else min(self.directions, classes - 1)
-        return torch.randn(samples, classes, m, dtype=torch.float64, generator=generator)
-
-    def _vectors(self, logits: Tensor, noise: Tensor) -> Tensor:
-        """The cotangents of these logits, (M, n, C)."""
-        p = (1 - self.smoothing) * logits.detach().cpu().double().softmax(dim=1) + self.smoothing / logits.shape[1]
-        return cotangents(p, noise).to(logits)
+    def _noise(self, covariance: OutputCovariance, samples: int, generator: torch.Generator) -> Tensor:
+        """Standard normal numbers for the directions of all samples, (N, O, M)."""
+        rank, numbers = covariance.rank, covariance.scale.shape[1]
+        m = rank if self.directions is None else min(self.directions, rank)
+        if 8 * samples * numbers * m > MOST_NOISE:
+            raise ScoreError(
+                f"score: {m} directions for {samples} inputs with {numbers} outputs each must fit into "
+                f"{MOST_NOISE / 2**30:.0f} GiB, but take {8 * samples * numbers * m / 2**30:.0f}. Lower directions "
+                f"('all' are {rank} here) or images"
+            )
+        return torch.randn(samples, numbers, m, dtype=torch.float64, generator=generator)
 
 
 def _tapped(model: nn.Module, taps: Taps, logits: Tensor, vectors: Tensor, chosen: Sequence[Scalars]) -> Tensor:

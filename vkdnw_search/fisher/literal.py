@@ -7,35 +7,36 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from vkdnw_search.fisher.inputs import Inputs
 from vkdnw_search.fisher.passes import logits_of
 from vkdnw_search.fisher.rules import RULES
 from vkdnw_search.fisher.taps import Scalars, Taps
 
 
-def literal_rows(model: nn.Module, images: Tensor, chosen: Sequence[Scalars], vectors: Tensor, taps: Taps) -> Tensor:
+def literal_rows(model: nn.Module, inputs: Inputs, chosen: Sequence[Scalars], vectors: Tensor, taps: Taps) -> Tensor:
     """v_mnᵀ ∂z_n/∂θ, sample by sample and direction by direction.
 
     Args:
-        model: (n, …) → logits (n, C).
-        images: (n, …).
+        model: (n, …) → outputs (n, O).
+        inputs: of n samples.
         chosen: K' parameter tensors with D scalars each.
-        vectors: v, (M, n, C).
+        vectors: v, (M, n, O).
         taps: of the fast pass, whose batch-norm statistics are used again.
 
     Returns:
         (D, M, n, K').
     """
-    rows = vectors.new_zeros(len(chosen[0].indices), vectors.shape[0], len(images), len(chosen))
-    for n in range(len(images)):
-        logits = _literal_logits(model, images[n : n + 1], chosen, taps)
+    rows = vectors.new_zeros(len(chosen[0].indices), vectors.shape[0], len(inputs), len(chosen))
+    for n in range(len(inputs)):
+        logits = _literal_logits(model, inputs[n : n + 1], chosen, taps)
         for m, v in enumerate(vectors[:, n : n + 1]):
             rows[:, m, n] = _derivatives(along(logits, v), chosen)
     return rows
 
 
-def literal_sum(model: nn.Module, images: Tensor, chosen: Sequence[Scalars], vectors: Tensor, taps: Taps) -> Tensor:
-    """Σ_n v_nᵀ ∂z_n/∂θ of all samples in one pass: (D, K') for ``vectors`` (n, C), otherwise as literal_rows."""
-    return _derivatives(along(_literal_logits(model, images, chosen, taps), vectors), chosen)
+def literal_sum(model: nn.Module, inputs: Inputs, chosen: Sequence[Scalars], vectors: Tensor, taps: Taps) -> Tensor:
+    """Σ_n v_nᵀ ∂z_n/∂θ of all samples in one pass: (D, K') for ``vectors`` (n, O), otherwise as literal_rows."""
+    return _derivatives(along(_literal_logits(model, inputs, chosen, taps), vectors), chosen)
 
 
 @torch.enable_grad()
@@ -46,10 +47,10 @@ def along(logits: Tensor, v: Tensor) -> Tensor:
 
 
 @torch.enable_grad()
-def _literal_logits(model: nn.Module, images: Tensor, chosen: Sequence[Scalars], taps: Taps) -> Tensor:
+def _literal_logits(model: nn.Module, inputs: Inputs, chosen: Sequence[Scalars], taps: Taps) -> Tensor:
     ids = {id(scalars.parameter) for scalars in chosen}
-    plain = Taps((), RULES, samples=len(images), calibrate=taps.calibrate, statistics=taps.statistics, literal=ids)
-    return logits_of(model, images, plain)
+    plain = Taps((), RULES, samples=len(inputs), calibrate=taps.calibrate, statistics=taps.statistics, literal=ids)
+    return logits_of(model, inputs, plain)
 
 
 def _derivatives(value: Tensor, chosen: Sequence[Scalars]) -> Tensor:

@@ -2,38 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
+from vkdnw_search.fisher.inputs import Inputs
 from vkdnw_search.fisher.module_state import restored
 from vkdnw_search.fisher.rules import RULES
-from vkdnw_search.fisher.taps import Statistics, Taps, mark
+from vkdnw_search.fisher.taps import Statistics, Taps
 
 
 class OverMemory(Exception):  # no error: the batch is split
     """The graph of a pass grew over the limit."""
 
 
-def logits_of(model: nn.Module, images: Tensor, taps: Taps, *, memory: int | None = None) -> Tensor:
-    """The logits of ``images``, (N, C), with a graph where gradients are enabled.
+def logits_of(model: nn.Module, inputs: Inputs, taps: Taps) -> Tensor:
+    """All outputs for ``inputs`` in one row a sample, (N, O), with a graph where gradients are enabled."""
+    return flat(outputs_of(model, inputs, taps))
+
+
+def outputs_of(model: nn.Module, inputs: Inputs, taps: Taps, *, memory: int | None = None) -> Tensor | Sequence[Tensor]:
+    """What the network returns for ``inputs``, with a graph where gradients are enabled.
 
     Raises:
         OverMemory: the graph keeps more than ``memory`` bytes.
     """
-    mark(images, batch=True)
     with restored(model), _limit(model, memory), taps:
-        logits: Tensor = model(images)
-    return logits
+        outputs: Tensor | Sequence[Tensor] = inputs.passed_to(model)
+    return outputs
+
+
+def flat(outputs: Tensor | Sequence[Tensor]) -> Tensor:
+    """Outputs (N, …), or several such, as (N, O)."""
+    if isinstance(outputs, Tensor):
+        return outputs if outputs.dim() == 2 else outputs.flatten(1)
+    return torch.cat([head.flatten(1) for head in outputs], dim=1)
 
 
 @torch.no_grad()
-def statistics_of(model: nn.Module, images: Tensor, *, calibrate: bool) -> list[Statistics]:
+def statistics_of(model: nn.Module, inputs: Inputs, *, calibrate: bool) -> list[Statistics]:
     """Batch-norm statistics over the whole batch, in the order of calls, from a pass that keeps no graph."""
-    taps = Taps((), RULES, samples=len(images), calibrate=calibrate)
-    logits_of(model, images, taps)
+    taps = Taps((), RULES, samples=len(inputs), calibrate=calibrate)
+    logits_of(model, inputs, taps)
     return taps.statistics
 
 

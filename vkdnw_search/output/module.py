@@ -211,4 +211,11 @@ def _expected(found: FoundNetwork) -> dict[str, Any]:
     with torch.no_grad():
         logits = model(images)
     free = sorted(free_operators(found.space))
-    return {"state": model.state_dict(), "images": images, "logits": logits, "flops": found.cost.flops, "free": free}
+    return {
+        "num_classes": found.space.num_classes,
+        "state": model.state_dict(),
+        "images": images,
+        "logits": logits,
+        "flops": found.cost.flops,
+        "free": free,
+    }

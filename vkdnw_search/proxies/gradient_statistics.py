@@ -1,7 +1,7 @@
 """Do gradients agree, between images (GradSign) and between batches (ZiCo)?
 
 θ are the weights of convolutions and linear layers; the loss is the cross-entropy of Gaussian images with random
-labels, in training mode. Published with real images and labels.
+labels (or what suits the likelihood of the outputs), in training mode. Published with real images and labels.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import Annotated
 import torch
 from annotated_types import Interval
 from torch import nn
-from torch.nn import functional as F
 
 from vkdnw_search.contracts import Probe
 from vkdnw_search.errors import DegenerateNetwork, ScoreError
@@ -26,6 +25,7 @@ from vkdnw_search.proxies.probing import (
     random_labels,
     scored,
 )
+from vkdnw_search.proxies.random_targets import loss_of
 from vkdnw_search.records import Score
 
 __all__ = ["GradSign", "Zico"]
@@ -46,8 +46,13 @@ class GradSign(ImageProxy, NeedsLabels):
         with prepared(model, probe, self.initialization):
             weights = layer_weights(model)
             signs = [torch.zeros_like(w) for w in weights]
-            for x, y in zip(self.inputs(probe), random_labels(probe, self.images), strict=True):
-                for total, g in zip(signs, _image_gradients(model, x[None], y[None], weights), strict=True):
+            labels = None
+            for n, x in enumerate(self.inputs(probe)):
+                outputs = _of_one_image(model, x[None])
+                if labels is None:
+                    labels = random_labels(probe, outputs, samples=self.images)
+                loss = loss_of(outputs, labels[n : n + 1], probe.likelihood)
+                for total, g in zip(signs, _image_gradients(loss, weights), strict=True):
                     total += g.sign()
         value = sum(float(total.abs().sum(dtype=torch.float64)) for total in signs)
         if value == 0:
@@ -76,16 +81,18 @@ class Zico(ImageProxy, NeedsLabels):
         return scored(zico=sum(math.log(s) for s in sums if s != 0))
 
 
-def _image_gradients(
-    model: nn.Module, x: torch.Tensor, y: torch.Tensor, weights: list[torch.Tensor]
-) -> tuple[torch.Tensor, ...]:
-    """The gradient ∂l/∂θ of one image. All of it may be zero: an image may reach no active unit."""
+def _of_one_image(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
     try:
-        loss = F.cross_entropy(model(x), y)
+        outputs: torch.Tensor = model(x)
     except ValueError as error:  # what batch norm raises for one image of 1 × 1
         raise ScoreError(
             f"gradsign, resolution: must be larger, for the network must accept a single image; {error}"
         ) from error
+    return outputs
+
+
+def _image_gradients(loss: torch.Tensor, weights: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+    """The gradient ∂l/∂θ of one image. All of it may be zero: an image may reach no active unit."""
     if not loss.requires_grad:
         raise DegenerateNetwork("gradsign: the output of the network does not depend on its weights")
     return torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True)

@@ -12,13 +12,13 @@ from typing import Annotated, TypeVar
 import torch
 from annotated_types import Interval
 from torch import nn
-from torch.nn import functional as F
 
 from vkdnw_search.contracts import Probe
 from vkdnw_search.determinism import forked_generators, seed_from
 from vkdnw_search.errors import DegenerateNetwork, ScoreError
 from vkdnw_search.options import check_options
 from vkdnw_search.proxies.initialization import Initialization, initialize
+from vkdnw_search.proxies.random_targets import loss_of, random_targets
 from vkdnw_search.records import Cost, Score
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "gradients",
     "in_fast_layout",
     "layer_weights",
+    "must_be_noise",
     "placed",
     "prepared",
     "random_images",
@@ -79,9 +80,9 @@ class ImageProxy(ImageBatch):
         return self.initialization == "kaiming_normal"
 
     def loss(self, model: nn.Module, probe: Probe, *, index: int = 0) -> torch.Tensor:
-        """The mean cross-entropy of a batch of random images with random labels."""
-        logits = in_fast_layout(model, self.inputs(probe, index=index))
-        return F.cross_entropy(logits, random_labels(probe, self.images, index=index))
+        """The mean loss of a batch of random images with random labels: the cross-entropy, for classes."""
+        outputs = in_fast_layout(model, self.inputs(probe, index=index))
+        return loss_of(outputs, random_labels(probe, outputs, index=index), probe.likelihood)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +104,12 @@ class BrightImageProxy(ImageProxy):
 
 
 def random_images(probe: Probe, count: int, *, resolution: int | None = None, index: int = 0) -> torch.Tensor:
-    """Draw inputs ~ N(0, I) that depend on the probe's seed and ``index`` alone."""
+    """Draw inputs ~ N(0, I) that depend on the probe's seed and ``index`` alone.
+
+    Raises:
+        ScoreError: the network takes something else, such as tokens or several inputs.
+    """
+    must_be_noise(probe)
     shape = probe.input_shape
     if resolution:
         shape = (shape[0], *(resolution for _ in shape[1:]))
@@ -111,15 +117,27 @@ def random_images(probe: Probe, count: int, *, resolution: int | None = None, in
     return torch.randn(count, *shape, generator=generator).to(probe.device)
 
 
-def random_labels(probe: Probe, count: int, *, index: int = 0) -> torch.Tensor:
-    """Draw uniform labels, shape (count,), in place of those of a data set.
+def must_be_noise(probe: Probe) -> None:
+    """Raise a ScoreError if a network takes anything but one tensor of normal numbers."""
+    if probe.inputs is not None:
+        raise ScoreError(
+            "score: this proxy draws one tensor of normal numbers as input, but the network takes tokens, several "
+            "inputs or what inputs=… gives. Choose a proxy that takes these, such as vkdnw_single"
+        )
+
+
+def random_labels(probe: Probe, outputs: torch.Tensor, *, samples: int | None = None, index: int = 0) -> torch.Tensor:
+    """Draw targets for ``outputs``, (N, …), in place of those of a data set: uniform labels (N,) for logits (N, C).
+
+    ``samples`` draws as many as for so many outputs. Other likelihoods: :func:`random_targets`.
 
     Raises:
         ScoreError: if there is a single class: its cross-entropy is 0 for every network.
     """
-    must_have_labels(probe.num_classes)
+    if probe.likelihood in ("auto", "categorical"):
+        must_have_labels(probe.num_classes)
     generator = torch.Generator().manual_seed(seed_from(probe.seed, "labels", index))
-    return torch.randint(probe.num_classes, (count,), generator=generator).to(probe.device)
+    return random_targets(outputs, probe.num_classes, probe.likelihood, samples=samples, generator=generator)
 
 
 def must_have_labels(num_classes: int) -> None:

@@ -24,6 +24,7 @@ from vkdnw_search.proxies.probing import (
     Weights,
     gradients,
     layer_weights,
+    must_be_noise,
     prepared,
     scored,
 )
@@ -96,6 +97,7 @@ class SynFlow:
 
     def __call__(self, model: nn.Module, probe: Probe) -> Score:
         """The score of ``model``, whose batch norms are removed and whose weights become positive float64."""
+        must_be_noise(probe)
         with prepared(model, probe, self.initialization):
             _remove_batch_norm(model)
             model.eval().double()

@@ -15,6 +15,7 @@ from vkdnw_search.contracts import Probe
 from vkdnw_search.determinism import seed_from
 from vkdnw_search.errors import DegenerateNetwork, ScoreError
 from vkdnw_search.fisher.information import FisherPass, Positions, Rows, Selection, choose_scalars, spectrum, trainable
+from vkdnw_search.fisher.inputs import Inputs, drawn
 from vkdnw_search.options import check_options
 from vkdnw_search.proxies.initialization import Initialization, initialize
 from vkdnw_search.proxies.probing import placed
@@ -143,7 +144,7 @@ class VkdnwSingle:
         """Raise a ScoreError if a candidate has more tensors, up to ``parameters``, than images × directions."""
         too_few = self.images * self._directions(num_classes) < self.parameters
         if too_few and (candidate := cost()) is not None:
-            self._must_have_rows(min(self.parameters, candidate.tensors), num_classes)
+            self._must_have_rows(min(self.parameters, candidate.tensors), self._directions(num_classes))
 
     def _spectrum(self, model: nn.Module, probe: Probe, number: int) -> Tensor:
         """Eigenvalues (D, K) for one initialization."""
@@ -153,11 +154,7 @@ class VkdnwSingle:
         """The Fisher factor (D, M·N, K) for one initialization."""
         initialize(model, seed=seed_from(probe.seed, "weights", number), scheme=self.initialization)
         generator = torch.Generator().manual_seed(seed_from(probe.seed, "probe", number))
-        channels, *size = probe.input_shape
-        if self.resolution is not None:
-            size = [self.resolution] * len(size)
-        dtype = next((p.dtype for p in model.parameters()), torch.float32)
-        images = torch.randn(self.images, channels, *size, generator=generator, dtype=dtype).to(probe.device)
+        inputs = self._inputs(model, probe, generator)
         chosen = choose_scalars(
             model,
             parameters=self.parameters,
@@ -168,28 +165,41 @@ class VkdnwSingle:
         )
         if not chosen:
             raise DegenerateNetwork("there are no trainable parameters")
-        self._must_have_rows(len(chosen), probe.num_classes)
         fisher = FisherPass(
             directions=None if self.directions == "all" else self.directions,
             calibrate=self.batch_norm == "calibrated",
             smoothing=self.smoothing,
+            likelihood=probe.likelihood,
             memory=self.memory,
             check=check,
         )
-        return fisher.checked_rows(model, images, chosen, generator=generator)
+        found = fisher.checked_rows(model, inputs, chosen, generator=generator)
+        self._must_have_rows(len(chosen), found.rows.shape[1] // self.images)
+        return found
+
+    def _inputs(self, model: nn.Module, probe: Probe, generator: torch.Generator) -> Tensor | Inputs:
+        """Inputs ~ N(0, I), or those that the probe brings."""
+        dtype = next((p.dtype for p in model.parameters()), torch.float32)
+        if probe.inputs is not None:
+            return drawn(probe.inputs, self.images, generator=generator, dtype=dtype, device=probe.device)
+        channels, *size = probe.input_shape
+        if self.resolution is not None:
+            size = [self.resolution] * len(size)
+        return torch.randn(self.images, channels, *size, generator=generator, dtype=dtype).to(probe.device)
 
     def _directions(self, classes: int) -> int:
         """The number of directions used: the softmax leaves C − 1 at most."""
         return classes - 1 if self.directions == "all" else min(self.directions, classes - 1)
 
-    def _must_have_rows(self, parameters: int, classes: int) -> None:
+    def _must_have_rows(self, parameters: int, directions: int) -> None:
         """Require at least as many rows as weights; else the lower eigenvalues are zero whatever the network."""
-        used = self._directions(classes)
-        if self.images * used < parameters:
+        if self.images * directions < parameters:
+            fewer = self.directions == "all" or directions < self.directions
+            least = f" (the outputs leave {directions} at most)" if fewer else ""
             raise ScoreError(
                 f"score: images × directions must be at least the number of parameters ({parameters} here), but is "
-                f"{self.images} × {used} ({classes} classes leave at most {classes - 1} directions). Raise images or "
-                "directions, or lower parameters."
+                f"{self.images} × {directions} = {self.images * directions}{least}. Raise images or directions, or "
+                "lower parameters."
             )
 
 

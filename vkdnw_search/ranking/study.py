@@ -30,6 +30,7 @@ from vkdnw_search.errors import RankingError, SpaceError
 from vkdnw_search.execution.executors import inline
 from vkdnw_search.execution.same_code import SameCode
 from vkdnw_search.execution.script_guard import must_not_be_a_worker
+from vkdnw_search.fisher.likelihood import likelihood_of
 from vkdnw_search.provenance.record import code_record, origins_of
 from vkdnw_search.proxies.plain import must_be_proxy
 from vkdnw_search.proxies.size import Flops
@@ -159,7 +160,7 @@ def _warned(study: Study, warnings: Sequence[str]) -> Study:
 def _must_suit(plan: Plan, space: SearchSpace[Any], text: str) -> None:
     """Raise what a proxy has against the first network, before the folder is taken."""
     for proxy in plan.parts.values():
-        if isinstance(proxy, HasRequirements):
+        if isinstance(proxy, HasRequirements) and likelihood_of(space) == "auto":
             proxy.require(space.num_classes, lambda: CostCounter(space).cost(readable(space).parse(text)))
 
 

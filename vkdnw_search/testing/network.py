@@ -8,12 +8,12 @@ import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import nn
 
-from vkdnw_search.contracts import HasParts
+from vkdnw_search.contracts import HasParts, Likelihood
 from vkdnw_search.cost.counter import CostCounter, count
 from vkdnw_search.determinism import forked_generators, one_thread, seed_generators
 from vkdnw_search.output.verify import differences
@@ -75,11 +75,36 @@ def check_network(space: Any, architecture: Any, findings: Findings, *, paramete
         )
         return
     found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+    likelihood, kinds = getattr(space, "likelihood", "auto"), get_args(Likelihood)
+    if not findings.require(
+        likelihood in kinds,
+        "likelihood",
+        f"likelihood: must be one of {', '.join(kinds)}, but is {likelihood!r}. See contracts.HasLikelihood",
+    ):
+        return
     findings.require(
-        found == (BATCH, classes),
+        isinstance(found, tuple) and _suits(found, classes, likelihood),
         "logits",
-        f"{where}: must return logits of shape (N, num_classes) = {(BATCH, classes)}, but returns {found}",
+        f"{where}: must return {_wanted(classes, likelihood)}, but returns {found}. Other outputs are for spaces "
+        "with a property likelihood",
     )
+
+
+def _suits(shape: tuple[int, ...], classes: int, likelihood: str) -> bool:
+    """Whether outputs of this shape are what the likelihood asks for."""
+    if len(shape) < 2 or shape[0] != BATCH or 0 in shape:
+        return False
+    if likelihood == "auto":
+        return shape[1:] == (classes,)
+    return shape[1] == classes if likelihood == "categorical" else classes in shape[1:]
+
+
+def _wanted(classes: int, likelihood: str) -> str:
+    if likelihood == "auto":
+        return f"logits of shape (N, num_classes) = {(BATCH, classes)}"
+    if likelihood == "categorical":
+        return f"logits of shape (N, num_classes, …) = ({BATCH}, {classes}, …)"
+    return f"outputs of shape (N, …) = ({BATCH}, …), one axis of which is num_classes = {classes} long"
 
 
 def _logits(space: Any, architecture: Any, shape: tuple[int, ...]) -> Any:
@@ -137,7 +162,8 @@ def _difference(space: Any, architecture: Any, source: str) -> str:
         with torch.no_grad():
             logits = model(images)
         flops = count(model, space.input_shape, free_operators=free).flops
-        expected = {"state": model.state_dict(), "images": images, "logits": logits, "flops": flops, "free": free}
+        expected = {"num_classes": space.num_classes, "flops": flops, "free": free}
+        expected |= {"state": model.state_dict(), "images": images, "logits": logits}
         path = Path(folder) / "model.py"
         path.write_text(source, encoding="utf-8")
         return differences(path, expected)

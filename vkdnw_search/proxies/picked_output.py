@@ -1,0 +1,98 @@
+"""The output of a network that counts, picked from whatever it returns: a tensor, tuple, mapping or dataclass."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from vkdnw_search.errors import ScoreError
+
+__all__ = ["Output", "PickedOutput", "tensors_in"]
+
+Output = str | int | Callable[[Any], Any]
+"""The name or the position of an output, or a function from what the network returns to a tensor."""
+
+
+class PickedOutput(nn.Module):
+    """A network that returns the outputs that count, and nothing else.
+
+    Args:
+        network: whatever it returns.
+        outputs: which of that count; without any, the only tensor.
+        class_axes: where the classes of each of them are; None leaves its axes alone, otherwise they come to axis 1.
+        together: whether several outputs are returned, as a tuple.
+    """
+
+    def __init__(
+        self, network: nn.Module, outputs: Sequence[Output | None], class_axes: Sequence[int | None], *, together: bool
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self._picks = tuple(zip(outputs, class_axes, strict=True))
+        self._together = together
+
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor | tuple[Tensor, ...]:
+        """The picked outputs, with the classes of categorical ones along axis 1."""
+        return self.read(self.network(*args, **kwargs))
+
+    def read(self, found: Any) -> Tensor | tuple[Tensor, ...]:
+        """The same of what the network returned."""
+        heads = tuple(_with_classes_first(self._picked(found, output), axis) for output, axis in self._picks)
+        return heads if self._together else heads[0]
+
+    def _picked(self, found: Any, output: Output | None) -> Tensor:
+        tensors, where = tensors_in(found), type(self.network).__name__
+        if callable(output):
+            head = output(found)
+            if not isinstance(head, Tensor):
+                raise ScoreError(f"{where}: output=… must give a tensor, but gives a {type(head).__name__}")
+            return head
+        if output is None:
+            return _only(tensors, where, found)
+        if output in tensors:
+            return tensors[output]
+        by_place = list(tensors.values())
+        if isinstance(output, int) and -len(by_place) <= output < len(by_place):
+            return by_place[output]
+        raise ScoreError(f"{where}: has no output {output!r}, but {_shown(tensors) or type(found).__name__}")
+
+
+def tensors_in(found: Any) -> dict[str | int, Tensor]:
+    """The tensors that a network returned, by name or position; nothing else that it returned."""
+    if isinstance(found, Tensor):
+        return {0: found}
+    if isinstance(found, Mapping):
+        parts = dict(found)
+    elif isinstance(found, tuple) and hasattr(found, "_fields"):
+        parts = dict(zip(found._fields, found, strict=True))
+    elif isinstance(found, tuple | list):
+        parts = dict(enumerate(found))
+    elif dataclasses.is_dataclass(found):
+        parts = {field.name: getattr(found, field.name) for field in dataclasses.fields(found)}
+    else:
+        parts = {}
+    return {name: part for name, part in parts.items() if isinstance(part, Tensor)}
+
+
+def _only(tensors: Mapping[str | int, Tensor], where: str, found: Any) -> Tensor:
+    if len(tensors) != 1:
+        has = _shown(tensors) or f"a {type(found).__name__} without any"
+        first = next(iter(tensors), "logits")
+        raise ScoreError(
+            f"{where}: must return one tensor, but returns {has}. Say which counts, such as output={first!r}, a "
+            f"position or a function, or give a likelihood for each: likelihood={{{first!r}: 'categorical', …}}"
+        )
+    return next(iter(tensors.values()))
+
+
+def _with_classes_first(head: Tensor, axis: int | None) -> Tensor:
+    if axis is None or axis % head.dim() == 1:
+        return head
+    return head.movedim(axis, 1)
+
+
+def _shown(tensors: Mapping[str | int, Tensor]) -> str:
+    return ", ".join(f"{name!r} {tuple(tensor.shape)}" for name, tensor in tensors.items())

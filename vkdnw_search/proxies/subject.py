@@ -1,0 +1,234 @@
+"""A network that is to be scored: how its inputs are drawn, which of its outputs count, and what they stand for."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, TypeAlias, TypeGuard, get_args
+
+import torch
+from torch import Tensor, nn
+
+from vkdnw_search.contracts import Likelihood
+from vkdnw_search.errors import ScoreError
+from vkdnw_search.fisher.inputs import drawn, inputs_of
+from vkdnw_search.fisher.likelihood import resolved
+from vkdnw_search.proxies.drawn_inputs import NormalInputs, first_embedding
+from vkdnw_search.proxies.picked_output import Output, PickedOutput
+
+__all__ = ["InputShape", "InputsOption", "Likelihoods", "Subject", "is_one_shape", "subject_of"]
+
+InputShape: TypeAlias = Sequence[int] | Sequence[Sequence[int]] | None
+"""The shape of one input without the batch, or the shapes of several; None where ``inputs`` draws them."""
+
+Draw: TypeAlias = Callable[[torch.Generator, int], Any]
+InputsOption: TypeAlias = Literal["tokens"] | Draw | None
+"""What is drawn: N(0, I), tokens for shapes of one number, or what a function of generator and samples gives."""
+
+Likelihoods: TypeAlias = Likelihood | Mapping[str | int, Likelihood]
+"""The likelihood of the output, or of several outputs by name or position."""
+
+TRIED = 2
+"""Number of samples in the pass that tells the shapes of the outputs."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network to be scored.
+
+    Attributes:
+        name: of its class.
+        model: returns the outputs that count.
+        input_shape: of one input, without the batch; () where ``inputs`` draws them.
+        classes: number of logits, or of output channels.
+        likelihood: of the outputs; a tuple if there are several.
+        inputs: draws them; None for N(0, I) of ``input_shape``.
+        told: in words, how inputs are drawn and outputs are read.
+    """
+
+    name: str
+    model: nn.Module
+    input_shape: tuple[int, ...]
+    classes: int
+    likelihood: Likelihood | tuple[Likelihood, ...]
+    inputs: Draw | None
+    told: str
+
+    def example(self) -> tuple[Tensor, ...] | None:
+        """The arguments for one sample, by position; None where they are zeros of ``input_shape``."""
+        if self.inputs is None:
+            return None
+        dtype = next((p.dtype for p in self.model.parameters()), torch.float32)
+        one = drawn(self.inputs, 1, generator=torch.Generator().manual_seed(0), dtype=dtype)
+        return tuple(value for value in one.arguments.values() if isinstance(value, Tensor))
+
+    def copied(self) -> nn.Module:
+        """A copy in training mode, in which networks that keep things in evaluation mode keep nothing."""
+        return _copied(self.model)
+
+
+def subject_of(
+    model: nn.Module,
+    input_shape: InputShape,
+    *,
+    likelihood: Likelihoods = "auto",
+    output: Output | None = None,
+    class_axis: int | None = None,
+    inputs: InputsOption = None,
+) -> Subject:
+    """Find out by a pass over two samples what ``model`` takes and returns. See :func:`vkdnw_search.score`.
+
+    Raises:
+        ScoreError: it does not take such inputs, does not return such outputs, or they can be read in several ways.
+    """
+    wanted = _wanted(likelihood, output, class_axis)
+    drawing, found = _tried(model, _drawings(model, input_shape, inputs))
+    several, reader = not isinstance(likelihood, str), model
+    if several or output is not None or class_axis is not None or not isinstance(found, Tensor):
+        reader = PickedOutput(model, [w.output for w in wanted], [w.class_axis for w in wanted], together=several)
+        found = reader.read(found)
+    heads = _checked(found, type(model).__name__)
+    kinds = tuple(resolved(w.likelihood, head.shape) for w, head in zip(wanted, heads, strict=True))
+    read = [_in_words(w.output, kind, head) for w, kind, head in zip(wanted, kinds, heads, strict=True)]
+    return Subject(
+        name=type(model).__name__,
+        model=reader,
+        input_shape=drawing.input_shape,
+        classes=heads[0].shape[1],
+        likelihood=kinds if several else kinds[0],
+        inputs=drawing.draw,
+        told="; ".join([*read, *drawing.told]),
+    )
+
+
+class _Wanted(NamedTuple):
+    """One output that counts."""
+
+    output: Output | None
+    likelihood: Likelihood
+    class_axis: int | None
+
+
+def _wanted(likelihood: Likelihoods, output: Output | None, class_axis: int | None) -> list[_Wanted]:
+    heads: dict[Any, Likelihood] = {output: likelihood} if isinstance(likelihood, str) else dict(likelihood)
+    if output is not None and not isinstance(likelihood, str):
+        raise ScoreError("score, output: must be left out where likelihood names the outputs")
+    for name, kind in heads.items():
+        if kind not in get_args(Likelihood):
+            named = "" if name is None else f" of output {name!r}"
+            raise ScoreError(
+                f"score, likelihood{named}: must be one of {', '.join(get_args(Likelihood))}, but is {kind!r}"
+            )
+    if class_axis is None:
+        return [_Wanted(name, kind, None) for name, kind in heads.items()]
+    categorical: Likelihood = "categorical"  # who says where the classes are says that there are some
+    said = {name: categorical if kind == "auto" else kind for name, kind in heads.items()}
+    return [_Wanted(name, kind, class_axis if kind == categorical else None) for name, kind in said.items()]
+
+
+class _Drawing(NamedTuple):
+    """A way to draw the inputs of a network."""
+
+    input_shape: tuple[int, ...]
+    draw: Draw | None
+    told: tuple[str, ...] = ()
+
+
+def _drawings(model: nn.Module, input_shape: InputShape, inputs: InputsOption) -> Iterator[_Drawing]:
+    """The ways to be tried in turn: a network with an embedding that does not take N(0, I) is given tokens."""
+    if callable(inputs):
+        yield _Drawing((), inputs)
+        return
+    shapes, several = _shapes(input_shape)
+    if inputs is None:
+        yield _Drawing((), NormalInputs(shapes)) if several else _Drawing(shapes[0], None)
+    embedding = first_embedding(model)
+    if embedding is not None:
+        name, vocabulary = embedding
+        told = f"tokens drawn uniformly from the {vocabulary} of {name or 'the network'}"
+        yield _Drawing((), NormalInputs(shapes, vocabulary), (told,))
+    elif inputs is not None:
+        raise ScoreError(
+            f"score, inputs: must be None, 'tokens' for a network with an nn.Embedding, or a function of a generator "
+            f"and a number of samples, but is {inputs!r} and {type(model).__name__} has no embedding"
+        )
+
+
+def is_one_shape(input_shape: InputShape) -> TypeGuard[Sequence[int]]:
+    """Whether ``input_shape`` is that of one tensor."""
+    return input_shape is not None and all(isinstance(size, int) for size in input_shape)
+
+
+def _shapes(input_shape: InputShape) -> tuple[tuple[tuple[int, ...], ...], bool]:
+    """The shapes of the inputs, and whether several were given."""
+    if input_shape is None:
+        raise ScoreError("score, input_shape: must be given, such as (3, 32, 32), where inputs is no function")
+    if is_one_shape(input_shape):
+        return (tuple(input_shape),), False
+    return tuple(tuple(shape) for shape in input_shape if not isinstance(shape, int)), True
+
+
+def _tried(model: nn.Module, drawings: Iterable[_Drawing]) -> tuple[_Drawing, Any]:
+    """The first of ``drawings`` that the network takes, and what it returns for two samples."""
+    first: ScoreError | None = None
+    for drawing in drawings:
+        try:
+            return drawing, _returned(_copied(model), drawing)
+        except ScoreError as error:
+            first = first or error
+    assert first is not None  # there is a drawing
+    raise first
+
+
+@torch.no_grad()
+def _returned(model: nn.Module, drawing: _Drawing) -> Any:
+    example = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(0))
+    if drawing.draw is None:
+        inputs = inputs_of(torch.zeros(TRIED, *drawing.input_shape, dtype=example.dtype, device=example.device))
+    else:
+        generator = torch.Generator().manual_seed(0)
+        inputs = drawn(drawing.draw, TRIED, generator=generator, dtype=example.dtype, device=example.device)
+    try:
+        return inputs.passed_to(model.eval())
+    except Exception as error:
+        raise ScoreError(
+            f"{type(model).__name__}: must accept inputs of shape {inputs.shapes}, but: {error}"
+        ) from error
+
+
+def _checked(found: Any, where: str) -> tuple[Tensor, ...]:
+    """The outputs that count, each (N, …)."""
+    heads = found if isinstance(found, tuple) else (found,)
+    for head in heads:
+        if head.dim() < 2 or len(head) != TRIED or not head.is_floating_point():
+            raise ScoreError(
+                f"{where}: must return outputs (N, classes) or (N, …), floating-point and the samples first, but for "
+                f"{TRIED} samples returns {tuple(head.shape)}, {head.dtype}. Give output=… with a function that "
+                "brings them into that form"
+            )
+    return heads
+
+
+def _in_words(output: Output | None, kind: Likelihood, head: Tensor) -> str:
+    """What one output is taken for."""
+    sizes = "×".join(map(str, head.shape[1:]))
+    if kind == "categorical":
+        places = math.prod(head.shape[2:])
+        told = f"{head.shape[1]} classes" + (f" at each of {places} positions" if head.dim() > 2 else "")
+    else:
+        told = f"{sizes} numbers" if kind == "gaussian" else f"{sizes} times yes or no"
+    named = "" if output is None else f" ({output if isinstance(output, str) else f'output {output}'})"
+    return f"{kind}, {told}{'' if callable(output) else named}"
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(model).train()
+    except Exception as error:
+        raise ScoreError(
+            f"{type(model).__name__}: must be a network that can be copied (copy.deepcopy), but: "
+            f"{type(error).__name__}: {error}. If it keeps what an earlier pass computed, empty that, which in many "
+            "networks train() does"
+        ) from error
