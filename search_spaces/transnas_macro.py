@@ -117,7 +117,8 @@ class TransNasMacro(TransNas):
 
     def build(self, architecture: TransNasModules) -> nn.Module:
         """The network: (N, 3, H, W) → outputs of the task."""
-        return self.assembled(network.Residual, architecture.modules)
+        shapes = network.shapes(self.channels, architecture.modules)
+        return self.assembled([network.Residual(*shape) for shape in shapes], architecture.modules)
 
     def parts(self, architecture: TransNasModules) -> Sequence[Part]:
         """Stem, units, head."""
@@ -133,7 +134,7 @@ class TransNasMacro(TransNas):
     def source(self, architecture: TransNasModules) -> str:
         """The blocks this space builds from, verbatim, then the class ``Network``."""
         blocks = [network.ReLUConvBN, network.Residual]
-        return self.exported("Residual", architecture.modules, key=architecture.key, blocks=blocks)
+        return self.exported("Residual(*shape)", architecture.modules, key=architecture.key, blocks=blocks)
 
 
 def _between(chosen: list[bool], most: int) -> list[bool]:

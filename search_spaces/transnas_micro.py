@@ -112,8 +112,8 @@ class TransNasMicro(TransNas):
 
     def build(self, architecture: TransNasCell) -> nn.Module:
         """The network of live edges: (N, 3, H, W) → outputs of the task."""
-        edges = architecture.edges
-        return self.assembled(lambda *geometry: network.Cell(edges, *geometry), MODULES)
+        shapes = network.shapes(self.channels, MODULES)
+        return self.assembled([network.Cell(architecture.edges, *shape) for shape in shapes], MODULES)
 
     def parts(self, architecture: TransNasCell) -> Sequence[Part]:
         """Stem, the operations of all cells, head."""
@@ -135,10 +135,9 @@ class TransNasMicro(TransNas):
     def source(self, architecture: TransNasCell) -> str:
         """The blocks this space builds from, verbatim, then the cell as a constant and the class ``Network``."""
         edges = "".join(f"    {edge},\n" for edge in architecture.edges)
-        constants = f"EDGES: tuple[Edge, ...] = {f'({chr(10)}{edges})' if edges else '()'}\n\n\n"
+        constants = "EDGES: tuple[Edge, ...] = " + (f"(\n{edges})\n" if edges else "()\n")
         blocks = [network.ReLUConvBN, network.Shift, network.operation, network.Cell]
-        unit = "lambda *geometry: Cell(EDGES, *geometry)"
-        return self.exported(unit, MODULES, key=architecture.key, blocks=blocks, constants=constants)
+        return self.exported("Cell(EDGES, *shape)", MODULES, key=architecture.key, blocks=blocks, constants=constants)
 
 
 def _without_dead_edges(operations: tuple[int, ...]) -> tuple[int, ...]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import nn
 
 Edge = tuple[int, int, int]  # from node, to node, operation; node 1 is the cell's input, node 4 its output
-Unit = Callable[[int, int, int], nn.Module]  # makes a unit of input channels, output channels, stride
+Shape = tuple[int, int, int]  # of a unit: input channels, output channels, stride
 
 UNITS = 2  # in each module; the first changes channels and resolution
 
@@ -104,8 +102,21 @@ class Stem(nn.Sequential):
         super().__init__(first, nn.BatchNorm2d(half), ReLUConvBN(half, channels, kernel=3, stride=2))
 
 
+def shapes(channels: int, modules: str) -> list[Shape]:
+    """Those of all units behind a stem of so many channels, ``UNITS`` for each digit of ``modules``.
+
+    2 and 4 double the channels, 3 and 4 halve the resolution.
+    """
+    found: list[Shape] = []
+    for digit in modules:
+        outputs = channels * (2 if digit in "24" else 1)
+        found += [(channels, outputs, 2 if digit in "34" else 1), *[(outputs, outputs, 1)] * (UNITS - 1)]
+        channels = outputs
+    return found
+
+
 class Encoder(nn.Sequential):
-    """Stem, then two units for each digit of ``modules``: 2 and 4 double the channels, 3 and 4 halve the resolution.
+    """Stem and units, which have the shapes of ``modules``.
 
     Attributes:
         channels: of the stem.
@@ -113,12 +124,8 @@ class Encoder(nn.Sequential):
         halvings: of the resolution, those of the stem included.
     """
 
-    def __init__(self, unit: Unit, channels: int, modules: str) -> None:
-        units, self.width, self.halvings = [], channels, 2
-        for digit in map(int, modules):
-            inputs, stride = self.width, 2 if digit in (3, 4) else 1
-            self.width *= 2 if digit in (2, 4) else 1
-            self.halvings += stride - 1
-            units += [unit(inputs, self.width, stride), *(unit(self.width, self.width, 1) for _ in range(UNITS - 1))]
+    def __init__(self, channels: int, modules: str, units: list[nn.Module]) -> None:
         super().__init__(Stem(channels), *units)
         self.channels = channels
+        self.width = shapes(channels, modules)[-1][1]
+        self.halvings = 2 + sum(stride == 2 for _, _, stride in shapes(channels, modules))

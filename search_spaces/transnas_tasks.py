@@ -20,11 +20,11 @@ from torch import nn
 from search_spaces import transnas_heads as heads
 from search_spaces import transnas_network as network
 from search_spaces.resolution import divided
+from vkdnw_search.contracts import Likelihood
 from vkdnw_search.errors import SpaceError
 from vkdnw_search.options import check_options
 from vkdnw_search.records import Part
 
-Likelihood = Literal["categorical", "gaussian", "bernoulli"]
 TaskName = Literal["class_scene", "class_object", "jigsaw", "room_layout", "autoencoder", "normal", "segmentsemantic"]
 
 STRIDE = 64
@@ -134,18 +134,16 @@ class TransNas:
         """Height and width of what the encoder sees."""
         return self.resolution // heads.SIDE if self.tiles else self.resolution
 
-    def assembled(self, unit: network.Unit, modules: str) -> heads.TaskNetwork:
+    def assembled(self, units: list[nn.Module], modules: str) -> heads.TaskNetwork:
         """The network of these units: (N, 3, H, W) → (N, num_classes), or (N, num_classes, H, W) where it is dense."""
-        return TASKS[self.task].network(network.Encoder(unit, self.channels, modules), self.num_classes)
+        return TASKS[self.task].network(network.Encoder(self.channels, modules, units), self.num_classes)
 
     def units(self, modules: str) -> list[UnitShape]:
-        """The shapes of the units of all modules, in order."""
-        found, channels, resolution = list[UnitShape](), self.channels, divided(divided(self.seen, 2), 2)
-        for digit in modules:
-            width, stride = channels * (2 if digit in "24" else 1), 2 if digit in "34" else 1
-            first = UnitShape(channels, width, stride, resolution)
-            channels, resolution = width, divided(resolution, stride)
-            found += [first, *[UnitShape(width, width, 1, resolution)] * (network.UNITS - 1)]
+        """The shapes of all units, in order."""
+        found, resolution = list[UnitShape](), divided(divided(self.seen, 2), 2)
+        for shape in network.shapes(self.channels, modules):
+            found.append(UnitShape(*shape, resolution))
+            resolution = divided(resolution, found[-1].stride)
         return found
 
     def block(self, make: Callable[..., nn.Module], shape: tuple[int, int, int], *arguments: Any) -> Part:
@@ -165,7 +163,7 @@ class TransNas:
         shape, halvings = self.units(modules)[-1].behind, sum(digit in "34" for digit in modules)
 
         def make() -> tuple[nn.Module, tuple[int, ...]]:
-            head = self.assembled(lambda *_: nn.Identity(), modules).head
+            head = self.assembled([], modules).head
             return (nn.Sequential(nn.Flatten(0, 1), head), (self.tiles, *shape)) if self.tiles else (head, shape)
 
         return Part(("head", self.task, self.num_classes, self.channels, shape, halvings), (), make)
@@ -176,14 +174,14 @@ class TransNas:
         """The classes that ``assembled`` constructs the network of, verbatim, then constants and the class ``Network``.
 
         Args:
-            unit: an expression that makes a unit.
+            unit: an expression that makes a unit of ``shape``.
             modules: a digit for each.
             key: of the architecture.
             blocks: the classes and functions of a unit.
             constants: what the expression needs.
         """
         task = TASKS[self.task]
-        needed = [*blocks, network.Stem, network.Encoder, *task.pieces, heads.TaskNetwork, task.network]
+        needed = [*blocks, network.Stem, network.shapes, network.Encoder, *task.pieces, heads.TaskNetwork, task.network]
         code = "\n\n".join(inspect.getsource(each) for each in needed).rstrip()
         used = (line for line in _NAMES if re.search(rf"\b{line.split()[0]}\b", code))
         return _SOURCE.format(
@@ -193,14 +191,16 @@ class TransNas:
             key=key,
             constants=constants,
             base=task.network.__name__,
-            encoder=f'Encoder({unit}, {self.channels}, "{modules}")',
+            unit=unit,
+            channels=self.channels,
+            modules=modules,
             num_classes=self.num_classes,
         )
 
 
 _NAMES = (
     "Edge = tuple[int, int, int]  # of a cell: from node, to node, operation; node 1 is its input, node 4 its output",
-    "Unit = Callable[[int, int, int], nn.Module]  # makes a unit of input channels, output channels, stride",
+    "Shape = tuple[int, int, int]  # of a unit: input channels, output channels, stride",
     f"UNITS = {network.UNITS}  # in each module; the first changes channels and resolution",
     f"SIDE = {heads.SIDE}  # a jigsaw has SIDE × SIDE tiles",
     f"DEEPEST = {heads.DEEPEST}  # layers of a decoder that may double the resolution",
@@ -210,8 +210,6 @@ _NAMES = (
 _SOURCE = '''"""A network of TransNAS-Bench-101 (CVPR 2021, arXiv 2105.11871) for the task {task}, in PyTorch alone."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -223,11 +221,16 @@ from torch import nn
 
 
 # {key}
-{constants}class Network({base}):
+CHANNELS = {channels}  # of the stem
+MODULES = "{modules}"
+{constants}
+
+class Network({base}):
     """The architecture above, for any number of outputs."""
 
     def __init__(self, num_classes: int = {num_classes}) -> None:
-        super().__init__({encoder}, num_classes)
+        units: list[nn.Module] = [{unit} for shape in shapes(CHANNELS, MODULES)]
+        super().__init__(Encoder(CHANNELS, MODULES, units), num_classes)
 '''
 
 
