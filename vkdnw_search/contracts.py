@@ -137,6 +137,16 @@ class HasReferences(Protocol):
 
 
 @runtime_checkable
+class HasTask(Protocol):
+    """A space with networks for one of several tasks: ``rank`` compares with the accuracies in the column called so."""
+
+    @property
+    def task(self) -> str:
+        """The name of the task."""
+        ...
+
+
+@runtime_checkable
 class HasEncoding(Protocol):
     """A space that can turn an architecture back into a genome."""
 

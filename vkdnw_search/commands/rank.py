@@ -88,7 +88,9 @@ def _parser() -> argparse.ArgumentParser:
         "--accuracies", metavar="FILE", type=Path, required=True,
         help="CSV (arch,NAME,… or Once-for-all's ks,expand,depth,…), NAS-Bench-Macro's JSON, or a folder of NATS-Bench",
     )  # fmt: skip
-    parser.add_argument("--column", metavar="NAME", nargs="+", default=[], help="accuracies (default: all in FILE)")
+    parser.add_argument(
+        "--column", metavar="NAME", nargs="+", default=[], help="accuracies (default: the space's task, or all in FILE)"
+    )
     parser.add_argument(
         "--proxies", metavar="A,B,…", default=",".join(FAST), help="names, or all (default: %(default)s)"
     )

@@ -187,6 +187,11 @@ def _trained(task: TrainingTask) -> train.Trainer:
     options.device = options.device or device_of_worker()
     data = read_data(options.data, options.size, options.augment, options.classes)
     trainer = train.Trainer(options, network_class(task.module), *data)
+    if trainer.goal.curve != train.CURVE:
+        raise RaceError(
+            f"--data {options.data}: must have a class for each image, by which a race compares networks, but has "
+            f"{trainer.goal.words.partition(':')[0]}. Train networks one by one with best/train.py"
+        )
     if options.resume:
         try:
             trainer.load()

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vkdnw_search.contracts import AnyProxy, HasEncoding, HasRequirements, SearchSpace
+from vkdnw_search.contracts import AnyProxy, HasEncoding, HasRequirements, HasTask, SearchSpace
 from vkdnw_search.cost.counter import CostCounter
 from vkdnw_search.determinism import seed_from
 from vkdnw_search.engine.audit import Audit
@@ -82,7 +82,7 @@ def rank(
         accuracies: its architectures must be canonical keys: read it with ``canonical=lambda t: space.parse(t).key``.
         proxies: name → proxy, or a plain function of the network that gives a number.
         out: folder of the study, made if it is not there.
-        columns: accuracies to compare with; all that are no sizes by default.
+        columns: accuracies to compare with; by default that of the space's task, or else all that are no sizes.
         sample: how many networks, drawn from the table by its keys alone; a smaller sample is part of a larger one.
             nDCG then counts the same share of them as 1,000 of the whole table.
         seeds: repetitions, each with other initializations and inputs.
@@ -110,11 +110,10 @@ def rank(
     for proxy in proxies.values():
         must_be_proxy(proxy)
     readable(space)
-    columns = tuple(columns) or tuple(name for name in accuracies.columns if name not in SIZES)
+    columns = tuple(columns) or _columns(space, accuracies)
     if not columns:
         raise RankingError(f"ranking: the table must have an accuracy, but has only {', '.join(accuracies.columns)}")
-    for column in columns:
-        accuracies.column(column)
+    accuracies = accuracies.known(columns)
     chosen = sampled(accuracies, sample)
     if training is not None:
         check_training(training, len(chosen))
@@ -150,6 +149,13 @@ def rank(
     study = _warned(study, [*warnings, *(audit.warning for audit in audits.values() if audit.warning)])
     write_outputs(folder, study, scores, plan.names(), space=space.name, figures=figures)
     return study
+
+
+def _columns(space: SearchSpace[Any], accuracies: AccuracyTable) -> tuple[str, ...]:
+    """The accuracies that are meant where none is named."""
+    if isinstance(space, HasTask) and space.task in accuracies.columns:
+        return (space.task,)
+    return tuple(name for name in accuracies.columns if name not in SIZES)
 
 
 def _warned(study: Study, warnings: Sequence[str]) -> Study:

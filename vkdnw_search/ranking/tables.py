@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from vkdnw_search.errors import RankingError, SpaceError, nearest
 from vkdnw_search.ranking.ofa import is_ofa_header, ofa_rows
+from vkdnw_search.ranking.transnas import is_transnas_header, transnas_rows
 
 __all__ = ["AccuracyTable", "Canonical", "read_csv", "read_macro_json"]
 
@@ -35,7 +36,7 @@ class AccuracyTable:
     Attributes:
         architectures: n different texts.
         columns: name → n values in the same order, float64: accuracies in percent, and perhaps sizes
-            (``params``, ``flops``, ``macs``).
+            (``params``, ``flops``, ``macs``). NaN is not known.
     """
 
     architectures: tuple[str, ...]
@@ -60,6 +61,10 @@ class AccuracyTable:
             )
         return self.columns[name]
 
+    def known(self, names: Sequence[str]) -> AccuracyTable:
+        """The table of the rows in which all of these columns are known."""
+        return self.rows(np.flatnonzero(np.isfinite([self.column(name) for name in names]).all(axis=0)))
+
     def rows(self, chosen: Sequence[int] | NDArray[np.intp]) -> AccuracyTable:
         """The table of the rows with these numbers, from 0, in this order."""
         columns = {name: values[list(chosen)] for name, values in self.columns.items()}
@@ -71,7 +76,9 @@ def read_csv(path: Path, *, canonical: Canonical | None = None) -> AccuracyTable
 
     Columns named ``params``, ``flops`` and ``macs`` are sizes. ``canonical`` is applied as :func:`collect` says. A
     header with ``ks``, ``expand`` and ``depth`` makes it a table of Once-for-all's MobileNetV3 space, read as
-    :func:`vkdnw_search.ranking.ofa.ofa_rows` says; a network that was measured twice has the mean.
+    :func:`vkdnw_search.ranking.ofa.ofa_rows` says; a network that was measured twice has the mean. One with
+    ``arch_str`` and tasks is a table of TransNAS-Bench-101, read as
+    :func:`vkdnw_search.ranking.transnas.transnas_rows` says.
 
     Raises:
         RankingError: naming the file and the line, if the file is missing, is not of this form, or a value is not
@@ -81,6 +88,8 @@ def read_csv(path: Path, *, canonical: Canonical | None = None) -> AccuracyTable
     _check_header(path, header)
     if is_ofa_header(header):
         return collect(path, _averaged(ofa_rows(header, lines, sizes=SIZES)), canonical=canonical)
+    if is_transnas_header(header):
+        return collect(path, transnas_rows(header, lines), canonical=canonical)
     rows = ((where, fields[0], dict(zip(header[1:], fields[1:], strict=True))) for where, fields in lines)
     return collect(path, rows, canonical=canonical)
 
@@ -133,9 +142,9 @@ def collect(path: Path, rows: Iterable[Row], *, canonical: Canonical | None = No
             kept[key] = (key == text, numbers)
     if not kept:
         raise RankingError(f"{path}: must hold at least one architecture, but holds none")
-    names = list(next(iter(kept.values()))[1])
+    names = dict.fromkeys(name for _, numbers in kept.values() for name in numbers)
     return AccuracyTable(
-        tuple(kept), {name: np.array([numbers[name] for _, numbers in kept.values()]) for name in names}
+        tuple(kept), {name: np.array([numbers.get(name, math.nan) for _, numbers in kept.values()]) for name in names}
     )
 
 
@@ -146,7 +155,7 @@ def _open(path: Path) -> Path:
 
 
 def _check_header(path: Path, header: list[str]) -> None:
-    named = len(header) > 1 and (header[0] == "arch" or is_ofa_header(header))
+    named = len(header) > 1 and (header[0] == "arch" or is_ofa_header(header) or is_transnas_header(header))
     if not named or not all(header) or len(set(header)) != len(header):
         raise RankingError(
             f"{path}, line 1: must be 'arch' and then different names of columns, e.g. 'arch,cifar10,cifar100', "

@@ -6,6 +6,10 @@
                                                  can be read: MNIST's IDX files, arrays of numpy
     torchrun --nproc-per-node 8 train.py --data PATH
 
+What is learned follows from the targets, and the first line of the output says it: a class of each image; a class of
+each pixel, by masks (H, W) of whole numbers; or numbers of the output's shape, by mean squared error, or as answers 1
+and 0 by --loss bce.
+
 The defaults are the published 150 epochs for ImageNet of AZ-NAS (arXiv 2403.19232), for 8 GPUs with 64 images each: SGD
 with Nesterov momentum, learning rate 0.4 for 256 images, cosine to 0 after 5 epochs of warm-up, label smoothing. An
 exponential moving average (EMA) of the weights is tested, too, and kept; in the first epochs it lags behind them. On a
@@ -28,6 +32,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +53,7 @@ EMA_DECAY = 0.9999  # for a run of many steps; the first ones count less, see Tr
 WEIGHTS = (".pt", ".safetensors")
 AUGMENTS = ("none", "flip", "standard", "randaugment")
 CURVE = ("epoch", "lr", "loss", "accuracy", "ema_accuracy", "ema_top5", "seconds")
+BCE = "float targets are answers, 1 yes and 0 no; default: numbers, by mean squared error"
 
 
 def main(arguments: Sequence[str] | None = None) -> float:
@@ -85,6 +92,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--bn-momentum", type=float, help=f"weight of a batch in statistics; {_default('bn_momentum')}")
     parser.add_argument("--decay", choices=("all", "weights"), default="all", help=DECAY)
     parser.add_argument("--label-smoothing", type=float, default=0.1, help="default: %(default)s")
+    parser.add_argument("--loss", choices=("bce",), help=BCE)
     parser.add_argument("--augment", choices=AUGMENTS, help="default: standard for a folder of images, else none")
     parser.add_argument("--size", type=int, help="height and width of images; default: as searched for, digits 32")
     parser.add_argument("--classes", type=int, help="number of classes, where the dataset does not say it")
@@ -115,6 +123,75 @@ def _default(name: str) -> str:
     return f"default: {PUBLISHED[name]:g}, for the digits {DIGITS[name]:g}"
 
 
+@dataclass(frozen=True)
+class Goal:
+    """What is learned, as the targets are.
+
+    Attributes:
+        words: say it.
+        loss: of outputs and targets.
+        sums: of outputs and targets of a batch, what is added up over the test set: (k,).
+        measures: what the sums make; the first says how good the model is.
+        curve: columns of curve.csv.
+    """
+
+    words: str
+    loss: Callable[[Tensor, Tensor], Tensor]
+    sums: Callable[[Tensor, Tensor], Tensor]
+    measures: Callable[[Tensor], Tensor] = lambda sums: sums[:-1] / sums[-1]
+    curve: tuple[str, ...] = ("epoch", "lr", "loss", "accuracy", "ema_accuracy", "seconds")
+
+    def said(self, measure: float) -> str:
+        """The first measure in words: r2 may be far below 0."""
+        return f"{measure:.2%}" if "accuracy" in self.curve else f"{measure:.4f}"
+
+
+def goal_of(target: Any, loss: str | None, label_smoothing: float) -> Goal:
+    """What there is to learn of such a target."""
+    target = torch.as_tensor(target)
+    if target.is_floating_point():
+        if loss == "bce":
+            words = "answers: binary cross-entropy, accuracy is the share of answers"
+            return Goal(words, nn.BCEWithLogitsLoss(), _right_answers)
+        words = "numbers: mean squared error, r2 is 1 less its share of the targets' variance"
+        return Goal(words, nn.MSELoss(), _squares, _r2, curve=("epoch", "lr", "loss", "r2", "ema_r2", "seconds"))
+    if loss is not None:
+        sys.exit(f"--loss {loss}: is for float targets, but those of --data are whole numbers. Leave it out")
+    cross_entropy, words = nn.CrossEntropyLoss(label_smoothing=label_smoothing), "cross-entropy, accuracy is the share"
+    if target.dim():
+        return Goal(f"a class of each pixel: {words} of pixels", cross_entropy, _right_pixels)
+    return Goal(f"a class of each image: {words} of images", cross_entropy, _right_images, curve=CURVE)
+
+
+def first_five(logits: Tensor, labels: Tensor) -> Tensor:
+    """Which of the first five labels is right: (N, 5), bool."""
+    return logits.topk(min(5, logits.shape[1]), dim=1).indices == labels[:, None]
+
+
+def _right_images(logits: Tensor, labels: Tensor) -> Tensor:
+    right = first_five(logits, labels)
+    return torch.tensor([right[:, 0].sum(), right.any(dim=1).sum(), len(right)])
+
+
+def _right_pixels(logits: Tensor, masks: Tensor) -> Tensor:
+    return torch.tensor([(logits.argmax(dim=1) == masks).sum(), masks.numel()])
+
+
+def _right_answers(logits: Tensor, answers: Tensor) -> Tensor:
+    return torch.tensor([((logits > 0) == (answers > 0.5)).sum(), answers.numel()])
+
+
+def _squares(outputs: Tensor, targets: Tensor) -> Tensor:
+    z, y = outputs.cpu().double(), targets.cpu().double()
+    return torch.stack([(z - y).square().sum(), y.square().sum(), y.sum(), y.new_tensor(y.numel())])
+
+
+def _r2(sums: Tensor) -> Tensor:
+    """1 − Σ (z − y)² / Σ (y − mean y)²."""
+    errors, squares, total, count = sums
+    return (1 - errors / (squares - total.square() / count))[None]
+
+
 class Trainer:
     """The model, its average, and what changes them."""
 
@@ -137,8 +214,12 @@ class Trainer:
         self.parallel = DistributedDataParallel(self.model) if self.world > 1 else self.model
         self.optimizer = torch.optim.SGD(self.groups(), lr=0.0, momentum=0.9, nesterov=True)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.device.type == "cuda")
-        self.loss = nn.CrossEntropyLoss(label_smoothing=options.label_smoothing)
         self.curve: list[list[float]] = []
+
+    @cached_property
+    def goal(self) -> Goal:
+        """What is learned, by the first training image's target."""
+        return goal_of(self.train[0][1], self.options.loss, self.options.label_smoothing)
 
     def groups(self) -> list[dict[str, Any]]:
         """All parameters, and their weight decay."""
@@ -155,26 +236,30 @@ class Trainer:
             self.load()
             if len(self.curve) >= last:
                 sys.exit(f"--epochs {last}: last.pt has {len(self.curve)} already")
+        if self.rank == 0:
+            print(f"learning {self.goal.words}", flush=True)
         for epoch in range(len(self.curve), last):
             started = time.perf_counter()
             loss = self.epoch(epoch)
-            accuracies = [self.accuracy(self.model)[0], *self.accuracy(self.ema)]
+            measures = [self.measures(self.model)[0], *self.measures(self.ema)]
             rate = self.rate((epoch + 1) * self.steps - 1)
-            self.curve.append([epoch + 1, rate, loss, *accuracies, time.perf_counter() - started])
+            self.curve.append([epoch + 1, rate, loss, *measures, time.perf_counter() - started])
             self.save()
             if self.rank == 0:
-                row = dict(zip(CURVE, self.curve[-1], strict=True))
-                numbers = "loss {loss:.4f}  accuracy {accuracy:.2%}  EMA {ema_accuracy:.2%}  {seconds:.1f} s"
-                print(f"epoch {epoch + 1}/{self.options.epochs}  {numbers.format_map(row)}", flush=True)
+                row = dict(zip(self.goal.curve, self.curve[-1], strict=True))
+                plain, ema = map(self.goal.said, measures[:2])
+                numbers = f"loss {loss:.4f}  {self.goal.curve[3]} {plain}  EMA {ema}  {row['seconds']:.1f} s"
+                print(f"epoch {epoch + 1}/{self.options.epochs}  {numbers}", flush=True)
                 self.log(row)
-        return self.curve[-1][CURVE.index("ema_accuracy")]
+        return self.curve[-1][4]
 
     def tested(self) -> float:
-        """The accuracy of the weights as they are."""
-        accuracy, top5 = self.accuracy(self.model)
+        """How good the weights are as they are."""
+        first, *top5 = self.measures(self.model)
         if self.rank == 0:
-            print(f"accuracy {accuracy:.2%}, one of the first five {top5:.2%}, of {len(self.test)} images")  # type: ignore[arg-type]  # has a length
-        return accuracy
+            more = f", one of the first five {top5[0]:.2%}" if top5 else ""
+            print(f"{self.goal.curve[3]} {self.goal.said(first)}{more}, of {len(self.test)} images")  # type: ignore[arg-type]  # has a length
+        return first
 
     def begin_with(self, file: Path) -> None:
         """Weights of a file, which must be those of this network."""
@@ -222,7 +307,9 @@ class Trainer:
             for group in self.optimizer.param_groups:
                 group["lr"] = self.rate(step)
             with self.precision():
-                loss = self.loss(self.parallel(images), labels)
+                outputs = self.parallel(images)
+                _must_fit(outputs, labels)
+                loss = self.goal.loss(outputs, labels)
             self.optimizer.zero_grad()
             self.scaler.scale(loss).backward()
             self.scaler.step(self.optimizer)
@@ -234,11 +321,12 @@ class Trainer:
         return float(total / self.steps)
 
     def batches(self, images: Images, indices: Sequence[int]) -> Any:
-        """Batches on the device: images (N, 3, H, W) and labels (N,)."""
+        """Batches on the device: images (N, 3, H, W) and labels (N,), or other targets."""
         loader = DataLoader(images, self.options.batch, sampler=indices, num_workers=self.options.workers)
         for x, labels in loader:
             y = torch.as_tensor(labels)
-            if not 0 <= int(y.min()) <= int(y.max()) < self.classes:
+            y = y.float() if y.is_floating_point() else y.long()
+            if not y.is_floating_point() and not 0 <= int(y.min()) <= int(y.max()) < self.classes:
                 sys.exit(f"--data: labels must be 0 … {self.classes - 1}, but go from {y.min()} to {y.max()}")
             yield x.to(self.device, non_blocking=True), y.to(self.device, non_blocking=True)
 
@@ -267,27 +355,29 @@ class Trainer:
             else:
                 mine.copy_(new)
 
-    def accuracy(self, model: nn.Module) -> tuple[float, float]:
-        """Shares of the test images that ``model`` labels right first, and among its first five, over all processes."""
+    def measures(self, model: nn.Module) -> list[float]:
+        """How good ``model`` is on the test images, over all processes."""
         if self.world > 1:
             for buffer in model.buffers():  # batch-norm statistics are each process's own: take those of the first
                 dist.broadcast(buffer, 0)
-        counts = torch.zeros(3, dtype=torch.float64, device=self.device)
-        for right in self.right(model):
-            counts[:2] += torch.stack([right[:, 0].sum(), right.any(dim=1).sum()])
-            counts[2] += len(right)
+        sums = torch.stack([self.goal.sums(*tested).double() for tested in self.outputs(model)]).sum(dim=0)
         if self.world > 1:
-            dist.all_reduce(counts)
-        return float(counts[0] / counts[2]), float(counts[1] / counts[2])
+            dist.all_reduce(sums := sums.to(self.device))
+        return [float(measure) for measure in self.goal.measures(sums)]
 
-    @torch.no_grad()
     def right(self, model: nn.Module) -> Iterator[Tensor]:
         """Which of the first five labels that ``model`` gives each of this process's test images is right: (N, 5)."""
+        return (first_five(*tested) for tested in self.outputs(model))
+
+    @torch.no_grad()
+    def outputs(self, model: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
+        """The outputs of ``model`` for this process's test images, and their targets, batch by batch."""
         model.eval()
         for images, labels in self.batches(self.test, range(self.rank, len(self.test), self.world)):  # type: ignore[arg-type]  # has a length
             with self.precision():
-                first = model(images).topk(min(5, self.classes), dim=1).indices
-            yield first == labels[:, None]
+                outputs = model(images)
+            _must_fit(outputs, labels)
+            yield outputs, labels
 
     def save(self) -> None:
         """Each file as a whole or not at all; last.pt last, so that a run stopped on the way does this epoch again."""
@@ -296,7 +386,7 @@ class Trainer:
         self.options.out.mkdir(parents=True, exist_ok=True)
         state = {name: getattr(self, name).state_dict() for name in ("model", "ema", "optimizer", "scaler")}
         with self.part("curve.csv").open("w", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows([CURVE, *self.curve])
+            csv.writer(file, lineterminator="\n").writerows([self.goal.curve, *self.curve])
         for name, content in (("weights.pt", state["ema"]), ("last.pt", {**state, "curve": self.curve})):
             torch.save(content, whole := io.BytesIO())  # into a file it hides that the disk is full in a RuntimeError
             self.part(name).write_bytes(whole.getbuffer())
@@ -313,6 +403,14 @@ class Trainer:
         for name in ("model", "ema", "optimizer", *(["scaler"] if state["scaler"] else [])):  # empty without a GPU
             getattr(self, name).load_state_dict(state[name])
         self.curve = state["curve"]
+
+
+def _must_fit(outputs: Tensor, targets: Tensor) -> None:
+    """Targets have the outputs' shape, or if they are classes, that of outputs without their second axis."""
+    shape = outputs.shape if targets.is_floating_point() else outputs.shape[:1] + outputs.shape[2:]
+    if targets.shape != shape:
+        told = f"such targets must have the shape {tuple(shape)} for outputs of {tuple(outputs.shape)}"
+        sys.exit(f"--data: {told}, but have {tuple(targets.shape)}")
 
 
 def _searched_size() -> int:

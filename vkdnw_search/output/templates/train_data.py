@@ -5,7 +5,8 @@ a folder           train/CLASS/*.jpg and val/CLASS/*.jpg, or the four IDX files 
                    gzipped
 FILE.npz           x_train, y_train, x_test, y_test: uint8 images (N, H, W), (N, H, W, C) or (N, C, H, W), and labels
 MODULE:FUNCTION    a function of yours without arguments: (train, test), each a torch.utils.data.Dataset of
-                   (image (3, H, W), label)
+                   (image (3, H, W), label), or in place of a label a mask (H, W) of whole numbers, a class for each
+                   pixel, or float numbers of the shape of the network's output
 
 Needs torch alone, and Pillow for a folder of images, numpy for a .npz, scikit-learn for its digits.
 """
@@ -227,10 +228,16 @@ def _of_function(name: str, augment: str | None, classes: int | None) -> tuple[I
     if augment not in (None, "none"):
         raise DataError(f"--augment {augment}: is for data that is read here; vary the images of {name} there")
     train, test = made()
-    count = classes or len(getattr(train, "classes", ()))
+    count = classes or len(getattr(train, "classes", ())) or _numbers(train)
     if not count:
         raise DataError("--classes: say how many there are; the training dataset has no attribute `classes`")
     return train, test, count
+
+
+def _numbers(train: Images) -> int:
+    """The first axis of float targets, as the output has it; 0 where targets are classes."""
+    target = torch.as_tensor(train[0][1])
+    return len(target) if target.is_floating_point() and target.dim() else 0
 
 
 def _folder(place: Path, size: int, augment: str) -> tuple[Images, Images, int]:

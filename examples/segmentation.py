@@ -1,0 +1,42 @@
+"""Made images for segmentation: a disc and a square, of random colours, sizes and places, on noise.
+
+    python runs/shapes/best/train.py --data segmentation:shapes --epochs 2
+
+in the folder of this file trains the network that ``segmentation.yaml`` finds. Of each pixel there is to be learned
+whether it shows the background (0), a disc (1) or a square (2). Needs torch alone.
+"""
+
+import torch
+from torch.utils.data import TensorDataset
+
+SIDE, TRAIN, TEST = 64, 512, 128
+CLASSES = ("background", "disc", "square")
+
+
+def shapes() -> tuple[TensorDataset, TensorDataset]:
+    """Training and test set of images (3, SIDE, SIDE) and masks (SIDE, SIDE) of whole numbers, a class for a pixel."""
+    return made(TRAIN, seed=0), made(TEST, seed=1)
+
+
+def made(count: int, *, seed: int) -> TensorDataset:
+    """So many images, of which ``classes`` says what there is in them, and their masks."""
+    generator = torch.Generator().manual_seed(seed)
+    pairs = [image(generator) for _ in range(count)]
+    data = TensorDataset(*(torch.stack(column) for column in zip(*pairs, strict=True)))
+    data.classes = CLASSES  # so that train.py knows how many there are
+    return data
+
+
+def image(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """One image and its mask; the square may hide a part of the disc."""
+    pixels = 0.5 * torch.randn(3, SIDE, SIDE, generator=generator)
+    mask = torch.zeros(SIDE, SIDE, dtype=torch.long)
+    rows, columns = torch.meshgrid(torch.arange(SIDE), torch.arange(SIDE), indexing="ij")
+    for number in (1, 2):
+        radius = int(torch.randint(SIDE // 10, SIDE // 4, (), generator=generator))
+        row, column = torch.randint(radius, SIDE - radius, (2,), generator=generator)
+        down, right = (rows - row).abs(), (columns - column).abs()
+        inside = down.square() + right.square() <= radius**2 if number == 1 else torch.maximum(down, right) <= radius
+        mask[inside] = number
+        pixels[:, inside] += 2 * torch.randn(3, 1, generator=generator)
+    return pixels, mask

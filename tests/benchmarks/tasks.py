@@ -1,0 +1,101 @@
+"""How well scores rank networks on the seven tasks of TransNAS-Bench-101: τ, ρ and regret under FLOPs budgets.
+
+    python tests/benchmarks/tasks.py --tables FOLDER --out DIR [--json FILE]
+
+FOLDER holds transnas_micro.csv and transnas_macro.csv. Networks are scored with a stem of 16 channels in place of 64
+and images of 64 pixels in place of 256, so that a network takes a second or two; their accuracies are those of the
+whole ones. All is kept in DIR: the same command continues.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from search_spaces.transnas_macro import TransNasMacro
+from search_spaces.transnas_micro import TransNasMicro
+from search_spaces.transnas_tasks import TASKS
+from tests.benchmarks.measuring import arguments, conclude, table
+from vkdnw_search.determinism import one_thread
+from vkdnw_search.ranking.evaluation import Study
+from vkdnw_search.ranking.regret.budgets import read_budgets
+from vkdnw_search.ranking.regret.measurement import RANDOM
+from vkdnw_search.ranking.study import rank
+from vkdnw_search.ranking.tables import AccuracyTable, read_csv
+from vkdnw_search.recipe.registry import find
+
+SPACES: dict[str, Any] = {"transnas_micro": TransNasMicro, "transnas_macro": TransNasMacro}
+NETWORKS, CHANNELS, RESOLUTION = 40, 16, 64
+BUDGETS = read_budgets("25%,50%,75%,100%")
+SPECTRUM = {"images": 16, "parameters": 64, "directions": 4}
+PROXIES: dict[str, dict[str, Any]] = {
+    "vkdnw_single": SPECTRUM,
+    "consensus": {**SPECTRUM, "jacov_images": 32},
+    "flops": {},
+    "parameters": {},
+    "trainable_layers": {},
+    "jacov": {"images": 32},
+    "naswot": {"images": 32},
+    "synflow": {},
+    "zen": {"images": 16},
+    "az_nas": {"images": 16},
+}
+
+
+def narrowed(space: Any, file: Path) -> AccuracyTable:
+    """The table of ``space``, whose networks have another stem than those of ``file``."""
+    return read_csv(file, canonical=lambda text: space.parse(text.replace("64-", f"{space.channels}-", 1)).key)
+
+
+def studied(name: str, task: Any, tables: Path, out: Path, networks: int = NETWORKS) -> Study:
+    """All scores of one space on one task."""
+    space = SPACES[name](task=task, channels=CHANNELS, resolution=RESOLUTION)
+    proxies = {proxy: find("proxies", proxy)(**options) for proxy, options in PROXIES.items()}
+    accuracies, folder = narrowed(space, tables / f"{name}.csv"), out / f"{name}_{task}"
+    study = rank(space, accuracies, proxies, out=folder, sample=networks, budgets=BUDGETS, figures=False)
+    assert study is not None, "nothing stops it"
+    return study
+
+
+def figures_of(study: Study, task: str) -> dict[str, dict[str, float]]:
+    """Method → its τ, ρ and mean regret on one task; a random choice has a regret alone."""
+    assert study.regrets is not None
+    found = {
+        row.name: {
+            "kendall": row.qualities[task]["kendall"].mean,
+            "spearman": row.qualities[task]["spearman"].mean,
+            "regret": study.regrets.methods[row.name][task].mean.mean,
+        }
+        for row in study.rows
+    }
+    return {**found, RANDOM: {"regret": study.regrets.references[RANDOM][task].mean.mean}}
+
+
+def shown(figures: dict[str, float]) -> str:
+    """One cell of the table."""
+    order = f"{figures['kendall']:.2f} / {figures['spearman']:.2f} / " if "kendall" in figures else ""
+    return f"{order}{figures['regret']:.2f}"
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = arguments(__doc__ or "")
+    parser.add_argument("--tables", type=Path, required=True, metavar="FOLDER", help="of the published tables")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="scores are kept there")
+    given = parser.parse_args()
+    figures: dict[str, Any] = {}
+    for name in SPACES:
+        with one_thread():
+            figures[name] = {t: figures_of(studied(name, t, given.tables, given.out), t) for t in TASKS}
+        methods = [*PROXIES, RANDOM]
+        rows = [[method, *(shown(figures[name][task][method]) for task in TASKS)] for method in methods]
+        print(f"{name}, {NETWORKS} networks: τ / ρ / mean regret under {len(BUDGETS)} budgets\n")
+        print(table(["method", *TASKS], rows), flush=True)
+    conclude(figures, given.json)
+
+
+if __name__ == "__main__":
+    main()
