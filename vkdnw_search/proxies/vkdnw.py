@@ -17,7 +17,7 @@ from vkdnw_search.errors import DegenerateNetwork, ScoreError
 from vkdnw_search.fisher.information import FisherPass, Positions, Rows, Selection, choose_scalars, spectrum, trainable
 from vkdnw_search.options import check_options
 from vkdnw_search.proxies.initialization import Initialization, initialize
-from vkdnw_search.proxies.probing import placed
+from vkdnw_search.proxies.probing import Resolution, image_shape, placed
 from vkdnw_search.records import Cost, Score
 
 Layers = Literal["tensors", "modules", "depth"]
@@ -62,7 +62,7 @@ class VkdnwSingle:
     """
 
     images: Annotated[int, Interval(ge=1, le=4096), "images in the random batch"] = 64
-    resolution: Annotated[int | None, Interval(ge=1, le=4096), "their height and width; none: the space's own"] = None
+    resolution: Resolution = None
     parameters: Annotated[int, Interval(ge=2, le=65536), "trainable tensors a scalar is taken of, at most"] = 128
     selection: Annotated[Selection, "which tensors, where there are more"] = "first"
     directions: Annotated[
@@ -153,11 +153,9 @@ class VkdnwSingle:
         """The Fisher factor (D, M·N, K) for one initialization."""
         initialize(model, seed=seed_from(probe.seed, "weights", number), scheme=self.initialization)
         generator = torch.Generator().manual_seed(seed_from(probe.seed, "probe", number))
-        channels, *size = probe.input_shape
-        if self.resolution is not None:
-            size = [self.resolution] * len(size)
+        shape = image_shape(probe.input_shape, self.resolution)
         dtype = next((p.dtype for p in model.parameters()), torch.float32)
-        images = torch.randn(self.images, channels, *size, generator=generator, dtype=dtype).to(probe.device)
+        images = torch.randn(self.images, *shape, generator=generator, dtype=dtype).to(probe.device)
         chosen = choose_scalars(
             model,
             parameters=self.parameters,
