@@ -67,7 +67,9 @@ def test_a_network_can_be_exported_for_images_of_other_channels_and_is_counted_a
 
 def test_a_space_without_the_option_says_so(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="--channels-in: the space tiny has no option channels_in"):
-        _with(FoundNetwork(Tiny(), Evaluation(0, 0, (0,), "k", Cost(1, 1, 1, 1, 1, 1), 0, Status.FAILED)), channels_in=1)
+        _with(
+            FoundNetwork(Tiny(), Evaluation(0, 0, (0,), "k", Cost(1, 1, 1, 1, 1, 1), 0, Status.FAILED)), channels_in=1
+        )
 
 
 @pytest.mark.parametrize("there", ["second.py", "second.json"])
