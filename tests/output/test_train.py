@@ -70,9 +70,7 @@ def curve(folder: Path) -> list[dict[str, float]]:
 def test_a_description_that_is_damaged_is_told_of_with_the_option_to_give(tmp_path: Path, text: str) -> None:
     train = program(tmp_path)
     (tmp_path / "architecture.json").write_text(text)
-    with pytest.raises(
-        SystemExit, match=r"\.json: must have the input_shape, but: .*Give --size and --channels"
-    ):
+    with pytest.raises(SystemExit, match=r"\.json: must have the input_shape, but: .*Give --size and --channels"):
         train._images(train.parse(["--data", "x", "--size", "16"]))
     assert train._images(train.parse(["--data", "x", "--size", "16,24", "--channels", "1"])) == (1, (16, 24))
 
