@@ -79,6 +79,12 @@ def test_grey_images_go_from_a_recipe_to_trained_weights(
     network = load(best / "model.py").Network(num_classes=2).eval()
     network.load_state_dict(torch.load(best / "training/weights.pt", weights_only=True))
     assert network(torch.zeros(3, 1, *sides)).shape == (3, 2)
+    (path, _) = run_export([str(tmp_path / "run"), "--backbone"]).splitlines()
+    backbone = load(Path(path)).Backbone()
+    weights = torch.load(best / "training/weights.pt", weights_only=True)
+    missing, left_out = backbone.load_state_dict(weights, strict=False)
+    assert not missing and all(name.partition(".")[0] in ("last", "classifier") for name in left_out)
+    assert path == str(tmp_path / f"run/exports/{result.best.evaluation.number}/backbone.py")
 
 
 @pytest.mark.slow

@@ -50,7 +50,7 @@ def run_export(words: Sequence[str]) -> str:
             found, recipe = visited.found(_chosen(visited, options, most)), visited.recipe
         place = options.folder / "exports" / f"{found.evaluation.number}"
     found = _with(found, num_classes=options.num_classes, channels_in=options.channels_in)
-    path: Path = options.to or place / SUFFIXES[options.format]
+    path: Path = options.to or place / ("backbone.py" if options.backbone else SUFFIXES[options.format])
     written = _files(path, options)
     if options.to is not None or options.text is not None:
         must_be_new(written)
@@ -102,7 +102,7 @@ def _write(found: FoundNetwork, path: Path, options: argparse.Namespace, recipe:
     from vkdnw_search.output.module import export
 
     if options.format == "python":
-        export(found, path, recipe=recipe)
+        export(found, path, recipe=recipe, backbone=options.backbone)
     elif options.format == "structure":
         path.write_text(found.key + "\n", encoding="utf-8")
     if options.format in ("torch-export", "onnx") or options.weights:
@@ -120,6 +120,7 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     which.add_argument("--flops", metavar="450M", help="the best with at most so many FLOPs")
     which.add_argument("--number", type=int, metavar="N", help="the candidate of that number in results.csv")
     parser.add_argument("--format", choices=SUFFIXES, default="python")
+    parser.add_argument("--backbone", action="store_true", help="define Backbone, too: feature maps of the stages")
     parser.add_argument(
         "--to", type=file_to_write, metavar="PATH", help="file to write (default: under DIR/exports, or here)"
     )
@@ -138,6 +139,8 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     options = parser.parse_args(words)
     if options.format in ("python", "structure") and options.network and not options.weights:
         parser.error("--network: Network of model.py takes them as arguments; give them there")
+    if options.backbone and options.format != "python":
+        parser.error("--backbone: is for --format python")
     return options
 
 
