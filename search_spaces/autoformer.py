@@ -9,6 +9,7 @@ the absolute ones. A network's text is its embedding and then heads and MLP rati
 from __future__ import annotations
 
 import inspect
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from torch import nn
 
 from search_spaces import autoformer_network as network
 from search_spaces.genomes import genome_of, values_of
+from search_spaces.resolution import ImageSpace, Size
 from search_spaces.scanner import Scanner
 from vkdnw_search.errors import SpaceError
 from vkdnw_search.options import check_options
@@ -67,23 +69,22 @@ class Transformer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AutoFormer:
+class AutoFormer(ImageSpace):
     """Vision transformers that differ in embedding, depth, heads and MLP width; the defaults are those for ImageNet.
 
     Raises:
-        SpaceError: an option is out of bounds, or the resolution is no multiple of the patch.
+        SpaceError: an option is out of bounds, or a side of the input is no multiple of the patch.
     """
 
     size: Annotated[Literal["tiny", "small", "base"], "which of the three published spaces"] = "tiny"
-    resolution: Annotated[int, at.Interval(ge=8, le=1024), "input height and width, at which FLOPs are counted"] = 224
-    patch: Annotated[int, at.Interval(ge=2, le=64), "height and width of a patch, by which resolution is divisible"] = (
-        16
-    )
+    patch: Annotated[
+        int, at.Interval(ge=2, le=64), "height and width of a patch, by which those of the input are divisible"
+    ] = 16
     num_classes: Annotated[int, at.Interval(ge=2, le=100_000), "classes"] = 1000
 
     def __post_init__(self) -> None:
         check_options(self, SpaceError)
-        if self.resolution % self.patch:
+        if any(side % self.patch for side in self.sides):
             raise SpaceError(
                 f"AutoFormer, resolution: must be a multiple of the patch, {self.patch}, but is {self.resolution}"
             )
@@ -110,11 +111,6 @@ class AutoFormer:
             Gene("depth", ranges.depth, ordered=True),
             *blocks,
         )
-
-    @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """The shape of one input, (C, H, W)."""
-        return (3, self.resolution, self.resolution)
 
     @property
     def free_operators(self) -> frozenset[str]:
@@ -163,20 +159,21 @@ class AutoFormer:
         return len(architecture.blocks)
 
     def build(self, architecture: Transformer) -> nn.Module:
-        """The network: (N, 3, H, W) → logits (N, num_classes)."""
+        """The network: (N, channels_in, H, W) → logits (N, num_classes)."""
         return network.VisionTransformer(
             channels=architecture.embedding,
             blocks=architecture.widths,
-            side=self._side,
+            grid=self._grid,
             patch=self.patch,
             num_classes=self.num_classes,
+            channels_in=self.channels_in,
         )
 
     def parts(self, architecture: Transformer) -> Sequence[Part]:
         """Embedding, blocks, classifier. Widths have few values in this space, so they are part of the kind."""
-        channels, shape = architecture.embedding, (self._side**2 + 1, architecture.embedding)
+        channels, shape = architecture.embedding, (math.prod(self._grid) + 1, architecture.embedding)
         return [
-            _part(_embedding, self.input_shape, channels, self._side, self.patch),
+            _part(_embedding, self.input_shape, channels, *self._grid, self.patch, self.channels_in),
             *(_part(network.TransformerBlock, shape, channels, *block) for block in architecture.widths),
             _part(network.Classifier, shape, channels, self.num_classes),
         ]
@@ -191,14 +188,17 @@ class AutoFormer:
             blocks=inspect.getsource(network).rstrip(),
             channels=architecture.embedding,
             rows="".join(f"    {block},\n" for block in architecture.widths),
-            side=self._side,
+            grid=self._grid,
             patch=self.patch,
             num_classes=self.num_classes,
+            channels_in=self.channels_in,
         )
 
     @property
-    def _side(self) -> int:
-        return self.resolution // self.patch
+    def _grid(self) -> Size:
+        """Patches along the height and along the width."""
+        height, width = self.sides
+        return height // self.patch, width // self.patch
 
 
 _SOURCE = '''{blocks}
@@ -208,26 +208,26 @@ CHANNELS = {channels}
 BLOCKS: tuple[Block, ...] = (
     # heads, hidden channels of the MLP
 {rows})
-SIDE, PATCH = {side}, {patch}  # patches along the height, and pixels along a patch
+GRID, PATCH = {grid}, {patch}  # patches along height and width, and pixels along a patch
 
 
 class Network(VisionTransformer):
     """The architecture above, for any number of classes."""
 
-    def __init__(self, num_classes: int = {num_classes}, *, in_channels: int = 3) -> None:
+    def __init__(self, num_classes: int = {num_classes}, *, channels_in: int = {channels_in}) -> None:
         super().__init__(
             channels=CHANNELS,
             blocks=BLOCKS,
-            side=SIDE,
+            grid=GRID,
             patch=PATCH,
             num_classes=num_classes,
-            in_channels=in_channels,
+            channels_in=channels_in,
         )
 '''
 
 
-def _embedding(channels: int, side: int, patch: int) -> nn.Module:
-    return network.Embedding(channels, side=side, patch=patch)
+def _embedding(channels: int, height: int, width: int, patch: int, channels_in: int) -> nn.Module:
+    return network.Embedding(channels, grid=(height, width), patch=patch, channels_in=channels_in)
 
 
 @lru_cache(maxsize=1024)

@@ -13,22 +13,22 @@ HEAD_WIDTH = 64  # channels of a head, whatever the embedding
 class Embedding(nn.Module):
     """Patches as tokens, after a class token, plus a position embedding, which is resized for other resolutions."""
 
-    def __init__(self, channels: int, *, side: int, patch: int, in_channels: int = 3) -> None:
+    def __init__(self, channels: int, *, grid: tuple[int, int], patch: int, channels_in: int = 3) -> None:
         super().__init__()
-        self.patches = nn.Conv2d(in_channels, channels, patch, patch)
+        self.patches = nn.Conv2d(channels_in, channels, patch, patch)
         self.token = nn.Parameter(torch.zeros(1, 1, channels))
-        self.position = nn.Parameter(torch.zeros(1, side * side + 1, channels))
-        self.side = side  # patches along the height, and along the width
+        self.position = nn.Parameter(torch.zeros(1, grid[0] * grid[1] + 1, channels))
+        self.grid = grid  # patches along the height, and along the width
         nn.init.trunc_normal_(self.token, std=0.02)
         nn.init.trunc_normal_(self.position, std=0.02)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(N, in_channels, H, W) → (N, 1 + H/patch · W/patch, channels)."""
+        """(N, channels_in, H, W) → (N, 1 + H/patch · W/patch, channels)."""
         y = self.patches(x)
         height, width = y.shape[2:]
         position: torch.Tensor = self.position
-        if (height, width) != (self.side, self.side):
-            grid = position[:, 1:].transpose(1, 2).reshape(1, -1, self.side, self.side)
+        if (height, width) != self.grid:
+            grid = position[:, 1:].transpose(1, 2).reshape(1, -1, *self.grid)
             grid = nn.functional.interpolate(grid, size=(height, width), mode="bicubic", align_corners=False)
             position = torch.cat([position[:, :1], grid.flatten(2).transpose(1, 2)], dim=1)
         tokens = torch.cat([self.token.expand(len(y), -1, -1), y.flatten(2).transpose(1, 2)], dim=1)
@@ -92,17 +92,17 @@ class VisionTransformer(nn.Module):
         *,
         channels: int,
         blocks: tuple[Block, ...],
-        side: int,
+        grid: tuple[int, int],
         patch: int,
         num_classes: int,
-        in_channels: int = 3,
+        channels_in: int = 3,
     ) -> None:
         super().__init__()
-        self.embedding = Embedding(channels, side=side, patch=patch, in_channels=in_channels)
+        self.embedding = Embedding(channels, grid=grid, patch=patch, channels_in=channels_in)
         self.body = nn.Sequential(*(TransformerBlock(channels, heads, hidden) for heads, hidden in blocks))
         self.classifier = Classifier(channels, num_classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(N, in_channels, H, W) → logits (N, num_classes). H and W must be multiples of the patch."""
+        """(N, channels_in, H, W) → logits (N, num_classes). H and W must be multiples of the patch."""
         logits: torch.Tensor = self.classifier(self.body(self.embedding(x)))
         return logits

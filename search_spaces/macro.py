@@ -20,7 +20,7 @@ import annotated_types as at
 from torch import nn
 
 from search_spaces import macro_network as network
-from search_spaces.resolution import divided
+from search_spaces.resolution import AT, ImageSpace, Side, Size, reduced
 from search_spaces.scanner import Scanner
 from vkdnw_search.errors import SpaceError
 from vkdnw_search.options import check_options
@@ -51,7 +51,7 @@ class MacroArchitecture:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Macro:
+class Macro(ImageSpace):
     """The 6,561 networks of NAS-Bench-Macro; the defaults are the benchmark's, for CIFAR-10.
 
     Raises:
@@ -59,7 +59,7 @@ class Macro:
     """
 
     num_classes: Annotated[int, at.Interval(ge=2, le=100_000), "classes"] = 10
-    resolution: Annotated[int, at.Interval(ge=8, le=1024), "input height and width"] = 32
+    resolution: Annotated[Side | tuple[Side, Side], AT] = 32
 
     def __post_init__(self) -> None:
         check_options(self, SpaceError)
@@ -73,11 +73,6 @@ class Macro:
     def genes(self) -> tuple[Gene, ...]:
         """One unordered gene for each place."""
         return tuple(Gene(f"layer{place}", LAYERS) for place in range(1, PLACES + 1))
-
-    @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """The shape of one input, (C, H, W)."""
-        return (3, self.resolution, self.resolution)
 
     @property
     def free_operators(self) -> frozenset[str]:
@@ -106,21 +101,21 @@ class Macro:
         return MacroArchitecture(tuple(layers))
 
     def build(self, architecture: MacroArchitecture) -> nn.Module:
-        """The network: (N, 3, H, W) → logits (N, num_classes)."""
-        return network.MacroNetwork(architecture.layers, num_classes=self.num_classes)
+        """The network: (N, channels_in, H, W) → logits (N, num_classes)."""
+        return network.MacroNetwork(architecture.layers, num_classes=self.num_classes, channels_in=self.channels_in)
 
     def parts(self, architecture: MacroArchitecture) -> Sequence[Part]:
         """Stem, layers, last convolution, classifier. Widths are fixed in this space, so they are part of the kind."""
-        parts = [_part(network.Stem, 3, self.resolution)]
-        width, resolution, layers = network.STEM, self.resolution, iter(architecture.layers)
+        parts = [_part(network.Stem, self.channels_in, self.sides, self.channels_in)]
+        width, size, layers = network.STEM, self.sides, iter(architecture.layers)
         for length in network.STAGES:
             for number in range(length):
                 inputs, width, choice = width, width if number else 2 * width, next(layers)
                 if number == 0 or choice != 0:  # elsewhere an identity is nothing
-                    parts.append(_part(network.layer, inputs, resolution, choice, inputs, width, 1 if number else 2))
-                resolution = resolution if number else divided(resolution, 2)
-        parts.append(_part(network.Last, width, resolution, width))
-        return [*parts, _part(network.Classifier, network.LAST, resolution, network.LAST, self.num_classes)]
+                    parts.append(_part(network.layer, inputs, size, choice, inputs, width, 1 if number else 2))
+                size = size if number else reduced(size, 2)
+        parts.append(_part(network.Last, width, size, width))
+        return [*parts, _part(network.Classifier, network.LAST, size, network.LAST, self.num_classes)]
 
     def chain(self, architecture: MacroArchitecture) -> Sequence[Part]:
         """The parts, which are whole blocks."""
@@ -129,7 +124,12 @@ class Macro:
     def source(self, architecture: MacroArchitecture) -> str:
         """The blocks this module builds from, verbatim, then the layers as a constant and the class ``Network``."""
         blocks = inspect.getsource(network).rstrip()
-        return _SOURCE.format(blocks=blocks, layers=architecture.layers, num_classes=self.num_classes)
+        return _SOURCE.format(
+            blocks=blocks,
+            layers=architecture.layers,
+            num_classes=self.num_classes,
+            channels_in=self.channels_in,
+        )
 
 
 _SOURCE = '''{blocks}
@@ -142,8 +142,8 @@ LAYERS = {layers}
 class Network(MacroNetwork):
     """The architecture above, for any number of classes."""
 
-    def __init__(self, num_classes: int = {num_classes}) -> None:
-        super().__init__(LAYERS, num_classes=num_classes)
+    def __init__(self, num_classes: int = {num_classes}, *, channels_in: int = {channels_in}) -> None:
+        super().__init__(LAYERS, num_classes=num_classes, channels_in=channels_in)
 '''
 
 
@@ -154,9 +154,9 @@ def _identities_last(stage: tuple[int, ...]) -> tuple[int, ...]:
 
 
 @lru_cache(maxsize=1024)
-def _part(make: Callable[..., nn.Module], channels: int, resolution: int, *arguments: int) -> Part:
-    """What ``make(*arguments)`` gives, for an input of that many channels and that height and width."""
-    shape = (channels, resolution, resolution)
+def _part(make: Callable[..., nn.Module], channels: int, size: Size, *arguments: int) -> Part:
+    """What ``make(*arguments)`` gives, for an input of that many channels and that size."""
+    shape = (channels, *size)
     return Part(
         kind=(make.__name__, shape, arguments),
         widths=(),

@@ -48,10 +48,10 @@ def layer(choice: int, inputs: int, outputs: int, stride: int) -> nn.Module:
 
 
 class Stem(ConvBN):
-    """The first convolution: (N, 3, H, W) → (N, STEM, H, W)."""
+    """The first convolution: (N, channels_in, H, W) → (N, STEM, H, W)."""
 
-    def __init__(self) -> None:
-        super().__init__(3, STEM, kernel=3, relu=True)
+    def __init__(self, channels_in: int = 3) -> None:
+        super().__init__(channels_in, STEM, kernel=3, relu=True)
 
 
 class Last(ConvBN):
@@ -71,9 +71,9 @@ class Classifier(nn.Sequential):
 class MacroNetwork(nn.Module):
     """Stem, one layer for each of ``choices``, a last 1×1 convolution, classifier. Identities are left out."""
 
-    def __init__(self, choices: tuple[int, ...], *, num_classes: int) -> None:
+    def __init__(self, choices: tuple[int, ...], *, num_classes: int, channels_in: int = 3) -> None:
         super().__init__()
-        self.stem = Stem()
+        self.stem = Stem(channels_in)
         body: list[nn.Module] = []
         width = STEM
         remaining = iter(choices)
@@ -86,7 +86,7 @@ class MacroNetwork(nn.Module):
         self.classifier = Classifier(LAST, num_classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(N, 3, H, W) → logits (N, num_classes)."""
+        """(N, channels_in, H, W) → logits (N, num_classes)."""
         logits: torch.Tensor = self.classifier(self.last(self.body(self.stem(x))))
         return logits
 

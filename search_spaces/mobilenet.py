@@ -25,6 +25,7 @@ from search_spaces.mobilenet_mutation import PUBLISHED_TYPES, mutated
 from search_spaces.mobilenet_parts import chain_of, parts_of
 from search_spaces.mobilenet_structure import MOBILENETV2_LIKE, TYPES, Structure, SuperBlock, parse
 from search_spaces.mobilenet_widths import widened
+from search_spaces.resolution import ImageSpace
 from vkdnw_search.errors import SpaceError
 from vkdnw_search.options import check_options
 from vkdnw_search.records import Gene, GeneValue, Genome, Part
@@ -44,14 +45,13 @@ TYPE_NAMES = tuple(f"E{expansion}K{kernel}" for expansion, kernel in TYPES)
 
 
 @dataclass(frozen=True, kw_only=True)
-class MobileNet:
+class MobileNet(ImageSpace):
     """Networks of inverted residual super-blocks; the defaults are the published ones for ImageNet.
 
     Raises:
         SpaceError: an option is out of bounds.
     """
 
-    resolution: Annotated[int, at.Interval(ge=8, le=1024), "input height and width, at which FLOPs are counted"] = 224
     num_classes: Annotated[int, at.Interval(ge=2, le=100_000), "classes"] = 1000
     last_width: Annotated[int, at.Interval(ge=8, le=16_384), "channels of the last convolution, never searched"] = 2048
     max_width: Annotated[
@@ -93,11 +93,6 @@ class MobileNet:
                     Gene(f"{block}.depth", tuple(range(1 if slot == 1 else 0, MAX_DEPTH + 1)), ordered=True),
                 ]
         return tuple(genes)
-
-    @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """The shape of one input, (C, H, W)."""
-        return (3, self.resolution, self.resolution)
 
     @property
     def free_operators(self) -> frozenset[str]:
@@ -187,31 +182,33 @@ class MobileNet:
                 return self._write(*changed)
 
     def build(self, architecture: Structure) -> nn.Module:
-        """The network: (N, 3, H, W) → logits (N, num_classes)."""
+        """The network: (N, channels_in, H, W) → logits (N, num_classes)."""
         return network.SuperBlockNetwork(
             stem=architecture.stem,
             blocks=tuple(astuple(block) for block in architecture.blocks),
             last=architecture.last,
             num_classes=self.num_classes,
+            channels_in=self.channels_in,
         )
 
     def parts(self, architecture: Structure) -> Sequence[Part]:
         """Convolutions with their batch norms, and the classifier."""
-        return parts_of(architecture, resolution=self.resolution, num_classes=self.num_classes)
+        return parts_of(architecture, self.input_shape, num_classes=self.num_classes)
 
     def chain(self, architecture: Structure) -> Sequence[Part]:
         """Stem, residual units, last convolution, classifier."""
-        return chain_of(architecture, resolution=self.resolution, num_classes=self.num_classes)
+        return chain_of(architecture, self.input_shape, num_classes=self.num_classes)
 
     def source(self, architecture: Structure) -> str:
         """The blocks this module builds from, verbatim, then the structure as constants and the class ``Network``."""
         return _SOURCE.format(
             blocks=inspect.getsource(network).rstrip(),
-            resolution=self.resolution,
+            shape=" × ".join(map(str, self.input_shape)),
             stem=architecture.stem,
             rows="".join(f"    {astuple(block)},\n" for block in architecture.blocks),
             last=architecture.last,
             num_classes=self.num_classes,
+            channels_in=self.channels_in,
         )
 
     def _structure(self, stem: int, stages: Sequence[Sequence[SuperBlock]]) -> Structure:
@@ -250,7 +247,7 @@ class MobileNet:
 _SOURCE = '''{blocks}
 
 
-# For inputs of 3 × {resolution} × {resolution}, though any resolution works.
+# For inputs of {shape}, though any height and width work.
 STEM_CHANNELS = {stem}
 BLOCKS: tuple[Block, ...] = (
     # expansion, kernel, out, stride, btn, depth
@@ -265,7 +262,7 @@ class Network(SuperBlockNetwork):
         self,
         num_classes: int = {num_classes},
         *,
-        in_channels: int = 3,
+        channels_in: int = {channels_in},
         squeeze_excitation: bool = False,
         drop_path: float = 0.0,
         dropout: float = 0.0,
@@ -276,7 +273,7 @@ class Network(SuperBlockNetwork):
             blocks=BLOCKS,
             last=LAST_CHANNELS,
             num_classes=num_classes,
-            in_channels=in_channels,
+            channels_in=channels_in,
             squeeze_excitation=squeeze_excitation,
             drop_path=drop_path,
             dropout=dropout,

@@ -162,7 +162,7 @@ class SuperBlockNetwork(nn.Module):
     The options are for training; the network that is searched has none of them.
 
     Args:
-        in_channels: of the images.
+        channels_in: of the images.
         squeeze_excitation: in every unit, after the depthwise convolution, as published networks are trained.
         drop_path: probability that the last unit is left out for a sample; that of earlier units rises to it linearly.
         dropout: probability that a feature is left out before the classifier.
@@ -176,14 +176,14 @@ class SuperBlockNetwork(nn.Module):
         blocks: tuple[Block, ...],
         last: int,
         num_classes: int,
-        in_channels: int = 3,
+        channels_in: int = 3,
         squeeze_excitation: bool = False,
         drop_path: float = 0.0,
         dropout: float = 0.0,
         bn_momentum: float = 0.1,
     ) -> None:
         super().__init__()
-        self.stem = ConvBN(in_channels, stem, kernel=3, stride=2, relu=True)
+        self.stem = ConvBN(channels_in, stem, kernel=3, stride=2, relu=True)
         body: list[nn.Module] = []
         width = stem
         for expansion, kernel, out, stride, btn, depth in blocks:
@@ -215,7 +215,7 @@ class SuperBlockNetwork(nn.Module):
                 module.momentum = bn_momentum
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(N, in_channels, H, W) → logits (N, num_classes)."""
+        """(N, channels_in, H, W) → logits (N, num_classes)."""
         logits: torch.Tensor = self.classifier(self.last(self.body(self.stem(x))))
         return logits
 

@@ -22,6 +22,7 @@ import annotated_types as at
 from torch import nn
 
 from search_spaces import nasbench201_network as network
+from search_spaces.resolution import AT, ImageSpace, Size
 from search_spaces.scanner import Scanner
 from vkdnw_search.errors import SpaceError, nearest
 from vkdnw_search.options import check_options
@@ -38,6 +39,8 @@ RESIDUAL = EDGES.index((0, 3))
 
 _KERNELS = {"nor_conv_1x1": 1, "nor_conv_3x3": 3}
 _WORD = re.compile(r"\w+")
+
+Side = Annotated[int, at.Interval(ge=4, le=1024), at.MultipleOf(4)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ class CellArchitecture:
 
 
 @dataclass(frozen=True, kw_only=True)
-class NasBench201:
+class NasBench201(ImageSpace):
     """The 15,625 networks of NAS-Bench-201; the defaults are the benchmark's for CIFAR-10.
 
     Raises:
@@ -71,9 +74,7 @@ class NasBench201:
     """
 
     num_classes: Annotated[int, at.Interval(ge=2, le=100_000), "classes: 10, 100 (CIFAR), 120 (ImageNet16-120)"] = 10
-    resolution: Annotated[
-        int, at.Interval(ge=4, le=1024), at.MultipleOf(4), "input height and width: 32, or 16 for ImageNet16-120"
-    ] = 32
+    resolution: Annotated[Side | tuple[Side, Side], f"{AT}; 32, or 16 for ImageNet16-120"] = 32
     channels: Annotated[int, at.Interval(ge=1, le=1024), "channels of the first stage, doubled by each later one"] = 16
     cells: Annotated[int, at.Interval(ge=1, le=64), "cells in each of the three stages"] = 5
     residual: Annotated[bool, "only cells whose input is added to their output (He et al. 2016)"] = False
@@ -94,11 +95,6 @@ class NasBench201:
             for place, (source, target) in enumerate(EDGES)
             if not (self.residual and place == RESIDUAL)
         )
-
-    @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """The shape of one input, (C, H, W)."""
-        return (3, self.resolution, self.resolution)
 
     @property
     def free_operators(self) -> frozenset[str]:
@@ -162,28 +158,32 @@ class NasBench201:
         return fixed + 3 * self.cells * sum(name in _KERNELS for name in architecture.operations)
 
     def build(self, architecture: CellArchitecture) -> nn.Module:
-        """The network of live edges: (N, 3, H, W) → logits (N, num_classes)."""
+        """The network of live edges: (N, channels_in, H, W) → logits (N, num_classes)."""
         return network.CellNetwork(
-            architecture.edges, channels=self.channels, cells=self.cells, num_classes=self.num_classes
+            architecture.edges,
+            channels=self.channels,
+            cells=self.cells,
+            num_classes=self.num_classes,
+            channels_in=self.channels_in,
         )
 
     def parts(self, architecture: CellArchitecture) -> Sequence[Part]:
         """Stem, reductions, classifier, and the cells' convolutions and pooling, which has no FLOPs but takes time."""
         working = [name for name in architecture.operations if name not in ("none", "skip_connect")]
         return [
-            *_frame(self.channels, self.resolution, self.num_classes),
+            *_frame(self.input_shape, self.channels, self.num_classes),
             *(
                 part
                 for stage in range(3)
                 for name in working
-                for part in [_operation(name, self.channels << stage, self.resolution >> stage)] * self.cells
+                for part in [_operation(name, self.channels << stage, _halved(self.sides, stage))] * self.cells
             ),
         ]
 
     def chain(self, architecture: CellArchitecture) -> Sequence[Part]:
         """Stem, reductions, classifier, and a cell of each stage, which are alike."""
-        cells = [_cell(architecture.edges, self.channels << stage, self.resolution >> stage) for stage in range(3)]
-        return [*_frame(self.channels, self.resolution, self.num_classes), *cells]
+        cells = [_cell(architecture.edges, self.channels << stage, _halved(self.sides, stage)) for stage in range(3)]
+        return [*_frame(self.input_shape, self.channels, self.num_classes), *cells]
 
     def source(self, architecture: CellArchitecture) -> str:
         """The blocks this module builds from, verbatim, then the cell as constants and the class ``Network``."""
@@ -195,6 +195,7 @@ class NasBench201:
             channels=self.channels,
             cells=self.cells,
             num_classes=self.num_classes,
+            channels_in=self.channels_in,
         )
 
 
@@ -210,8 +211,8 @@ CELLS = {cells}  # in each stage
 class Network(CellNetwork):
     """The architecture above, for any number of classes."""
 
-    def __init__(self, num_classes: int = {num_classes}) -> None:
-        super().__init__(EDGES, channels=CHANNELS, cells=CELLS, num_classes=num_classes)
+    def __init__(self, num_classes: int = {num_classes}, *, channels_in: int = {channels_in}) -> None:
+        super().__init__(EDGES, channels=CHANNELS, cells=CELLS, num_classes=num_classes, channels_in=channels_in)
 '''
 
 
@@ -232,40 +233,47 @@ def _without_dead_edges(operations: tuple[str, ...]) -> tuple[str, ...]:
     )
 
 
+def _halved(size: Size, times: int) -> Size:
+    """Height and width, multiples of 4, after up to two reductions."""
+    height, width = size
+    return height >> times, width >> times
+
+
 @lru_cache(maxsize=4096)
-def _cell(edges: tuple[network.Edge, ...], channels: int, resolution: int) -> Part:
+def _cell(edges: tuple[network.Edge, ...], channels: int, size: Size) -> Part:
     """The part that is a whole cell."""
     return Part(
-        kind=("cell", edges, channels, resolution),
+        kind=("cell", edges, channels, size),
         widths=(),
-        make=lambda: (network.Cell(edges, channels), (channels, resolution, resolution)),
+        make=lambda: (network.Cell(edges, channels), (channels, *size)),
     )
 
 
 @lru_cache(maxsize=256)
-def _operation(name: str, channels: int, resolution: int) -> Part:
+def _operation(name: str, channels: int, size: Size) -> Part:
     """The part that is one edge of a cell."""
     return Part(
-        kind=(name, channels, resolution),
+        kind=(name, channels, size),
         widths=(),
-        make=lambda: (network.operation(name, channels), (channels, resolution, resolution)),
+        make=lambda: (network.operation(name, channels), (channels, *size)),
     )
 
 
 @lru_cache(maxsize=256)
-def _frame(channels: int, resolution: int, num_classes: int) -> tuple[Part, ...]:
+def _frame(input_shape: tuple[int, int, int], channels: int, num_classes: int) -> tuple[Part, ...]:
     """The parts that all networks have around their cells. Widths are fixed in this space, so they are part of the
     kind.
     """
+    channels_in, size = input_shape[0], input_shape[1:]
     blocks = (
-        (lambda: network.Stem(channels), (3, resolution, resolution)),
-        (lambda: network.Reduction(channels, 2 * channels), (channels, resolution, resolution)),
-        (lambda: network.Reduction(2 * channels, 4 * channels), (2 * channels, resolution // 2, resolution // 2)),
-        (lambda: network.Classifier(4 * channels, num_classes), (4 * channels, resolution // 4, resolution // 4)),
+        (lambda: network.Stem(channels, channels_in), input_shape),
+        (lambda: network.Reduction(channels, 2 * channels), (channels, *size)),
+        (lambda: network.Reduction(2 * channels, 4 * channels), (2 * channels, *_halved(size, 1))),
+        (lambda: network.Classifier(4 * channels, num_classes), (4 * channels, *_halved(size, 2))),
     )
     return tuple(
         Part(
-            kind=("frame", number, channels, resolution, num_classes),
+            kind=("frame", number, channels, input_shape, num_classes),
             widths=(),
             make=lambda block=block, shape=shape: (block(), shape),
         )

@@ -68,10 +68,10 @@ class Reduction(nn.Module):
 
 
 class Stem(nn.Sequential):
-    """The first convolution: (N, 3, H, W) → (N, channels, H, W)."""
+    """The first convolution: (N, channels_in, H, W) → (N, channels, H, W)."""
 
-    def __init__(self, channels: int) -> None:
-        super().__init__(nn.Conv2d(3, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels))
+    def __init__(self, channels: int, channels_in: int = 3) -> None:
+        super().__init__(nn.Conv2d(channels_in, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels))
 
 
 class Classifier(nn.Sequential):
@@ -90,7 +90,9 @@ class Classifier(nn.Sequential):
 class CellNetwork(nn.Module):
     """Stem, three stages of ``cells`` equal cells with a reduction between two stages, classifier."""
 
-    def __init__(self, edges: tuple[Edge, ...], *, channels: int, cells: int, num_classes: int) -> None:
+    def __init__(
+        self, edges: tuple[Edge, ...], *, channels: int, cells: int, num_classes: int, channels_in: int = 3
+    ) -> None:
         super().__init__()
         widths = (channels, 2 * channels, 4 * channels)
         body: list[nn.Module] = []
@@ -98,12 +100,12 @@ class CellNetwork(nn.Module):
             if stage > 0:
                 body.append(Reduction(widths[stage - 1], width))
             body.extend(Cell(edges, width) for _ in range(cells))
-        self.stem = Stem(channels)
+        self.stem = Stem(channels, channels_in)
         self.body = nn.Sequential(*body)
         self.classifier = Classifier(widths[-1], num_classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(N, 3, H, W) → logits (N, num_classes)."""
+        """(N, channels_in, H, W) → logits (N, num_classes)."""
         logits: torch.Tensor = self.classifier(self.body(self.stem(x)))
         return logits
 

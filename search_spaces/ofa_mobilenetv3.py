@@ -23,7 +23,7 @@ from torch import nn
 
 from search_spaces import ofa_mobilenetv3_network as network
 from search_spaces.genomes import genome_of, values_of
-from search_spaces.resolution import divided
+from search_spaces.resolution import ImageSpace, Size, reduced
 from search_spaces.scanner import Scanner
 from vkdnw_search.errors import SpaceError
 from vkdnw_search.options import check_options
@@ -66,14 +66,13 @@ class SubNetwork:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OfaMobileNetV3:
+class OfaMobileNetV3(ImageSpace):
     """Sub-networks of Once-for-all's MobileNetV3-Large at width 1.0; the defaults are those for ImageNet.
 
     Raises:
         SpaceError: an option is out of bounds.
     """
 
-    resolution: Annotated[int, at.Interval(ge=8, le=1024), "input height and width, at which FLOPs are counted"] = 224
     num_classes: Annotated[int, at.Interval(ge=2, le=100_000), "classes"] = 1000
 
     def __post_init__(self) -> None:
@@ -94,11 +93,6 @@ class OfaMobileNetV3:
                 genes.append(Gene(f"stage{stage}.block{block}.kernel", KERNELS, ordered=True))
                 genes.append(Gene(f"stage{stage}.block{block}.expansion", EXPANSIONS, ordered=True))
         return tuple(genes)
-
-    @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """(C, H, W)."""
-        return (3, self.resolution, self.resolution)
 
     @property
     def free_operators(self) -> frozenset[str]:
@@ -144,20 +138,22 @@ class OfaMobileNetV3:
         return sum(map(len, architecture.stages))
 
     def build(self, architecture: SubNetwork) -> nn.Module:
-        """The network: (N, 3, H, W) → logits (N, num_classes)."""
-        return network.OfaMobileNetV3Network(architecture.stages, num_classes=self.num_classes)
+        """The network: (N, channels_in, H, W) → logits (N, num_classes)."""
+        return network.OfaMobileNetV3Network(
+            architecture.stages, num_classes=self.num_classes, channels_in=self.channels_in
+        )
 
     def parts(self, architecture: SubNetwork) -> Sequence[Part]:
         """Stem, blocks, last convolution, classifier. Widths have few values in this space, so they are in the kind."""
-        parts = [_part(network.Stem, 3, self.resolution)]
-        width, resolution = network.STEM, divided(self.resolution, 2)
+        parts = [_part(network.Stem, self.channels_in, self.sides, self.channels_in)]
+        width, size = network.STEM, reduced(self.sides, 2)
         for stage, blocks in enumerate(architecture.stages):
             channels, stride, *_ = network.STAGES[stage]
             for number, (kernel, expansion) in enumerate(blocks):
-                parts.append(_part(_unit, width, resolution, stage, kernel, expansion, number == 0))
-                width, resolution = channels, resolution if number else divided(resolution, stride)
-        parts.append(_part(network.Last, width, resolution))
-        return [*parts, _part(network.Classifier, network.LAST, resolution, self.num_classes)]
+                parts.append(_part(_unit, width, size, stage, kernel, expansion, number == 0))
+                width, size = channels, size if number else reduced(size, stride)
+        parts.append(_part(network.Last, width, size))
+        return [*parts, _part(network.Classifier, network.LAST, size, self.num_classes)]
 
     def chain(self, architecture: SubNetwork) -> Sequence[Part]:
         """The parts, which are whole blocks."""
@@ -169,6 +165,7 @@ class OfaMobileNetV3:
             blocks=inspect.getsource(network).rstrip(),
             rows="".join(f"    {stage},\n" for stage in architecture.stages),
             num_classes=self.num_classes,
+            channels_in=self.channels_in,
         )
 
 
@@ -183,8 +180,8 @@ BLOCKS: tuple[tuple[Block, ...], ...] = (
 class Network(OfaMobileNetV3Network):
     """The architecture above, for any number of classes."""
 
-    def __init__(self, num_classes: int = {num_classes}, *, in_channels: int = 3) -> None:
-        super().__init__(BLOCKS, num_classes=num_classes, in_channels=in_channels)
+    def __init__(self, num_classes: int = {num_classes}, *, channels_in: int = {channels_in}) -> None:
+        super().__init__(BLOCKS, num_classes=num_classes, channels_in=channels_in)
 '''
 
 
@@ -206,7 +203,7 @@ def _unit(stage: int, kernel: int, expansion: int, first: bool) -> nn.Module:
 
 
 @lru_cache(maxsize=1024)
-def _part(make: Callable[..., nn.Module], channels: int, resolution: int, *arguments: int) -> Part:
-    """What ``make(*arguments)`` gives, for an input of that many channels and that height and width."""
-    shape = (channels, resolution, resolution)
+def _part(make: Callable[..., nn.Module], channels: int, size: Size, *arguments: int) -> Part:
+    """What ``make(*arguments)`` gives, for an input of that many channels and that size."""
+    shape = (channels, *size)
     return Part(kind=(make.__name__, shape, arguments), widths=(), make=lambda: (make(*arguments), shape))

@@ -94,8 +94,8 @@ class Unit(nn.Module):
 class Stem(nn.Sequential):
     """The first convolution, and a block that is the same in all networks: (N, C, H, W) → (N, STEM, ⌈H/2⌉, ⌈W/2⌉)."""
 
-    def __init__(self, in_channels: int = 3) -> None:
-        conv = ConvBN(in_channels, STEM, kernel=3, stride=2, act=nn.Hardswish)
+    def __init__(self, channels_in: int = 3) -> None:
+        conv = ConvBN(channels_in, STEM, kernel=3, stride=2, act=nn.Hardswish)
         super().__init__(conv, Unit(STEM, STEM, kernel=3, expansion=1))
 
 
@@ -135,9 +135,9 @@ class Classifier(nn.Sequential):
 class OfaMobileNetV3Network(nn.Module):
     """Stem, five stages of blocks, a last 1×1 convolution, classifier."""
 
-    def __init__(self, blocks: tuple[tuple[Block, ...], ...], *, num_classes: int, in_channels: int = 3) -> None:
+    def __init__(self, blocks: tuple[tuple[Block, ...], ...], *, num_classes: int, channels_in: int = 3) -> None:
         super().__init__()
-        self.stem = Stem(in_channels)
+        self.stem = Stem(channels_in)
         self.body = nn.Sequential(
             *(
                 StageUnit(stage, kernel, expansion, first=number == 0)
@@ -149,7 +149,7 @@ class OfaMobileNetV3Network(nn.Module):
         self.classifier = Classifier(num_classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(N, in_channels, H, W) → logits (N, num_classes)."""
+        """(N, channels_in, H, W) → logits (N, num_classes)."""
         logits: torch.Tensor = self.classifier(self.last(self.body(self.stem(x))))
         return logits
 

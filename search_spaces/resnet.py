@@ -26,7 +26,7 @@ from torch import nn
 from search_spaces import resnet_network as network
 from search_spaces.genomes import genome_of, values_of
 from search_spaces.resnet_structure import TYPES, Structure, SuperBlock, parse
-from search_spaces.resolution import divided
+from search_spaces.resolution import ImageSpace, Size, reduced
 from vkdnw_search.errors import SpaceError
 from vkdnw_search.options import check_options
 from vkdnw_search.records import Gene, GeneValue, Genome, Part
@@ -45,14 +45,13 @@ STEM_WIDTHS, LAST_WIDTHS = tuple(w for w in WIDTHS if w <= 64), tuple(w for w in
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResNet:
+class ResNet(ImageSpace):
     """Networks of residual super-blocks; the defaults are the published ones for ImageNet.
 
     Raises:
         SpaceError: an option is out of bounds.
     """
 
-    resolution: Annotated[int, at.Interval(ge=8, le=1024), "input height and width, at which FLOPs are counted"] = 224
     num_classes: Annotated[int, at.Interval(ge=2, le=100_000), "classes"] = 1000
     max_width: Annotated[int, at.Interval(ge=32, le=2048), "most channels of any super-block"] = 1024
     small_images: Annotated[bool, "keep the resolution in stem and first stage, as published for CIFAR"] = False
@@ -80,11 +79,6 @@ class ResNet:
                     Gene(f"{block}.depth", tuple(range(1 if slot == 1 else 0, MAX_DEPTH + 1)), ordered=True),
                 ]
         return (*genes, Gene("last.out", LAST_WIDTHS, ordered=True))
-
-    @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """The shape of one input, (C, H, W)."""
-        return (3, self.resolution, self.resolution)
 
     @property
     def free_operators(self) -> frozenset[str]:
@@ -141,38 +135,39 @@ class ResNet:
         return 2 + sum(block.depth for block in architecture.blocks)
 
     def build(self, architecture: Structure) -> nn.Module:
-        """The network: (N, 3, H, W) → logits (N, num_classes)."""
+        """The network: (N, channels_in, H, W) → logits (N, num_classes)."""
         return network.ResidualNetwork(
             stem=architecture.stem,
             stem_stride=architecture.stem_stride,
             blocks=tuple(astuple(block) for block in architecture.blocks),
             last=architecture.last,
             num_classes=self.num_classes,
+            channels_in=self.channels_in,
         )
 
     def parts(self, architecture: Structure) -> Sequence[Part]:
         """Convolutions with their batch norms, and the classifier."""
-        resolution = self.resolution
-        parts = [_conv(3, architecture.stem, 3, architecture.stem_stride, False, resolution)]
-        width, resolution = architecture.stem, divided(resolution, architecture.stem_stride)
+        size = self.sides
+        parts = [_conv(self.channels_in, architecture.stem, 3, architecture.stem_stride, False, size)]
+        width, size = architecture.stem, reduced(size, architecture.stem_stride)
         for b in architecture.blocks:
-            parts += _super_block(width, b.type, b.out, b.stride, b.btn, b.depth, resolution)
-            width, resolution = b.out, divided(resolution, b.stride)
-        parts.append(_conv(width, architecture.last, 1, 1, False, resolution))
-        return [*parts, _classifier(architecture.last, resolution, self.num_classes)]
+            parts += _super_block(width, b.type, b.out, b.stride, b.btn, b.depth, size)
+            width, size = b.out, reduced(size, b.stride)
+        parts.append(_conv(width, architecture.last, 1, 1, False, size))
+        return [*parts, _classifier(architecture.last, size, self.num_classes)]
 
     def chain(self, architecture: Structure) -> Sequence[Part]:
         """Stem, residual units, last convolution, classifier."""
-        resolution, width = self.resolution, architecture.stem
-        blocks = [_conv_block(3, width, 3, architecture.stem_stride, resolution)]
-        resolution = divided(resolution, architecture.stem_stride)
+        size, width = self.sides, architecture.stem
+        blocks = [_conv_block(self.channels_in, width, 3, architecture.stem_stride, size)]
+        size = reduced(size, architecture.stem_stride)
         for b in architecture.blocks:
-            blocks.append(_unit_block(width, b.type, b.btn, b.out, b.stride, True, resolution))
-            width, resolution = b.out, divided(resolution, b.stride)
+            blocks.append(_unit_block(width, b.type, b.btn, b.out, b.stride, True, size))
+            width, size = b.out, reduced(size, b.stride)
             if b.depth > 1 or b.type.count("K") == 3:
-                blocks.append(_unit_block(width, b.type, b.btn, b.out, 1, False, resolution))  # others are like it
-        last = _conv_block(width, architecture.last, 1, 1, resolution)
-        return [*blocks, last, _classifier(architecture.last, resolution, self.num_classes)]
+                blocks.append(_unit_block(width, b.type, b.btn, b.out, 1, False, size))  # others are like it
+        last = _conv_block(width, architecture.last, 1, 1, size)
+        return [*blocks, last, _classifier(architecture.last, size, self.num_classes)]
 
     def source(self, architecture: Structure) -> str:
         """The blocks this module builds from, verbatim, then the structure as constants and the class ``Network``."""
@@ -183,6 +178,7 @@ class ResNet:
             rows="".join(f'    ("{b.type}", {b.out}, {b.stride}, {b.btn}, {b.depth}),\n' for b in architecture.blocks),
             last=architecture.last,
             num_classes=self.num_classes,
+            channels_in=self.channels_in,
         )
 
     @property
@@ -207,14 +203,14 @@ LAST_CHANNELS = {last}
 class Network(ResidualNetwork):
     """The architecture above, for any number of classes."""
 
-    def __init__(self, num_classes: int = {num_classes}, *, in_channels: int = 3) -> None:
+    def __init__(self, num_classes: int = {num_classes}, *, channels_in: int = {channels_in}) -> None:
         super().__init__(
             stem=STEM_CHANNELS,
             stem_stride=STEM_STRIDE,
             blocks=BLOCKS,
             last=LAST_CHANNELS,
             num_classes=num_classes,
-            in_channels=in_channels,
+            channels_in=channels_in,
         )
 '''
 
@@ -230,67 +226,65 @@ def _stages(architecture: Structure) -> list[list[SuperBlock]]:
 
 
 @lru_cache(maxsize=2**14)
-def _super_block(
-    inputs: int, type: str, out: int, stride: int, btn: int, depth: int, resolution: int
-) -> tuple[Part, ...]:
+def _super_block(inputs: int, type: str, out: int, stride: int, btn: int, depth: int, size: Size) -> tuple[Part, ...]:
     """The units of one super-block; all after the first are alike."""
-    after = divided(resolution, stride)
-    first = (*_unit(inputs, type, out, stride, btn, resolution), _conv(inputs, out, 1, stride, True, resolution))
+    after = reduced(size, stride)
+    first = (*_unit(inputs, type, out, stride, btn, size), _conv(inputs, out, 1, stride, True, size))
     others = _unit(out, type, out, 1, btn, after)
     return first + others * ((2 * depth if type.count("K") == 3 else depth) - 1)
 
 
-def _unit(inputs: int, type: str, out: int, stride: int, btn: int, resolution: int) -> tuple[Part, ...]:
-    kernel, after = int(type[3]), divided(resolution, stride)
+def _unit(inputs: int, type: str, out: int, stride: int, btn: int, size: Size) -> tuple[Part, ...]:
+    kernel, after = int(type[3]), reduced(size, stride)
     if type.count("K") == 3:
         return (
-            _conv(inputs, btn, 1, 1, False, resolution),
-            _conv(btn, btn, kernel, stride, False, resolution),
+            _conv(inputs, btn, 1, 1, False, size),
+            _conv(btn, btn, kernel, stride, False, size),
             _conv(btn, out, 1, 1, False, after),
         )
-    return _conv(inputs, btn, kernel, stride, False, resolution), _conv(btn, out, kernel, 1, False, after)
+    return _conv(inputs, btn, kernel, stride, False, size), _conv(btn, out, kernel, 1, False, after)
 
 
 @lru_cache(maxsize=2**14)
-def _conv(inputs: int, outputs: int, kernel: int, stride: int, bias: bool, resolution: int) -> Part:
+def _conv(inputs: int, outputs: int, kernel: int, stride: int, bias: bool, size: Size) -> Part:
     return Part(
-        kind=("conv", kernel, stride, bias, resolution),
+        kind=("conv", kernel, stride, bias, size),
         widths=(inputs, outputs),
         make=lambda i, o: (
             network.ConvBN(i, o, kernel=kernel, stride=stride, bias=bias),
-            (i, resolution, resolution),
+            (i, *size),
         ),
     )
 
 
 @lru_cache(maxsize=256)
-def _classifier(inputs: int, resolution: int, num_classes: int) -> Part:
+def _classifier(inputs: int, size: Size, num_classes: int) -> Part:
     return Part(
-        kind=("classifier", resolution),
+        kind=("classifier", size),
         widths=(inputs, num_classes),
-        make=lambda i, n: (network.Classifier(i, n), (i, resolution, resolution)),
+        make=lambda i, n: (network.Classifier(i, n), (i, *size)),
     )
 
 
 @lru_cache(maxsize=2**14)
-def _unit_block(inputs: int, type: str, btn: int, out: int, stride: int, project: bool, resolution: int) -> Part:
+def _unit_block(inputs: int, type: str, btn: int, out: int, stride: int, project: bool, size: Size) -> Part:
     return Part(
-        kind=("unit", type, stride, project, resolution),
+        kind=("unit", type, stride, project, size),
         widths=(btn, inputs, out) if project else (btn, inputs),
         make=lambda b, i, o=None: (
             network.Unit(type, i, b, o or i, stride=stride, project=project),
-            (i, resolution, resolution),
+            (i, *size),
         ),
     )
 
 
 @lru_cache(maxsize=2**14)
-def _conv_block(inputs: int, outputs: int, kernel: int, stride: int, resolution: int) -> Part:
+def _conv_block(inputs: int, outputs: int, kernel: int, stride: int, size: Size) -> Part:
     return Part(
-        kind=("block", kernel, stride, resolution),
+        kind=("block", kernel, stride, size),
         widths=(inputs, outputs),
         make=lambda i, o: (
             network.ConvBN(i, o, kernel=kernel, stride=stride, relu=True),
-            (i, resolution, resolution),
+            (i, *size),
         ),
     )

@@ -76,7 +76,7 @@ class ResidualNetwork(nn.Module):
     """Stem (3×3), super-blocks, a last 1×1 convolution, global average pooling, classifier.
 
     Args:
-        in_channels: of the images.
+        channels_in: of the images.
     """
 
     def __init__(
@@ -87,10 +87,10 @@ class ResidualNetwork(nn.Module):
         blocks: tuple[Block, ...],
         last: int,
         num_classes: int,
-        in_channels: int = 3,
+        channels_in: int = 3,
     ) -> None:
         super().__init__()
-        self.stem = ConvBN(in_channels, stem, kernel=3, stride=stem_stride, relu=True)
+        self.stem = ConvBN(channels_in, stem, kernel=3, stride=stem_stride, relu=True)
         body: list[nn.Module] = []
         width = stem
         for type, out, stride, btn, depth in blocks:
@@ -101,7 +101,7 @@ class ResidualNetwork(nn.Module):
         self.classifier = Classifier(last, num_classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(N, in_channels, H, W) → logits (N, num_classes)."""
+        """(N, channels_in, H, W) → logits (N, num_classes)."""
         logits: torch.Tensor = self.classifier(self.last(self.body(self.stem(x))))
         return logits
 

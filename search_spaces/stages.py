@@ -22,7 +22,7 @@ from torch import nn
 
 from search_spaces import stages_network as network
 from search_spaces.genomes import genome_of, values_of
-from search_spaces.resolution import divided
+from search_spaces.resolution import ImageSpace, Size, reduced
 from search_spaces.stages_structure import PUBLISHED, Network, StageChoices, Unit, parse_network, parse_stage
 from vkdnw_search.errors import SpaceError
 from vkdnw_search.options import check_options
@@ -44,7 +44,7 @@ FREE = ("add", "mul", "sigmoid", "silu", "hardtanh", "hardswish")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stages:
+class Stages(ImageSpace):
     """Mobile networks of stages that the recipe gives as text.
 
     Raises:
@@ -60,7 +60,6 @@ class Stages:
     stem_stride: Annotated[Literal[1, 2], "of the first convolution; 1 for small images"] = 2
     last: Annotated[int, at.Interval(ge=1, le=8192), "channels of the last convolution"] = 1280
     activation: Annotated[Literal["relu", "relu6", "silu", "hardswish"], "after convolutions"] = "relu6"
-    resolution: Annotated[int, at.Interval(ge=8, le=1024), "input height and width, at which FLOPs are counted"] = 224
     num_classes: Annotated[int, at.Interval(ge=2, le=100_000), "classes"] = 1000
 
     def __post_init__(self) -> None:
@@ -82,11 +81,6 @@ class Stages:
             for name, values in stage.choices.items()
             if len(values) > 1
         )
-
-    @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """The shape of one input, (C, H, W)."""
-        return (3, self.resolution, self.resolution)
 
     @property
     def free_operators(self) -> frozenset[str]:
@@ -135,7 +129,7 @@ class Stages:
         return 2 + len(architecture.blocks)
 
     def build(self, architecture: Network) -> nn.Module:
-        """The network: (N, 3, H, W) → logits (N, num_classes)."""
+        """The network: (N, channels_in, H, W) → logits (N, num_classes)."""
         return network.MobileNetwork(
             stem=architecture.stem,
             stem_stride=architecture.stem_stride,
@@ -143,30 +137,31 @@ class Stages:
             last=architecture.last,
             act=self.activation,
             num_classes=self.num_classes,
+            channels_in=self.channels_in,
         )
 
     def parts(self, architecture: Network) -> Sequence[Part]:
         """Convolutions with their batch norms, squeeze-excitations, and the classifier."""
-        resolution, width, stride = self.resolution, architecture.stem, architecture.stem_stride
-        parts = [_conv(3, width, 3, stride, resolution)]
-        resolution = divided(resolution, stride)
+        size, width, stride = self.sides, architecture.stem, architecture.stem_stride
+        parts = [_conv(self.channels_in, width, 3, stride, size)]
+        size = reduced(size, stride)
         for unit in architecture.blocks:
-            parts += _unit(unit, width, resolution, self.activation)
-            width, resolution = unit.out, divided(resolution, unit.stride)
-        parts.append(_conv(width, architecture.last, 1, 1, resolution))
-        return [*parts, _classifier(architecture.last, resolution, self.num_classes)]
+            parts += _unit(unit, width, size, self.activation)
+            width, size = unit.out, reduced(size, unit.stride)
+        parts.append(_conv(width, architecture.last, 1, 1, size))
+        return [*parts, _classifier(architecture.last, size, self.num_classes)]
 
     def chain(self, architecture: Network) -> Sequence[Part]:
         """Stem, units, last convolution, classifier. Whether a unit has a shortcut follows from its widths, so these
         are part of its kind."""
-        resolution, width = self.resolution, architecture.stem
-        blocks = [_conv_block(3, width, 3, architecture.stem_stride, self.activation, resolution)]
-        resolution = divided(resolution, architecture.stem_stride)
+        size, width = self.sides, architecture.stem
+        blocks = [_conv_block(self.channels_in, width, 3, architecture.stem_stride, self.activation, size)]
+        size = reduced(size, architecture.stem_stride)
         for unit in architecture.blocks:
-            blocks.append(_unit_block(unit, width, self.activation, resolution))
-            width, resolution = unit.out, divided(resolution, unit.stride)
-        blocks.append(_conv_block(width, architecture.last, 1, 1, self.activation, resolution))
-        return [*blocks, _classifier(architecture.last, resolution, self.num_classes)]
+            blocks.append(_unit_block(unit, width, self.activation, size))
+            width, size = unit.out, reduced(size, unit.stride)
+        blocks.append(_conv_block(width, architecture.last, 1, 1, self.activation, size))
+        return [*blocks, _classifier(architecture.last, size, self.num_classes)]
 
     def source(self, architecture: Network) -> str:
         """The blocks this module builds from, verbatim, then the network as constants and the class ``Network``."""
@@ -181,6 +176,7 @@ class Stages:
             last=architecture.last,
             act=self.activation,
             num_classes=self.num_classes,
+            channels_in=self.channels_in,
         )
 
     @cached_property
@@ -201,7 +197,7 @@ LAST_CHANNELS = {last}
 class Network(MobileNetwork):
     """The architecture above, for any number of classes."""
 
-    def __init__(self, num_classes: int = {num_classes}, *, in_channels: int = 3) -> None:
+    def __init__(self, num_classes: int = {num_classes}, *, channels_in: int = {channels_in}) -> None:
         super().__init__(
             stem=STEM_CHANNELS,
             stem_stride=STEM_STRIDE,
@@ -209,7 +205,7 @@ class Network(MobileNetwork):
             last=LAST_CHANNELS,
             act="{act}",
             num_classes=num_classes,
-            in_channels=in_channels,
+            channels_in=channels_in,
         )
 '''
 
@@ -229,72 +225,72 @@ def _choices(units: tuple[Unit, ...], stages: tuple[StageChoices, ...]) -> Itera
 
 
 @lru_cache(maxsize=2**14)
-def _unit(unit: Unit, inputs: int, resolution: int, act: str) -> tuple[Part, ...]:
-    after = divided(resolution, unit.stride)
+def _unit(unit: Unit, inputs: int, size: Size, act: str) -> tuple[Part, ...]:
+    after = reduced(size, unit.stride)
     width = inputs if unit.type == "ds" else network.round8(unit.expansion * inputs)
     if unit.type == "cn":
-        return (_conv(inputs, unit.out, unit.kernel, unit.stride, resolution),)
+        return (_conv(inputs, unit.out, unit.kernel, unit.stride, size),)
     if unit.type == "er":
-        parts = [_conv(inputs, width, unit.kernel, unit.stride, resolution)]
+        parts = [_conv(inputs, width, unit.kernel, unit.stride, size)]
     else:
-        parts = [_conv(inputs, width, 1, 1, resolution)] if unit.type == "ir" else []
-        parts.append(_depthwise(width, unit.kernel, unit.stride, resolution))
+        parts = [_conv(inputs, width, 1, 1, size)] if unit.type == "ir" else []
+        parts.append(_depthwise(width, unit.kernel, unit.stride, size))
     if unit.se:
         parts.append(_squeeze(width, max(1, round(unit.se * inputs)), act, after))
     return (*parts, _conv(width, unit.out, 1, 1, after))
 
 
 @lru_cache(maxsize=2**14)
-def _conv(inputs: int, outputs: int, kernel: int, stride: int, resolution: int) -> Part:
+def _conv(inputs: int, outputs: int, kernel: int, stride: int, size: Size) -> Part:
     return Part(
-        kind=("conv", kernel, stride, resolution),
+        kind=("conv", kernel, stride, size),
         widths=(inputs, outputs),
-        make=lambda i, o: (network.ConvBN(i, o, kernel=kernel, stride=stride), (i, resolution, resolution)),
+        make=lambda i, o: (network.ConvBN(i, o, kernel=kernel, stride=stride), (i, *size)),
     )
 
 
 @lru_cache(maxsize=2**14)
-def _depthwise(channels: int, kernel: int, stride: int, resolution: int) -> Part:
+def _depthwise(channels: int, kernel: int, stride: int, size: Size) -> Part:
     return Part(
-        kind=("depthwise", kernel, stride, resolution),
+        kind=("depthwise", kernel, stride, size),
         widths=(channels,),
-        make=lambda c: (network.ConvBN(c, c, kernel=kernel, stride=stride, groups=c), (c, resolution, resolution)),
+        make=lambda c: (network.ConvBN(c, c, kernel=kernel, stride=stride, groups=c), (c, *size)),
     )
 
 
 @lru_cache(maxsize=2**14)
-def _squeeze(channels: int, inner: int, act: str, resolution: int) -> Part:
+def _squeeze(channels: int, inner: int, act: str, size: Size) -> Part:
     return Part(
-        kind=("squeeze", resolution),
+        kind=("squeeze", size),
         widths=(channels, inner),
-        make=lambda c, i: (network.SqueezeExcitation(c, i, act), (c, resolution, resolution)),
+        make=lambda c, i: (network.SqueezeExcitation(c, i, act), (c, *size)),
     )
 
 
 @lru_cache(maxsize=256)
-def _classifier(inputs: int, resolution: int, num_classes: int) -> Part:
+def _classifier(inputs: int, size: Size, num_classes: int) -> Part:
     return Part(
-        kind=("classifier", resolution),
+        kind=("classifier", size),
         widths=(inputs, num_classes),
-        make=lambda i, n: (network.Classifier(i, n), (i, resolution, resolution)),
+        make=lambda i, n: (network.Classifier(i, n), (i, *size)),
     )
 
 
 @lru_cache(maxsize=2**14)
-def _unit_block(unit: Unit, inputs: int, act: str, resolution: int) -> Part:
+def _unit_block(unit: Unit, inputs: int, act: str, size: Size) -> Part:
     def make() -> tuple[nn.Module, tuple[int, ...]]:
         return network.Unit(
             unit.type, inputs, unit.out, kernel=unit.kernel, stride=unit.stride, expansion=unit.expansion, se=unit.se,
             act=act,
-        ), (inputs, resolution, resolution)  # fmt: skip
+        ), (inputs, *size)  # fmt: skip
 
-    return Part(kind=("unit", unit, inputs, act, resolution), widths=(), make=make)
+    return Part(kind=("unit", unit, inputs, act, size), widths=(), make=make)
 
 
 @lru_cache(maxsize=2**14)
-def _conv_block(inputs: int, outputs: int, kernel: int, stride: int, act: str, resolution: int) -> Part:
+def _conv_block(inputs: int, outputs: int, kernel: int, stride: int, act: str, size: Size) -> Part:
     return Part(
-        kind=("block", kernel, stride, act, resolution),
+        kind=("block", kernel, stride, act, size),
         widths=(inputs, outputs),
-        make=lambda i, o: (network.ConvBN(i, o, kernel=kernel, stride=stride, act=act), (i, resolution, resolution)),
+        make=lambda i, o: (network.ConvBN(i, o, kernel=kernel, stride=stride, act=act), (i, *size)),
     )

@@ -93,10 +93,10 @@ class MobileNetwork(nn.Module):
         last: int,
         act: str,
         num_classes: int,
-        in_channels: int = 3,
+        channels_in: int = 3,
     ) -> None:
         super().__init__()
-        self.stem = ConvBN(in_channels, stem, kernel=3, stride=stem_stride, act=act)
+        self.stem = ConvBN(channels_in, stem, kernel=3, stride=stem_stride, act=act)
         body: list[nn.Module] = []
         width = stem
         for type, kernel, stride, expansion, out, se in blocks:
@@ -108,7 +108,7 @@ class MobileNetwork(nn.Module):
         self.classifier = Classifier(last, num_classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(N, in_channels, H, W) → logits (N, num_classes)."""
+        """(N, channels_in, H, W) → logits (N, num_classes)."""
         logits: torch.Tensor = self.classifier(self.last(self.body(self.stem(x))))
         return logits
 

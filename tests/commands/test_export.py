@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,13 @@ from search_spaces.nasbench201 import NasBench201
 from tests.support.generated_source import assert_same_network, load, load_network
 from tests.support.quick import Quick, leave_out_the_end
 from tests.support.read_only import command_on
+from tests.support.tiny_space import Tiny
 from vkdnw_search import Result, search
-from vkdnw_search.commands.export import run_export
+from vkdnw_search.commands.export import _with, run_export
 from vkdnw_search.errors import ExportError, PluginError, RunFolderError, SpaceError
 from vkdnw_search.output.formats import _must_agree
+from vkdnw_search.records import Cost, Evaluation, Status
+from vkdnw_search.runs.result import FoundNetwork
 from vkdnw_search.source_rules import must_import_torch_alone
 
 RECIPE: dict[str, Any] = {
@@ -48,6 +52,24 @@ def test_a_network_that_was_not_the_winner_can_be_exported_for_other_classes(run
     assert best.key in (tmp_path / "model.py").read_text()
     assert load(tmp_path / "model.py").Network()(torch.zeros(2, 3, 16, 16)).shape == (2, 7)
     assert (tmp_path / "train.py").exists()
+
+
+def test_a_network_can_be_exported_for_images_of_other_channels_and_is_counted_anew(
+    run: Result, tmp_path: Path
+) -> None:
+    path = tmp_path / "grey.py"
+    run_export([str(run.folder), "--channels-in", "1", "--to", str(path)])
+    assert load(path).Network().eval()(torch.zeros(2, 1, 16, 16)).shape == (2, 10)
+    told = json.loads((tmp_path / "grey.json").read_text())
+    assert run.best is not None and told["input_shape"] == [1, 16, 16]
+    assert run.best.cost.flops - told["cost"]["flops"] == 2 * 4 * 9 * 16 * 16  # two channels fewer in the stem's four
+
+
+def test_a_space_without_the_option_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="--channels-in: the space tiny has no option channels_in"):
+        _with(
+            FoundNetwork(Tiny(), Evaluation(0, 0, (0,), "k", Cost(1, 1, 1, 1, 1, 1), 0, Status.FAILED)), channels_in=1
+        )
 
 
 @pytest.mark.parametrize("there", ["second.py", "second.json"])
@@ -86,8 +108,8 @@ def test_initial_weights_are_not_written_over_either(run: Result, tmp_path: Path
 
 @pytest.mark.parametrize("place", ["x.py", "new/deep/x.py"])
 def test_what_fails_leaves_nothing(run: Result, tmp_path: Path, place: str) -> None:
-    words = ["--weights", "safetensors", "--in-channels", "1", "--to", str(tmp_path / place)]
-    with pytest.raises(ExportError, match="Network does not take in_channels=1: TypeError"):
+    words = ["--weights", "safetensors", "--network", '{"dropout": 0.2}', "--to", str(tmp_path / place)]
+    with pytest.raises(ExportError, match=r"Network does not take dropout=0\.2: TypeError"):
         run_export([str(run.folder), *words])
     assert not list(tmp_path.iterdir())
     assert run.folder is not None and not (run.folder / "exports").exists()

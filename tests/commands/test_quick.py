@@ -84,7 +84,7 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["export", "folder", "--flops", "many"], "--flops: must be a number such as 450M"),
     (["export", "folder", "--network", "{"], "must be JSON such as"),
     (["export", "folder", "--network", "3"], "must be a JSON object"),
-    (["export", "folder", "--in-channels", "1"], "give them there"),
+    (["export", "folder", "--network", '{"dropout": 0.2}'], "give them there"),
     (["export", "mobilnet", *TEXT], "Did you mean 'mobilenet'?"),
     (["score", "gone.py"], "must be a Python file, an importable module or a search space"),
     (["score", "no_such_module:Network"], "No module named 'no_such_module'"),

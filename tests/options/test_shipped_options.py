@@ -57,8 +57,12 @@ def wrong_values(annotation: Any) -> Iterator[Any]:
         if get_origin(part) is Literal:
             yield from (f"{choice}x" for choice in get_args(part))
             yield from (" ", [*get_args(part)], True)
-        elif get_origin(part) is tuple:
+        elif get_origin(part) is tuple and len(parts) == 1:
             yield from ("text", 1, [1], [["text"]])
+        elif get_origin(part) is tuple:  # of a fixed length, in place of one number
+            yield from ("text", [64], [64, 64, 64], [["text"], 64], *([value, 64] for value in beyond_item(part)))
+        elif get_origin(part) is Annotated:
+            yield from (True, 1.5, "64", math.nan, *beyond_item(tuple[part]))
         elif part is bool:
             yield from (0, 1, "true", "yes", [True])
         elif part is int:
@@ -68,6 +72,11 @@ def wrong_values(annotation: Any) -> Iterator[Any]:
         elif part is str:
             yield from (5, True, ["text"], "two\nlines", "x" * 1001)
     yield from beyond(notes)
+
+
+def beyond_item(annotation: Any) -> Iterator[Any]:
+    """Values just outside the bounds of the first item of a tuple."""
+    return beyond(list(get_args(get_args(annotation)[0])[1:]))
 
 
 def beyond(notes: list[Any]) -> Iterator[Any]:
@@ -171,7 +180,8 @@ def test_what_a_recipe_may_write_python_may_and_the_two_are_the_same(section, op
 
 def test_the_text_that_identifies_a_plug_in_in_stored_studies_is_what_it_was():
     assert identity(NasBench201()) == (
-        "search_spaces.nasbench201.NasBench201(num_classes=10, resolution=32, channels=16, cells=5, residual=False)"
+        "search_spaces.nasbench201.NasBench201(resolution=32, channels_in=3, num_classes=10, channels=16, cells=5, "
+        "residual=False)"
     )
     assert identity(VkdnwSingle()) == (
         "vkdnw_search.proxies.vkdnw.VkdnwSingle(images=64, resolution=None, parameters=128, selection='first', "

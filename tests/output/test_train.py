@@ -70,8 +70,9 @@ def curve(folder: Path) -> list[dict[str, float]]:
 def test_a_description_that_is_damaged_is_told_of_with_the_option_to_give(tmp_path: Path, text: str) -> None:
     train = program(tmp_path)
     (tmp_path / "architecture.json").write_text(text)
-    with pytest.raises(SystemExit, match=r"architecture\.json: must have the input_shape, but: .*Give --size instead"):
-        train._searched_size()
+    with pytest.raises(SystemExit, match=r"\.json: must have the input_shape, but: .*Give --size and --channels"):
+        train._images(train.parse(["--data", "x", "--size", "16"]))
+    assert train._images(train.parse(["--data", "x", "--size", "16,24", "--channels", "1"])) == (1, (16, 24))
 
 
 def test_a_small_network_learns_the_digits_and_its_weights_can_be_loaded(tmp_path: Path) -> None:
@@ -270,6 +271,88 @@ def test_idx_files_and_arrays_of_numpy_hold_the_same_images(tmp_path: Path) -> N
         assert read(str(place), size=12)[1][0][0].shape == (3, 12, 12)
     words = ["--data", str(tmp_path), "--size", "16", "--batch", "16", "--bn-momentum", "0.1"]
     assert train.main([*words, "--epochs", "5", "--out", str(tmp_path / "out")]) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("[1, 28, 36]", (1, (28, 36))), ("[4, 100]", (4, (4, 100))), ("[7]", (7, (7, 7)))],  # the others are no images
+)
+def test_images_are_by_default_those_that_the_network_was_searched_for(
+    tmp_path: Path, text: str, expected: Any
+) -> None:
+    train = program(tmp_path)
+    assert train._images(train.parse(["--data", "x"])) == (3, (224, 224))
+    (tmp_path / "architecture.json").write_text(f'{{"input_shape": {text}}}')
+    assert train._images(train.parse(["--data", "x"])) == expected
+    assert train._images(train.parse(["--data", "digits"])) == (expected[0], (32, 32))
+
+
+def arrays(file: Path, shape: tuple[int, ...], seed: int = 0) -> Any:
+    """A file of numpy's arrays with eight random images in each part; returns the training ones."""
+    rng = np.random.default_rng(seed)
+    x, y = rng.integers(0, 256, (8, *shape), dtype="u1"), np.arange(8) % 2
+    np.savez(file, x_train=x, y_train=y, x_test=x, y_test=y)
+    return x
+
+
+def test_images_need_not_be_square(tmp_path: Path) -> None:
+    program(tmp_path)
+    x = torch.tensor(arrays(tmp_path / "a.npz", (12, 20))) / 255
+    images, _, _ = read(str(tmp_path / "a.npz"), size=(12, 20))
+    torch.testing.assert_close(images[3][0], ((x[3] - x.mean()) / x.std()).expand(3, 12, 20))
+    assert read(str(tmp_path / "a.npz"), size=(8, 16))[0][0][0].shape == (3, 8, 16)
+    data_module: Any = sys.modules["train_data"]
+    spot = torch.zeros(1, 16, 32)
+    spot[:, 8, 16] = 1
+    places = {tuple(data_module.Varied("standard")(spot)[0].nonzero()[0].tolist()) for _ in range(600)}
+    assert places == {(r, c) for r in range(6, 11) for c in range(11, 21)}  # by an eighth of each side, or mirrored
+
+
+def test_grey_images_have_as_many_channels_as_the_network_takes_and_colour_ones_become_grey(tmp_path: Path) -> None:
+    program(tmp_path)
+    x = arrays(tmp_path / "colour.npz", (8, 8, 3))
+    grey = x.astype(float) @ (0.299, 0.587, 0.114)
+    image, _ = read(str(tmp_path / "colour.npz"), size=8, channels=1)[0][2]
+    wanted = torch.tensor(np.round(grey)) / 255
+    torch.testing.assert_close(image[0].double(), (wanted[2] - wanted.mean()) / wanted.std(), rtol=1e-4, atol=1e-4)
+    arrays(tmp_path / "grey.npz", (8, 8))
+    for channels in (1, 3, 4):
+        image, _ = read(str(tmp_path / "grey.npz"), size=8, channels=channels)[0][2]
+        assert image.shape == (channels, 8, 8) and all(torch.equal(image[0], other) for other in image)
+
+
+def test_images_of_other_channels_are_read_for_a_network_that_takes_them(tmp_path: Path) -> None:
+    program(tmp_path)
+    for number, shape in enumerate(((7, 10, 12), (10, 12, 7))):
+        file = tmp_path / f"{number}.npz"
+        x = arrays(file, shape)
+        image, _ = read(str(file), size=(10, 12), channels=7)[0][5]
+        wanted = torch.tensor(x if number == 0 else x.transpose(0, 3, 1, 2)) / 255
+        mean, deviation = (f(wanted, dim=(0, 2, 3)).view(-1, 1, 1) for f in (torch.mean, torch.std))
+        torch.testing.assert_close(image, (wanted[5] - mean) / deviation, rtol=1e-4, atol=1e-4)
+    arrays(tmp_path / "colour.npz", (8, 8, 3))
+    with pytest.raises(Exception, match="images must have 4 channels, as the network takes, but have 3"):
+        read(str(tmp_path / "colour.npz"), size=8, channels=4)
+    with pytest.raises(Exception, match="images must be uint8 of one, three or 4 channels, but are uint8 of shape"):
+        read(str(tmp_path / "1.npz"), size=8, channels=4)
+
+
+def test_a_folder_of_images_gives_grey_ones_that_are_not_square(tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    program(tmp_path)
+    ramp = np.tile(np.arange(64, dtype="u1")[None, :, None] * 4, (32, 1, 3))
+    for part in ("train", "val"):
+        for name in ("a", "b"):
+            (tmp_path / part / name).mkdir(parents=True)
+            image.fromarray(ramp).save(tmp_path / part / name / "0.png")
+    train, test, _ = read(str(tmp_path), size=(14, 28), channels=1)
+    assert train[0][0].shape == (1, 14, 28)
+    x, _ = test[0]  # 7/8 of the image as it is: 28 rows and 56 columns, of which 2 make one
+    wanted = (torch.arange(28) * 8 + 4 * 4.5) / 255
+    got = x[0] * (0.229 + 0.224 + 0.225) / 3 + (0.485 + 0.456 + 0.406) / 3
+    torch.testing.assert_close(got[:, 1:-1], wanted[1:-1].expand(14, 26), atol=0.01, rtol=0)
+    with pytest.raises(Exception, match="a folder has images of 1 or 3 channels, but the network takes 4"):
+        read(str(tmp_path), size=8, channels=4)
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def test_parts_source_and_network_agree(genome):
     assert counter.cost(transformer) == counter.whole(transformer)
     network = load_network(SMALL.source(transformer))
     assert_same_network(SMALL.build(transformer), network(), torch.randn(2, 3, 16, 16))
-    assert network(num_classes=7, in_channels=1).eval()(torch.randn(1, 1, 16, 16)).shape == (1, 7)
+    assert network(num_classes=7, channels_in=1).eval()(torch.randn(1, 1, 16, 16)).shape == (1, 7)
 
 
 def test_a_block_computes_what_pytorchs_own_encoder_layer_computes():

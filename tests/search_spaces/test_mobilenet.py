@@ -391,7 +391,7 @@ def test_spaces_and_architectures_can_be_pickled_and_equal_their_copies():
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"resolution": 4}, "resolution: must be a whole number from 8 to 1024, but is 4"),
+        ({"resolution": 4}, "resolution: must be a whole number from 8 to 1024 or a list of 2 such, but is 4"),
         ({"max_width": 100}, "max_width: must be a whole number from 64 to 4096, a multiple of 8, but is 100"),
         (
             {"type_bias": "publishd"},

@@ -199,7 +199,7 @@ def test_spaces_and_architectures_can_be_pickled_and_equal_their_copies():
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"resolution": 30}, "resolution: must be a whole number from 4 to 1024, a multiple of 4, but is 30"),
+        ({"resolution": 30}, "resolution: must be a whole number from 4 to 1024, a multiple of 4 or a list of 2 such"),
         ({"cells": 0}, "cells: must be a whole number from 1 to 64, but is 0"),
         ({"channels": "16"}, "channels: must be a whole number from 1 to 1024, but is '16'. Did you mean 16"),
         ({"num_classes": True}, "num_classes: must be a whole number from 2 to 100k, but is true"),

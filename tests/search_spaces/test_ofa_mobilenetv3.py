@@ -84,7 +84,7 @@ def test_parts_chain_source_and_network_agree(genome):
     assert memory(network) == memory.whole(network)
     made = load_network(SMALL.source(network))
     assert_same_network(SMALL.build(network), made(), torch.randn(2, 3, 33, 33))
-    assert made(num_classes=7, in_channels=1).eval()(torch.randn(1, 1, 33, 33)).shape == (1, 7)
+    assert made(num_classes=7, channels_in=1).eval()(torch.randn(1, 1, 33, 33)).shape == (1, 7)
 
 
 @pytest.mark.parametrize("selection", ["first", "last", "spread"])

@@ -67,7 +67,7 @@ def test_parts_source_and_network_agree(genome):
     assert counter.cost(structure) == counter.whole(structure)
     network = load_network(SMALL.source(structure))
     assert_same_network(SMALL.build(structure), network(), torch.randn(2, 3, 17, 17))
-    assert network(num_classes=7, in_channels=1).eval()(torch.randn(1, 1, 17, 17)).shape == (1, 7)
+    assert network(num_classes=7, channels_in=1).eval()(torch.randn(1, 1, 17, 17)).shape == (1, 7)
 
 
 def test_only_the_first_unit_of_a_super_block_has_a_stride_and_a_projection():

@@ -81,7 +81,7 @@ def test_parts_source_and_network_agree(genome):
     assert counter.cost(network) == counter.whole(network)
     made = load_network(EVERYTHING.source(network))
     assert_same_network(EVERYTHING.build(network), made(), torch.randn(2, 3, 9, 9))
-    assert made(num_classes=7, in_channels=1).eval()(torch.randn(1, 1, 9, 9)).shape == (1, 7)
+    assert made(num_classes=7, channels_in=1).eval()(torch.randn(1, 1, 9, 9)).shape == (1, 7)
 
 
 def test_two_stages_that_continue_each_other_are_one_network_with_one_key():

@@ -45,7 +45,7 @@ def assert_same_network(ours: nn.Module, theirs: nn.Module, x: torch.Tensor) -> 
 def assert_variants_work(network: type[nn.Module], x: torch.Tensor) -> None:
     """What a MobileNet offers for training: squeeze-excitation, drop path, dropout, channels, momentum."""
     plain = network(num_classes=7)
-    excited = network(num_classes=7, squeeze_excitation=True, in_channels=1, drop_path=0.5, dropout=0.5)
+    excited = network(num_classes=7, squeeze_excitation=True, channels_in=1, drop_path=0.5, dropout=0.5)
     assert excited.eval()(x[:, :1]).shape == (len(x), 7)
     added = excited.state_dict().keys() - plain.state_dict().keys()
     assert added and all(".excite." in name for name in added)

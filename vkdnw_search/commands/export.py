@@ -49,8 +49,8 @@ def run_export(words: Sequence[str]) -> str:
         with RunReader(options.folder) as visited:
             found, recipe = visited.found(_chosen(visited, options, most)), visited.recipe
         place = options.folder / "exports" / f"{found.evaluation.number}"
-    found = _with_classes(found, options.num_classes)
-    path: Path = options.to or place / SUFFIXES[options.format]
+    found = _with(found, num_classes=options.num_classes, channels_in=options.channels_in)
+    path: Path = options.to or place / ("backbone.py" if options.backbone else SUFFIXES[options.format])
     written = _files(path, options)
     if options.to is not None or options.text is not None:
         must_be_new(written)
@@ -102,7 +102,7 @@ def _write(found: FoundNetwork, path: Path, options: argparse.Namespace, recipe:
     from vkdnw_search.output.module import export
 
     if options.format == "python":
-        export(found, path, recipe=recipe)
+        export(found, path, recipe=recipe, backbone=options.backbone)
     elif options.format == "structure":
         path.write_text(found.key + "\n", encoding="utf-8")
     if options.format in ("torch-export", "onnx") or options.weights:
@@ -120,11 +120,12 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     which.add_argument("--flops", metavar="450M", help="the best with at most so many FLOPs")
     which.add_argument("--number", type=int, metavar="N", help="the candidate of that number in results.csv")
     parser.add_argument("--format", choices=SUFFIXES, default="python")
+    parser.add_argument("--backbone", action="store_true", help="define Backbone, too: feature maps of the stages")
     parser.add_argument(
         "--to", type=file_to_write, metavar="PATH", help="file to write (default: under DIR/exports, or here)"
     )
     parser.add_argument("--num-classes", type=int, metavar="N", help="other than those searched for")
-    parser.add_argument("--in-channels", type=int, metavar="N", help="of the images, where the space supports it")
+    parser.add_argument("--channels-in", type=int, metavar="N", help="of the images, other than those searched for")
     parser.add_argument(
         "--network",
         type=_mapping,
@@ -136,8 +137,10 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seed", type=seed, default=0, help="of the initial weights")
     add_plugin_option(parser)
     options = parser.parse_args(words)
-    if options.format in ("python", "structure") and (options.in_channels or options.network) and not options.weights:
-        parser.error("--in-channels and --network: Network of model.py takes them as arguments; give them there")
+    if options.format in ("python", "structure") and options.network and not options.weights:
+        parser.error("--network: Network of model.py takes them as arguments; give them there")
+    if options.backbone and options.format != "python":
+        parser.error("--backbone: is for --format python")
     return options
 
 
@@ -193,16 +196,18 @@ def _chosen(visited: RunReader, options: argparse.Namespace, most: int | None) -
     return ranked[rank - 1]
 
 
-def _with_classes(found: FoundNetwork, num_classes: int | None) -> FoundNetwork:
-    """The same architecture in a space of that many classes, counted anew."""
-    if num_classes is None or num_classes == found.space.num_classes:
-        return found
+def _with(found: FoundNetwork, **options: int | None) -> FoundNetwork:
+    """The same architecture in a space with these options, where they are given, counted anew."""
     space: Any = found.space
-    if not dataclasses.is_dataclass(space) or "num_classes" not in {f.name for f in dataclasses.fields(space)}:
-        raise ExportError(f"--num-classes: the space {found.space.name} has no option num_classes")
-    changed: SearchSpace[Architecture] = _replaced(space, num_classes)
-    cost = _cost(changed, found.architecture)
-    return FoundNetwork(changed, dataclasses.replace(found.evaluation, cost=cost))
+    given = {name: value for name, value in options.items() if value not in (None, getattr(space, name, None))}
+    known = {field.name for field in dataclasses.fields(space)} if dataclasses.is_dataclass(space) else set()
+    for name in given:
+        if name not in known:
+            raise ExportError(f"--{name.replace('_', '-')}: the space {space.name} has no option {name}")
+    if not given:
+        return found
+    changed: SearchSpace[Architecture] = dataclasses.replace(space, **given)
+    return FoundNetwork(changed, dataclasses.replace(found.evaluation, cost=_cost(changed, found.architecture)))
 
 
 def _cost(space: SearchSpace[Any], architecture: Any) -> Cost:
@@ -211,23 +216,15 @@ def _cost(space: SearchSpace[Any], architecture: Any) -> Cost:
     return CostCounter(space).cost(architecture)
 
 
-def _replaced(space: Any, num_classes: int) -> Any:
-    return dataclasses.replace(space, num_classes=num_classes)
-
-
 def _write_network(found: FoundNetwork, path: Path, options: argparse.Namespace) -> None:
     """The forms that hold weights."""
     from vkdnw_search.output.formats import network, write_onnx, write_safetensors, write_torch_export
 
-    arguments = dict(options.network)
-    channels, *size = found.space.input_shape
-    if options.in_channels is not None:
-        arguments["in_channels"] = channels = options.in_channels
-    model = network(found, seed=options.seed, arguments=arguments)
+    model = network(found, seed=options.seed, arguments=options.network)
     if options.format == "torch-export":
-        write_torch_export(model, (channels, *size), path)
+        write_torch_export(model, found.space.input_shape, path)
     elif options.format == "onnx":
-        write_onnx(model, (channels, *size), path)
+        write_onnx(model, found.space.input_shape, path)
     if options.weights:
-        fresh = network(found, seed=options.seed + 1, arguments=arguments)
+        fresh = network(found, seed=options.seed + 1, arguments=options.network)
         write_safetensors(model, fresh, path.with_suffix(".safetensors"))

@@ -56,6 +56,8 @@ def describe(annotation: Any) -> str:
     "'auto' or a positive whole number"
     >>> describe(tuple[Literal[3, 5], ...])
     'a list, each of it one of 3, 5'
+    >>> describe(int | tuple[int, int])
+    'a whole number or a list of 2 such'
     """
     base, notes = split(annotation)
     bounds = bounds_among(notes)
@@ -118,9 +120,12 @@ def _noun(base: Any) -> str:
     if origin is Literal:
         return f"one of {', '.join(map(repr, arguments))}" if len(arguments) > 1 else repr(arguments[0])
     if origin in (Union, UnionType):
-        return " or ".join(describe(part) for part in arguments if part is not NoneType)
+        first, *others = [describe(part) for part in arguments if part is not NoneType]
+        return " or ".join([first, *(part.replace(f", each of it {first}", " such") for part in others)])
     if origin in (list, tuple):
         items = [describe(part) for part in arguments if part is not Ellipsis]
-        each = origin is list or Ellipsis in arguments
-        return f"a list, each of it {items[0]}" if each else f"a list of {len(items)}: {', '.join(items)}"
+        any_length = origin is list or Ellipsis in arguments
+        if any_length or len(set(items)) == 1:
+            return f"a list{'' if any_length else f' of {len(items)}'}, each of it {items[0]}"
+        return f"a list of {len(items)}: {', '.join(items)}"
     return _NOUNS.get(base, str(base))

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from vkdnw_search.atomic_files import write_whole
 from vkdnw_search.contracts import SearchSpace
@@ -23,6 +24,7 @@ from vkdnw_search.cost.counter import free_operators
 from vkdnw_search.determinism import forked_generators, one_thread, seed_generators
 from vkdnw_search.errors import ExportError
 from vkdnw_search.optimizers.variation import random_genome
+from vkdnw_search.output.backbone import Layout, layout_of, stage_outputs, with_backbone
 from vkdnw_search.proxies.initialization import initialize
 from vkdnw_search.recipe.recipe import Recipe
 from vkdnw_search.runs.contents import PROGRAMS
@@ -37,7 +39,7 @@ LOOK = 0.1
 """Seconds from one look whether the check shall go on to the next."""
 
 
-def export(found: FoundNetwork, path: str | Path, *, recipe: Recipe | None = None) -> Path:
+def export(found: FoundNetwork, path: str | Path, *, recipe: Recipe | None = None, backbone: bool = False) -> Path:
     """Write ``found`` as a Python module and its description beside it; beside ``model.py`` also what trains it.
 
     A ``train.py`` or ``train_data.py`` that is there already is left as it is: users change them.
@@ -49,14 +51,17 @@ def export(found: FoundNetwork, path: str | Path, *, recipe: Recipe | None = Non
         found: a network from a search.
         path: of the module; its folder is made if needed.
         recipe: named in the header.
+        backbone: also define ``Backbone``, which gives the feature maps of the stages, as timm's ``features_only=True``
+            does. It is checked as well: trained weights load, and the features are those within the network.
 
     Returns:
         ``path``.
 
     Raises:
-        ExportError: the module differs from the searched network. Nothing is written then.
+        ExportError: the module differs from the searched network, or the network names no stages. Nothing is written
+            then.
     """
-    return export_all([(found, Path(path))], recipe=recipe)[0]
+    return export_all([(found, Path(path))], recipe=recipe, backbone=backbone)[0]
 
 
 def must_have_source(space: SearchSpace[Any], *, seed: int) -> None:
@@ -92,6 +97,7 @@ def export_all(
     recipe: Recipe | None = None,
     check: Callable[[], None] = lambda: None,
     within: Path | None = None,
+    backbone: bool = False,
 ) -> list[Path]:
     """Write several networks, (network, path), as :func:`export` does; one other interpreter checks all of them.
 
@@ -100,14 +106,19 @@ def export_all(
         recipe: named in the headers.
         check: called again and again on the way; what it raises ends the writing, between two files.
         within: a folder that all paths are in, and in which no link is followed; by default that of each path.
+        backbone: as of :func:`export`.
 
     Raises:
         RunFolderError: a link or something else is in the way.
     """
-    sources = [f"{_header(found, recipe)}\n{found.space.source(found.architecture)}" for found, _ in networks]
+    layouts = [_layout(found) if backbone else None for found, _ in networks]
+    sources = [
+        f"{_header(found, recipe)}\n{_source(found, layout)}"
+        for (found, _), layout in zip(networks, layouts, strict=True)
+    ]
     for source, (found, _) in zip(sources, networks, strict=True):
         must_import_torch_alone(source, found.space.name, found.key)
-    _must_equal([(source, found) for source, (found, _) in zip(sources, networks, strict=True)], check)
+    _must_equal([(s, found, layout) for s, (found, _), layout in zip(sources, networks, layouts, strict=True)], check)
     for source, (found, path) in zip(sources, networks, strict=True):
         files = [(path, source), (description_of(path), _description(found, recipe))]
         programs = [path.with_name(name) for name in PROGRAMS if path.name == "model.py"]
@@ -116,6 +127,16 @@ def export_all(
             check()
             write_whole(target, text, within=within)
     return [path for _, path in networks]
+
+
+def _layout(found: FoundNetwork) -> Layout:
+    with forked_generators():
+        return layout_of(build(found), found.space.input_shape)
+
+
+def _source(found: FoundNetwork, layout: Layout | None) -> str:
+    source = found.space.source(found.architecture)
+    return source if layout is None else with_backbone(source, layout)
 
 
 def _header(found: FoundNetwork, recipe: Recipe | None) -> str:
@@ -163,13 +184,13 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and value != value else value
 
 
-def _must_equal(modules: Sequence[tuple[str, FoundNetwork]], check: Callable[[], None]) -> None:
+def _must_equal(modules: Sequence[tuple[str, FoundNetwork, Layout | None]], check: Callable[[], None]) -> None:
     """Compare each module, in an interpreter of its own, with what was searched."""
     with one_thread(), forked_generators(), tempfile.TemporaryDirectory() as folder:
-        for number, (source, found) in enumerate(modules):
+        for number, (source, found, layout) in enumerate(modules):
             (Path(folder) / f"{number}.py").write_text(source, encoding="utf-8")
             check()
-            torch.save(_expected(found), whole := io.BytesIO())  # a file would say RuntimeError of a full disk
+            torch.save(_expected(found, layout), whole := io.BytesIO())  # a file would say RuntimeError of a full disk
             (Path(folder) / f"{number}.pt").write_bytes(whole.getbuffer())
         code, said, errors = _verified(folder, check)
     if code != 0:
@@ -202,7 +223,7 @@ def _verified(folder: str, check: Callable[[], None]) -> tuple[int, str, str]:
             raise
 
 
-def _expected(found: FoundNetwork) -> dict[str, Any]:
+def _expected(found: FoundNetwork, layout: Layout | None) -> dict[str, Any]:
     """What the module must have and compute."""
     seed_generators(CHECK_SEED)
     model = build(found).eval()
@@ -211,7 +232,7 @@ def _expected(found: FoundNetwork) -> dict[str, Any]:
     with torch.no_grad():
         logits = model(images)
     free = sorted(free_operators(found.space))
-    return {
+    whole = {
         "num_classes": found.space.num_classes,
         "state": model.state_dict(),
         "images": images,
@@ -219,3 +240,14 @@ def _expected(found: FoundNetwork) -> dict[str, Any]:
         "flops": found.cost.flops,
         "free": free,
     }
+    return whole if layout is None else {**whole, "features": _expected_features(model, images, layout)}
+
+
+def _expected_features(model: nn.Module, images: torch.Tensor, layout: Layout) -> list[tuple[torch.Tensor, Any]]:
+    """Images, and the feature maps that the network makes of them; also of wide ones, if it takes such."""
+    modules = [feature.module for feature in layout.features]
+    pairs = [(images, stage_outputs(model, modules, images))]
+    with contextlib.suppress(RuntimeError):
+        wide = torch.cat([images, images], dim=-1)
+        pairs.append((wide, stage_outputs(model, modules, wide)))
+    return pairs

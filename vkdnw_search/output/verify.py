@@ -37,6 +37,23 @@ def differences(module_path: Path, expected: dict[str, Any]) -> str:
     flops = count(model, expected["images"].shape[1:], free_operators=expected["free"]).flops
     if flops != expected["flops"]:
         return f"it has {flops} FLOPs, but the searched network {expected['flops']}"
+    return _other_features(module, expected) if "features" in expected else ""
+
+
+def _other_features(module: Any, expected: dict[str, Any]) -> str:
+    """In what the backbone of a module differs from the network, in words; empty if in nothing."""
+    backbone = module.Backbone().eval()
+    missing = backbone.load_state_dict(expected["state"], strict=False).missing_keys
+    if missing:
+        return f"its backbone has weights that the network has not: {missing[:4]}"
+    for images, features in expected["features"]:
+        with torch.no_grad():
+            ours = backbone(images)
+        if len(ours) != len(features) or not all(map(torch.equal, ours, features)):
+            return (
+                "its backbone gives other features than the network has within: each of its stages must take what the "
+                "one before gives, and nothing else"
+            )
     return ""
 
 

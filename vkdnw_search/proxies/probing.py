@@ -30,6 +30,7 @@ __all__ = [
     "ImageProxy",
     "Resolution",
     "Weights",
+    "image_shape",
     "gradients",
     "in_fast_layout",
     "layer_weights",
@@ -42,7 +43,11 @@ __all__ = [
 ]
 
 Images = Annotated[int, Interval(ge=2, le=4096), "number of random images"]
-Resolution = Annotated[int | None, Interval(ge=1, le=4096), "height and width of the images; none: the space's own"]
+Side = Annotated[int, Interval(ge=1, le=4096)]
+Resolution = Annotated[
+    Side | tuple[Side, Side] | None,
+    "height and width of the images: a number for both, or [H, W]; none: the space's own",
+]
 Brightness = Annotated[
     float, Interval(ge=0, lt=1), "share of the images' variance that is one number for each channel; 0: white noise"
 ]
@@ -103,16 +108,34 @@ class BrightImageProxy(ImageProxy):
         return noise * math.sqrt(1 - self.brightness) + level * math.sqrt(self.brightness)
 
 
-def random_images(probe: Probe, count: int, *, resolution: int | None = None, index: int = 0) -> torch.Tensor:
+def image_shape(input_shape: Sequence[int], resolution: int | tuple[int, int] | None) -> tuple[int, ...]:
+    """The shape of one input (C, …) at another resolution; a number is that of every axis, whatever the space's are.
+
+    Raises:
+        ScoreError: ``resolution`` is a height and a width, but inputs are no images.
+    """
+    channels, *sides = input_shape
+    if resolution is None:
+        return (channels, *sides)
+    if isinstance(resolution, int):
+        return (channels, *(resolution for _ in sides))
+    if len(sides) != len(resolution):
+        raise ScoreError(
+            f"score, resolution: must be one number for inputs of shape {tuple(input_shape)}, but is {list(resolution)}"
+        )
+    return (channels, *resolution)
+
+
+def random_images(
+    probe: Probe, count: int, *, resolution: int | tuple[int, int] | None = None, index: int = 0
+) -> torch.Tensor:
     """Draw inputs ~ N(0, I) that depend on the probe's seed and ``index`` alone.
 
     Raises:
         ScoreError: the network takes something else, such as tokens or several inputs.
     """
     must_be_noise(probe)
-    shape = probe.input_shape
-    if resolution:
-        shape = (shape[0], *(resolution for _ in shape[1:]))
+    shape = image_shape(probe.input_shape, resolution)
     generator = torch.Generator().manual_seed(seed_from(probe.seed, "images", index))
     return torch.randn(count, *shape, generator=generator).to(probe.device)
 

@@ -18,7 +18,7 @@ from vkdnw_search.fisher.information import FisherPass, Positions, Rows, Selecti
 from vkdnw_search.fisher.inputs import Inputs, drawn
 from vkdnw_search.options import check_options
 from vkdnw_search.proxies.initialization import Initialization, initialize
-from vkdnw_search.proxies.probing import placed
+from vkdnw_search.proxies.probing import Resolution, image_shape, placed
 from vkdnw_search.records import Cost, Score
 
 Layers = Literal["tensors", "modules", "depth"]
@@ -63,7 +63,7 @@ class VkdnwSingle:
     """
 
     images: Annotated[int, Interval(ge=1, le=4096), "images in the random batch"] = 64
-    resolution: Annotated[int | None, Interval(ge=1, le=4096), "their height and width; none: the space's own"] = None
+    resolution: Resolution = None
     parameters: Annotated[int, Interval(ge=2, le=65536), "trainable tensors a scalar is taken of, at most"] = 128
     selection: Annotated[Selection, "which tensors, where there are more"] = "first"
     directions: Annotated[
@@ -182,10 +182,8 @@ class VkdnwSingle:
         dtype = next((p.dtype for p in model.parameters()), torch.float32)
         if probe.inputs is not None:
             return drawn(probe.inputs, self.images, generator=generator, dtype=dtype, device=probe.device)
-        channels, *size = probe.input_shape
-        if self.resolution is not None:
-            size = [self.resolution] * len(size)
-        return torch.randn(self.images, channels, *size, generator=generator, dtype=dtype).to(probe.device)
+        shape = image_shape(probe.input_shape, self.resolution)
+        return torch.randn(self.images, *shape, generator=generator, dtype=dtype).to(probe.device)
 
     def _directions(self, classes: int) -> int:
         """The number of directions used: the softmax leaves C − 1 at most."""

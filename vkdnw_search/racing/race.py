@@ -34,6 +34,7 @@ from vkdnw_search.racing.race_folder import (
 )
 from vkdnw_search.racing.schedule import Plan, Rung, schedule
 from vkdnw_search.racing.training import (
+    COLOURS,
     TrainingOutcome,
     TrainingTask,
     labelled_right,
@@ -223,7 +224,7 @@ OURS = ("--data", "--epochs", "--seed", "--out", "--until", "--resume", "--test-
 
 
 def _words(plan: Plan, visited: RunReader, out: Path) -> tuple[str, ...]:
-    """The options of train.py; images are of the run's size, unless the plan says another, and digits of 32 pixels.
+    """The options of train.py; images are as the run's, unless the plan says otherwise, and digits of 32 pixels.
 
     Raises:
         RaceError: the plan names an option that the race sets.
@@ -235,13 +236,16 @@ def _words(plan: Plan, visited: RunReader, out: Path) -> tuple[str, ...]:
                 "the race (--data, --epochs, --seeds, --out)"
             )
     words = ("--data", plan.data, "--epochs", str(plan.epochs), *plan.words)
-    if options_of(words, out / "networks" / "none").size is None:
-        words = (*words, "--size", str(32 if plan.data == "digits" else visited.space.input_shape[-1]))
+    options, (channels, *sides) = options_of(words, out / "networks" / "none"), visited.space.input_shape
+    if options.size is None:
+        words = (*words, "--size", "32" if plan.data == "digits" else ",".join(dict.fromkeys(map(str, sides[-2:]))))
+    if options.channels is None and channels != COLOURS:
+        words = (*words, "--channels", str(channels))
     return words
 
 
 def _data(options: Any) -> tuple[Any, Any, int]:
     try:
-        return read_data(options.data, options.size, options.augment, options.classes)
+        return read_data(options.data, options.size, options.channels or COLOURS, options.augment, options.classes)
     except DataError as error:
         raise RaceError(str(error)) from None

@@ -29,6 +29,9 @@ from vkdnw_search.output.templates import train, train_data
 
 EPOCH, ACCURACY = "epoch", "ema_accuracy"
 
+COLOURS = 3
+"""Channels of images where the options of train.py do not say them, as those of earlier races do not."""
+
 
 @dataclass(frozen=True, slots=True)
 class TrainingTask:
@@ -132,9 +135,11 @@ def _broken(file: Path, why: object) -> RaceError:
 
 
 @lru_cache(maxsize=2)
-def read_data(name: str, size: int, augment: str | None, classes: int | None) -> tuple[Any, Any, int]:
+def read_data(
+    name: str, size: tuple[int, int], channels: int, augment: str | None, classes: int | None
+) -> tuple[Any, Any, int]:
     """Training images, test images and the number of classes; a worker reads them once."""
-    return train_data.read(name, size=size, augment=augment, classes=classes)
+    return train_data.read(name, size=size, channels=channels, augment=augment, classes=classes)
 
 
 def network_class(module: Path) -> Callable[..., nn.Module]:
@@ -185,7 +190,7 @@ def device_of_worker() -> str | None:
 def _trained(task: TrainingTask) -> train.Trainer:
     options = options_of(task.words, task.folder, until=task.until, seed=task.seed)
     options.device = options.device or device_of_worker()
-    data = read_data(options.data, options.size, options.augment, options.classes)
+    data = read_data(options.data, options.size, options.channels or COLOURS, options.augment, options.classes)
     trainer = train.Trainer(options, network_class(task.module), *data)
     if trainer.goal.curve != train.CURVE:
         raise RaceError(

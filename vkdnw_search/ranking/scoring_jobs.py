@@ -18,6 +18,7 @@ from vkdnw_search.determinism import device_of, forked_generators, one_thread, s
 from vkdnw_search.engine.audit import NOTE, Audit, run_audit
 from vkdnw_search.engine.tasks import Outcome, Task, run_tasks, score_candidate
 from vkdnw_search.errors import RankingError
+from vkdnw_search.proxies.probing import image_shape
 from vkdnw_search.ranking.plan import VALUE
 from vkdnw_search.ranking.score_store import PartScore, ScoreStore
 from vkdnw_search.records import Cost
@@ -197,9 +198,8 @@ def _forwards(space: SearchSpace[Architecture], costs: Mapping[str, Cost], ident
 @torch.no_grad()
 def _forward_seconds(task: Task, clock: Callable[[], float]) -> float:
     """Least of three, after one that is not counted."""
-    channels, *size = task.space.input_shape
-    side, device = getattr(task.proxy, "resolution", None), device_of(task.proxy)
-    shape = (channels, *([side] * len(size) if side else size))
+    shape = image_shape(task.space.input_shape, getattr(task.proxy, "resolution", None))
+    device = device_of(task.proxy)
     images = torch.zeros(getattr(task.proxy, "images", 64), *shape, device=device)
     seed_generators(seed_from(task.seed, "construction"))
     model = task.space.build(task.architecture()).to(device).eval()

@@ -48,6 +48,7 @@ Images = Dataset[tuple[Tensor, Any]]
 HERE = Path(__file__).resolve().parent
 PUBLISHED = {"epochs": 150, "batch": 64, "lr": 0.4, "warm_up": 5.0, "weight_decay": 4e-5, "bn_momentum": 0.01}
 DIGITS = {"epochs": 10, "batch": 32, "lr": 0.4, "warm_up": 0.5, "weight_decay": 5e-4, "bn_momentum": 0.1}
+DIGITS_SIZE = (32, 32)
 DECAY = "what weight decay is for: weights of layers, or biases and batch norms too, as published; default: %(default)s"
 EMA_DECAY = 0.9999  # for a run of many steps; the first ones count less, see Trainer.average
 WEIGHTS = (".pt", ".safetensors")
@@ -67,8 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> float:
     if "RANK" in os.environ:  # started by torchrun
         dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     try:
-        size = options.size or (32 if options.data == "digits" else _searched_size())
-        data = read(options.data, size=size, augment=options.augment, classes=options.classes)
+        channels, sides = _images(options)
+        data = read(options.data, size=sides, channels=channels, augment=options.augment, classes=options.classes)
         trainer = Trainer(options, Network, *data)
         return trainer.tested() if options.test_only else trainer.run()
     except DataError as error:
@@ -94,7 +95,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--label-smoothing", type=float, default=0.1, help="default: %(default)s")
     parser.add_argument("--loss", choices=("bce",), help=BCE)
     parser.add_argument("--augment", choices=AUGMENTS, help="default: standard for a folder of images, else none")
-    parser.add_argument("--size", type=int, help="height and width of images; default: as searched for, digits 32")
+    parser.add_argument("--size", type=size, metavar="N|H,W", help="of images; default: as searched for, digits 32")
+    parser.add_argument("--channels", type=int, help="of images, which the network takes; default: as searched for")
     parser.add_argument("--classes", type=int, help="number of classes, where the dataset does not say it")
     parser.add_argument("--network", type=json.loads, default={}, metavar="JSON", help="other arguments of Network")
     parser.add_argument("--workers", type=int, default=0, help="processes that read images; default: %(default)s")
@@ -321,7 +323,7 @@ class Trainer:
         return float(total / self.steps)
 
     def batches(self, images: Images, indices: Sequence[int]) -> Any:
-        """Batches on the device: images (N, 3, H, W) and labels (N,), or other targets."""
+        """Batches on the device: images (N, C, H, W) and labels (N,), or other targets."""
         loader = DataLoader(images, self.options.batch, sampler=indices, num_workers=self.options.workers)
         for x, labels in loader:
             y = torch.as_tensor(labels)
@@ -413,15 +415,34 @@ def _must_fit(outputs: Tensor, targets: Tensor) -> None:
         sys.exit(f"--data: {told}, but have {tuple(targets.shape)}")
 
 
-def _searched_size() -> int:
-    """The resolution the network was searched for, as architecture.json says."""
+def size(text: str) -> tuple[int, int]:
+    """Height and width: ``224`` is both, ``192,256`` one each."""
+    sides = [int(side) for side in text.split(",")]
+    if len(sides) > 2 or min(sides) < 1:
+        raise ValueError
+    return sides[0], sides[-1]
+
+
+def _images(options: argparse.Namespace) -> tuple[int, tuple[int, int]]:
+    """Channels and sides of the images: as asked for, or as the network was searched for."""
+    sides = options.size or (DIGITS_SIZE if options.data == "digits" else None)
+    if sides is not None and options.channels is not None:
+        return options.channels, sides
+    channels, height, width = _searched_shape()
+    return options.channels or channels, sides or (height, width)
+
+
+def _searched_shape() -> list[int]:
+    """Channels, height and width that the network was searched for, as architecture.json says."""
     description = HERE / "architecture.json"
     if not description.exists():
-        return 224
+        return [3, 224, 224]
     try:
-        return int(json.loads(description.read_bytes())["input_shape"][-1])
+        shape = [int(length) for length in json.loads(description.read_bytes())["input_shape"]]
+        return [shape[0], *(2 * shape)[-2:]]  # of inputs that are no images the sides say nothing
     except (ValueError, TypeError, LookupError, RecursionError) as error:
-        sys.exit(f"{description}: must have the input_shape, but: {type(error).__name__}: {error}. Give --size instead")
+        told = f"must have the input_shape, but: {type(error).__name__}: {error}"
+        sys.exit(f"{description}: {told}. Give --size and --channels instead")
 
 
 if __name__ == "__main__":

@@ -5,10 +5,11 @@ a folder           train/CLASS/*.jpg and val/CLASS/*.jpg, or the four IDX files 
                    gzipped
 FILE.npz           x_train, y_train, x_test, y_test: uint8 images (N, H, W), (N, H, W, C) or (N, C, H, W), and labels
 MODULE:FUNCTION    a function of yours without arguments: (train, test), each a torch.utils.data.Dataset of
-                   (image (3, H, W), label), or in place of a label a mask (H, W) of whole numbers, a class for each
+                   (image (C, H, W), label), or in place of a label a mask (H, W) of whole numbers, a class for each
                    pixel, or float numbers of the shape of the network's output
 
-Needs torch alone, and Pillow for a folder of images, numpy for a .npz, scikit-learn for its digits.
+Grey images become those of as many channels as the network takes, colour ones grey where it takes one; a function gives
+what the network takes. torch alone, and Pillow for a folder of images, numpy for a .npz, scikit-learn for its digits.
 """
 
 from __future__ import annotations
@@ -29,10 +30,13 @@ from torch.nn import functional
 from torch.utils.data import Dataset
 
 Images = Dataset[tuple[Tensor, Any]]
+Size = tuple[int, int]  # height and width
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's channels
+GREY = (0.299, 0.587, 0.114)  # of red, green and blue in a grey pixel (ITU-R BT.601), as Pillow has it
+MODES = {1: "L", 3: "RGB"}  # channels → Pillow's name of such images
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
-PADDING = 8  # a crop moves an image by up to an eighth of its side
+PADDING = 8  # a crop moves an image by up to an eighth of its sides
 IDX = {"train": "train-{}", "test": "t10k-{}"}
 UNSIGNED_BYTES = 8  # the element type of an IDX file, the third of its bytes
 
@@ -41,12 +45,15 @@ class DataError(Exception):
     """Data that cannot be trained on; the message names the place and says how to mend it."""
 
 
-def read(name: str, *, size: int, augment: str | None = None, classes: int | None = None) -> tuple[Images, Images, int]:
+def read(
+    name: str, *, size: int | Size, channels: int = 3, augment: str | None = None, classes: int | None = None
+) -> tuple[Images, Images, int]:
     """Training images, test images and the number of classes.
 
     Args:
         name: as above.
-        size: height and width of the images; a function of yours has its own.
+        size: height and width of the images, or one number for both; a function of yours has its own.
+        channels: of the images that the network takes; a function of yours has its own.
         augment: how training images are varied. flip: half of them are mirrored; standard: moved and mirrored, of a
             folder cut out at random instead; randaugment: that and RandAugment (arXiv 1909.13719), by torchvision.
             None: standard for a folder of images, none for the others, of which some must not be mirrored.
@@ -55,19 +62,20 @@ def read(name: str, *, size: int, augment: str | None = None, classes: int | Non
     Raises:
         DataError: the data is missing, or not what it must be.
     """
-    place = Path(name)
+    place, size = Path(name), (size, size) if isinstance(size, int) else size
     if name == "digits":
         train, test = digits()
     elif place.is_dir() and _idx_files(place, "train", "images"):
         train, test = (_idx(place, part) for part in IDX)
     elif place.suffix == ".npz":
-        train, test = _npz(place)
+        train, test = _npz(place, channels)
     elif ":" in name and not place.exists():
         return _of_function(name, augment, classes)
     else:
-        return _folder(place, size, augment or "standard")
+        return _folder(place, size, channels, augment or "standard")
+    train, test = (part.of_channels(channels, where=f"--data {name}") for part in (train, test))
     count = classes or int(max(train.labels.max(), test.labels.max())) + 1
-    mean, deviation = train.colours()
+    mean, deviation = train.colours(channels)
     return (
         Pictures(train, size=size, mean=mean, deviation=deviation, augment=augment or "none"),
         Pictures(test, size=size, mean=mean, deviation=deviation),
@@ -77,37 +85,49 @@ def read(name: str, *, size: int, augment: str | None = None, classes: int | Non
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
-    """Images (N, C, H, W), uint8, of one or three channels, and labels (N,), int64."""
+    """Images (N, C, H, W), uint8, and labels (N,), int64."""
 
     images: Tensor
     labels: Tensor
 
-    def colours(self) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of each channel, (3,), of the first ten thousand."""
+    def of_channels(self, channels: int, *, where: str) -> Labelled:
+        """The same images if they are grey or have so many channels; colour ones grey where one is asked for."""
+        there = self.images.shape[1]
+        if channels == 1 and there == 3:
+            weights = torch.tensor(GREY).view(1, 3, 1, 1)
+            grey = [(part * weights).sum(1, keepdim=True).round() for part in self.images.split(1000)]
+            return Labelled(torch.cat(grey).to(torch.uint8), self.labels)
+        if there not in (1, channels):
+            raise DataError(f"{where}: images must have {channels} channels, as the network takes, but have {there}")
+        return self
+
+    def colours(self, channels: int) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of each channel, (channels,), of the first ten thousand."""
         x = self.images[:10_000].to(torch.float64) / 255
-        return x.mean(dim=(0, 2, 3)).expand(3).float(), x.std(dim=(0, 2, 3)).clamp(min=1e-3).expand(3).float()
+        mean, deviation = x.mean(dim=(0, 2, 3)), x.std(dim=(0, 2, 3)).clamp(min=1e-3)
+        return mean.expand(channels).float(), deviation.expand(channels).float()
 
 
 class Pictures(Dataset[tuple[Tensor, Tensor]]):
-    """The images at one size, perhaps varied, and standardised: (3, size, size) and the label."""
+    """The images at one size, perhaps varied, and standardised: (C, H, W) and the label."""
 
-    def __init__(self, images: Labelled, *, size: int, mean: Tensor, deviation: Tensor, augment: str = "none") -> None:
+    def __init__(self, images: Labelled, *, size: Size, mean: Tensor, deviation: Tensor, augment: str = "none") -> None:
         self.labelled, self.size, self.vary = images, size, Varied(augment)
-        self.mean, self.deviation = mean.view(3, 1, 1), deviation.view(3, 1, 1)
+        self.mean, self.deviation = mean.view(-1, 1, 1), deviation.view(-1, 1, 1)
 
     def __len__(self) -> int:
         return len(self.labelled.labels)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         x = self.labelled.images[index : index + 1].float() / 255
-        if x.shape[-2:] != (self.size, self.size):
-            x = functional.interpolate(x, size=(self.size, self.size), mode="bilinear", antialias=True)
-        x = self.vary(x[0].expand(3, -1, -1))
+        if x.shape[-2:] != self.size:
+            x = functional.interpolate(x, size=self.size, mode="bilinear", antialias=True)
+        x = self.vary(x[0].expand(len(self.mean), -1, -1))
         return (x - self.mean) / self.deviation, self.labelled.labels[index]
 
 
 class Varied:
-    """Varies an image (3, H, W) of numbers from 0 to 1, as ``augment`` of :func:`read` says."""
+    """Varies an image (C, H, W) of numbers from 0 to 1, as ``augment`` of :func:`read` says."""
 
     def __init__(self, augment: str, *, move: bool = True) -> None:
         self.moves, self.mirrors = move and augment in ("standard", "randaugment"), augment != "none"
@@ -116,7 +136,7 @@ class Varied:
     def __call__(self, x: Tensor) -> Tensor:
         """The image varied, of the same shape."""
         if self.moves:
-            x = _moved(x, x.shape[1] // PADDING)
+            x = _moved(x)
         if self.mirrors and torch.rand(()) < 0.5:
             x = x.flip(2)
         if self.rand_augment is not None:
@@ -124,10 +144,12 @@ class Varied:
         return x
 
 
-def _moved(x: Tensor, most: int) -> Tensor:
-    """The image moved by up to ``most`` pixels each way, black where it was not."""
-    top, left = (int(n) for n in torch.randint(0, 2 * most + 1, (2,)))
-    return functional.pad(x, (most, most, most, most))[:, top : top + x.shape[1], left : left + x.shape[2]]
+def _moved(x: Tensor) -> Tensor:
+    """The image moved by up to an eighth of its height and of its width each way, black where it was not."""
+    height, width = x.shape[1:]
+    down, right = height // PADDING, width // PADDING
+    top, left = (int(torch.randint(0, 2 * most + 1, ())) for most in (down, right))
+    return functional.pad(x, (right, right, down, down))[:, top : top + height, left : left + width]
 
 
 def _rand_augment() -> Any:
@@ -179,7 +201,7 @@ def _idx_array(file: Path, axes: int) -> Tensor:
     return torch.frombuffer(bytearray(content[start:]), dtype=torch.uint8).view(sides)
 
 
-def _npz(file: Path) -> tuple[Labelled, Labelled]:
+def _npz(file: Path, channels: int) -> tuple[Labelled, Labelled]:
     try:
         import numpy as np
     except ImportError:
@@ -194,20 +216,22 @@ def _npz(file: Path) -> tuple[Labelled, Labelled]:
         names = f"x_{part}", f"y_{part}"
         if missing := [name for name in names if name not in found]:
             raise DataError(f"--data {file}: must hold {missing[0]}, but holds {', '.join(found) or 'nothing'}")
-        parts.append(_labelled(*(found[name] for name in names), where=f"{file} ({part})"))
+        parts.append(_labelled(*(found[name] for name in names), where=f"{file} ({part})", channels=channels))
     return parts[0], parts[1]
 
 
-def _labelled(images: Tensor, labels: Tensor, *, where: str) -> Labelled:
+def _labelled(images: Tensor, labels: Tensor, *, where: str, channels: int = 3) -> Labelled:
     """The arrays as they are needed."""
+    usual = {1, 3, channels}
     if images.dim() == 3:
         images = images[:, None]
-    if images.dim() == 4 and images.shape[1] not in (1, 3):
+    if images.dim() == 4 and images.shape[1] not in usual:
         images = images.permute(0, 3, 1, 2)
-    if images.dtype != torch.uint8 or images.dim() != 4 or images.shape[1] not in (1, 3) or not len(images):
+    if images.dtype != torch.uint8 or images.dim() != 4 or images.shape[1] not in usual or not len(images):
         kind = str(images.dtype).removeprefix("torch.")
+        words = "one or three" if len(usual) == 2 else f"one, three or {channels}"
         raise DataError(
-            f"{where}: images must be uint8 of one or three channels, but are {kind} of shape {tuple(images.shape)}"
+            f"{where}: images must be uint8 of {words} channels, but are {kind} of shape {tuple(images.shape)}"
         )
     if labels.is_floating_point() or labels.numel() != len(images):
         raise DataError(f"{where}: must have a whole number for each of {len(images)} images, but has {labels.numel()}")
@@ -240,14 +264,19 @@ def _numbers(train: Images) -> int:
     return len(target) if target.is_floating_point() and target.dim() else 0
 
 
-def _folder(place: Path, size: int, augment: str) -> tuple[Images, Images, int]:
+def _folder(place: Path, size: Size, channels: int, augment: str) -> tuple[Images, Images, int]:
     if not place.is_dir():
         there = "is a file" if place.exists() else "is not there"
         raise DataError(
             f"--data {place}: must be `digits`, a folder of images or IDX files, a .npz or MODULE:FUNCTION, but {there}"
         )
-    train = ImageFolder(place / "train", size=size, augment=augment)
-    test = ImageFolder(place / "val", size=size)
+    if channels not in MODES:
+        raise DataError(
+            f"--data {place}: a folder has images of 1 or 3 channels, but the network takes {channels}. Give a .npz "
+            "or MODULE:FUNCTION"
+        )
+    train = ImageFolder(place / "train", size=size, channels=channels, augment=augment)
+    test = ImageFolder(place / "val", size=size, channels=channels)
     for mine, others, here, there in (
         (train.classes, test.classes, "train", "val"),
         (test.classes, train.classes, "val", "train"),
@@ -263,14 +292,16 @@ def _folder(place: Path, size: int, augment: str) -> tuple[Images, Images, int]:
 
 
 class ImageFolder(Dataset[tuple[Tensor, int]]):
-    """Images in one folder for each class: (3, size, size), standardised, and the number of the class."""
+    """Images in one folder for each class: (C, H, W), standardised, and the number of the class."""
 
-    def __init__(self, root: Path, *, size: int, augment: str = "none") -> None:
+    def __init__(self, root: Path, *, size: Size, channels: int = 3, augment: str = "none") -> None:
         try:
             importlib.import_module("PIL.Image")
         except ImportError:
             raise DataError("--data: reading images needs Pillow: pip install pillow") from None
-        self.size, self.cut = size, augment in ("standard", "randaugment")
+        self.size, self.channels, self.cut = size, channels, augment in ("standard", "randaugment")
+        mean, deviation = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, DEVIATION))
+        self.mean, self.deviation = (mean, deviation) if channels == 3 else (mean.mean(), deviation.mean())
         self.vary = Varied(augment, move=False)
         folders = sorted(p for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
         self.classes = [folder.name for folder in folders]
@@ -292,25 +323,28 @@ class ImageFolder(Dataset[tuple[Tensor, int]]):
         file, label = self.files[index]
         try:
             with Image.open(file) as opened:
-                image = opened.convert("RGB")
+                image = opened.convert(MODES[self.channels])
         except (OSError, SyntaxError, ValueError) as error:
             raise DataError(f"{file}: must be an image, but cannot be read: {error}. Mend it or take it away") from None
         box = self._random_box(*image.size) if self.cut else self._central_box(*image.size)
-        image = image.resize((self.size, self.size), Image.Resampling.BILINEAR, box=box)
-        pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).view(self.size, self.size, 3)
+        high, wide = self.size
+        image = image.resize((wide, high), Image.Resampling.BILINEAR, box=box)
+        pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).view(high, wide, self.channels)
         x = self.vary(pixels.permute(2, 0, 1) / 255)
-        return (x - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(DEVIATION).view(3, 1, 1), label
+        return (x - self.mean) / self.deviation, label
 
     def _random_box(self, width: int, height: int) -> tuple[float, float, float, float]:
-        """8 % to 100 % of the area, 3:4 to 4:3 wide, anywhere."""
+        """8 % to 100 % of the area, 3:4 to 4:3 as wide as the images that come of it, anywhere."""
         area = width * height * float(torch.empty(()).uniform_(0.08, 1))
-        ratio = math.exp(float(torch.empty(()).uniform_(-1, 1)) * math.log(4 / 3))
+        ratio = math.exp(float(torch.empty(()).uniform_(-1, 1)) * math.log(4 / 3)) * self.size[1] / self.size[0]
         w, h = min(math.sqrt(area * ratio), width), min(math.sqrt(area / ratio), height)
         left, top = float(torch.rand(())) * (width - w), float(torch.rand(())) * (height - h)
         return left, top, left + w, top + h
 
     def _central_box(self, width: int, height: int) -> tuple[float, float, float, float]:
-        """The square in the middle, 7/8 of the shorter side wide, as is usual for ImageNet."""
-        side = min(width, height) * 0.875
-        left, top = (width - side) / 2, (height - side) / 2
-        return left, top, left + side, top + side
+        """The largest box in the middle that is as wide as the images, 7/8 of it, as is usual for ImageNet."""
+        ratio = self.size[1] / self.size[0]
+        h = min(height, width / ratio) * 0.875
+        w = h * ratio
+        left, top = (width - w) / 2, (height - h) / 2
+        return left, top, left + w, top + h
