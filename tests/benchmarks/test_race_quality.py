@@ -44,6 +44,6 @@ def test_a_part_of_the_images_is_their_beginning(tmp_path: Path) -> None:
             gzip.compress(bytes((0, 0, 8, 3, 0, 0, 0, 5, 0, 0, 0, 2, 0, 0, 0, 2)) + images)
         )
         (whole / f"{part}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(bytes((0, 0, 8, 1, 0, 0, 0, 5)) + labels))
-    part = read_images(part_of(whole, 3, tmp_path / "part"))
+    part = read_images(part_of(whole, tmp_path / "part", train=3, test=4))
     assert part.train.numpy().tolist() == pixels[:3].tolist() and part.train_labels.tolist() == [0, 1, 2]
-    assert part.test.numpy().tolist() == pixels.tolist()
+    assert part.test.numpy().tolist() == pixels[:4].tolist()

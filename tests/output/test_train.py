@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from vkdnw_search.output.module import TEMPLATES
 from vkdnw_search.runs.contents import PROGRAMS
@@ -418,6 +419,20 @@ def test_without_torchvision_rand_augment_says_what_to_install(tmp_path: Path, m
     monkeypatch.setitem(sys.modules, "torchvision.transforms", None)
     with pytest.raises(SystemExit, match="randaugment: needs torchvision: pip install torchvision"):
         train.main([*DIGITS, "--augment", "randaugment", "--out", str(tmp_path / "out")])
+
+
+def test_channels_lie_last_in_memory_unless_the_network_views_them_as_one_axis_with_positions(tmp_path: Path) -> None:
+    image, trainer = torch.zeros(3, 16, 16), program(tmp_path)
+    plain = network()()
+
+    class Viewing(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            seen: torch.Tensor = plain(x.view(len(x), -1).view(x.shape))
+            return seen
+
+    assert trainer.layout_of(plain, image) == torch.channels_last
+    assert trainer.layout_of(Viewing(), image) == torch.contiguous_format
+    assert trainer.layout_of(plain, torch.zeros(7, 3)) == torch.contiguous_format, "no images"
 
 
 def test_a_label_beyond_the_classes_is_told(tmp_path: Path) -> None:

@@ -194,6 +194,22 @@ def _r2(sums: Tensor) -> Tensor:
     return (1 - errors / (squares - total.square() / count))[None]
 
 
+@torch.no_grad()
+def layout_of(model: nn.Module, image: Tensor) -> torch.memory_format:
+    """Channels last in memory, with which convolutions are faster, where the network can have them so.
+
+    It cannot where it views channels and positions as one axis.
+    """
+    if image.dim() != 3 or image.device.type not in ("cpu", "cuda"):
+        return torch.contiguous_format
+    tried = copy.deepcopy(model).eval().to(memory_format=torch.channels_last)
+    try:
+        tried(image[None].contiguous(memory_format=torch.channels_last))
+    except RuntimeError:  # whatever else is wrong comes up in the first step
+        return torch.contiguous_format
+    return torch.channels_last
+
+
 class Trainer:
     """The model, its average, and what changes them."""
 
@@ -212,6 +228,8 @@ class Trainer:
         for module in self.model.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.momentum = options.bn_momentum
+        self.layout = layout_of(self.model, train[0][0].to(self.device))
+        self.model = self.model.to(memory_format=self.layout)
         self.ema = copy.deepcopy(self.model).requires_grad_(False)
         self.parallel = DistributedDataParallel(self.model) if self.world > 1 else self.model
         self.optimizer = torch.optim.SGD(self.groups(), lr=0.0, momentum=0.9, nesterov=True)
@@ -330,6 +348,8 @@ class Trainer:
             y = y.float() if y.is_floating_point() else y.long()
             if not y.is_floating_point() and not 0 <= int(y.min()) <= int(y.max()) < self.classes:
                 sys.exit(f"--data: labels must be 0 … {self.classes - 1}, but go from {y.min()} to {y.max()}")
+            if self.layout == torch.channels_last:
+                x = x.contiguous(memory_format=self.layout)
             yield x.to(self.device, non_blocking=True), y.to(self.device, non_blocking=True)
 
     def rate(self, step: int) -> float:
