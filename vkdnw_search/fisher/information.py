@@ -24,8 +24,9 @@ from torch import Tensor, nn
 
 from vkdnw_search.errors import DegenerateNetwork, ScoreError
 from vkdnw_search.fisher.doubts import differing, must_use_its_weights, without_samples_first
-from vkdnw_search.fisher.literal import along, literal_rows
+from vkdnw_search.fisher.literal import along, literal_rows, rows_by_backward
 from vkdnw_search.fisher.passes import OverMemory, logits_of, statistics_of
+from vkdnw_search.fisher.recomputation import recomputing
 from vkdnw_search.fisher.rules import RULES
 from vkdnw_search.fisher.taps import Scalars, Statistics, Taps
 
@@ -206,6 +207,8 @@ class FisherPass:
         vectors = self._vectors(logits, noise[0][part])  # (M, n, C)
         if not logits.requires_grad:
             raise DegenerateNetwork("no chosen weight reaches the logits")
+        if functions := recomputing(logits, taps):
+            return Rows(rows_by_backward(model, images[part], chosen, vectors, taps, functions), ())
         rows = _tapped(model, taps, logits, vectors, chosen)  # (D, M, n, K)
         taps.untapped(*without_samples_first(model, images[part], chosen, taps))
         wrong = differing(model, images[part], chosen, vectors, rows, taps) if self.check else []

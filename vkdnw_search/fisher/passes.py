@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from vkdnw_search.fisher.checkpoints import without_checkpoints
 from vkdnw_search.fisher.module_state import restored
 from vkdnw_search.fisher.rules import RULES
 from vkdnw_search.fisher.taps import Statistics, Taps, mark
@@ -24,7 +25,7 @@ def logits_of(model: nn.Module, images: Tensor, taps: Taps, *, memory: int | Non
         OverMemory: the graph keeps more than ``memory`` bytes.
     """
     mark(images, batch=True)
-    with restored(model), _limit(model, memory), taps:
+    with restored(model), without_checkpoints(), _limit(model, memory), taps:
         logits: Tensor = model(images)
     return logits
 

@@ -14,6 +14,7 @@ from vkdnw_search.contracts import AnyProxy, HasCostScore, HasFastWay, Probe
 from vkdnw_search.cost.counter import count
 from vkdnw_search.determinism import device_of, forked_generators, one_thread, seed_from
 from vkdnw_search.errors import ScoreError, VkdnwSearchError
+from vkdnw_search.fisher.checkpoints import without_checkpoints
 from vkdnw_search.proxies.plain import must_be_proxy, name_of, score_with
 from vkdnw_search.proxies.vkdnw import VkdnwSingle
 from vkdnw_search.records import Score
@@ -52,7 +53,7 @@ def score(
         proxy = proxy.careful()
     if isinstance(proxy, HasCostScore):
         return proxy.score_cost(count(model, input_shape, free_operators=free_operators))
-    with one_thread(), forked_generators(seed_from(seed, "proxy")):
+    with one_thread(), forked_generators(seed_from(seed, "proxy")), without_checkpoints():
         classes = _classes(_copied(model), tuple(input_shape))
         copied = _copied(model)  # another, which has not run: some networks keep what they compute
         try:
