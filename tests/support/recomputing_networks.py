@@ -26,10 +26,7 @@ class Checkpointed(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x)
-        if self.reentrant is None:
-            y = self.dense(x)
-        else:
-            y = checkpoint(self.dense, x, use_reentrant=self.reentrant)
+        y = self.dense(x) if self.reentrant is None else checkpoint(self.dense, x, use_reentrant=self.reentrant)
         return self.fc((x + y).mean(dim=(2, 3)))
 
 

@@ -24,7 +24,7 @@ from vkdnw_search.cost.latency import LatencyTable
 from vkdnw_search.cost.limits import Limits, Range
 from vkdnw_search.cost.peak_memory import PeakMemory
 from vkdnw_search.determinism import forked_generators
-from vkdnw_search.errors import BudgetError, UnknownOperators
+from vkdnw_search.errors import BudgetError, UnknownOperators, told
 from vkdnw_search.records import Cost, Part
 
 with warnings.catch_warnings():  # on import, fvcore compiles losses that nobody here uses, in a way torch deprecates
@@ -68,7 +68,8 @@ def count(model: nn.Module, input_shape: Sequence[int], *, free_operators: Itera
 
 def _count(model: nn.Module, input_shape: tuple[int, ...], free_operators: frozenset[str]) -> Cost:
     """Count as :func:`count` does a model that nobody else holds, so that it need not be copied."""
-    analysis = _trace(model.eval(), input_shape)
+    model.eval()
+    analysis = _trace(model, input_shape)
     by_operator = analysis.by_operator()
     unknown = sorted(set(analysis.unsupported_ops()) - free_operators)
     if unknown:
@@ -99,7 +100,9 @@ def _trace(model: nn.Module, input_shape: tuple[int, ...]) -> FlopCountAnalysis:
         with torch.no_grad(), forked_generators():
             analysis.total()
     except Exception as error:  # whatever the network itself raises on such an input
-        raise BudgetError(f"{type(model).__name__}: must accept an input of shape {tuple(x.shape)}: {error}") from error
+        raise BudgetError(
+            f"{type(model).__name__}: must accept an input of shape {tuple(x.shape)}, but: {told(error)}"
+        ) from error
     return analysis
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import BackwardCFunction
 
-from vkdnw_search.errors import ScoreError
+from vkdnw_search.errors import ScoreError, named
 from vkdnw_search.fisher.module_state import restored
 from vkdnw_search.fisher.rules import RULES
 from vkdnw_search.fisher.taps import Scalars, Statistics, Taps
@@ -74,7 +74,7 @@ def derivatives_by_backward(
         except Exception as error:
             raise ScoreError(
                 f"{type(model).__name__}: must have a derivative, but its autograd function {', '.join(functions)} "
-                f"raises {type(error).__name__}: {error}. Compute the same by ordinary operations of torch"
+                f"raises {named(error)}. Compute the same by ordinary operations of torch"
             ) from error
         return [scalars.parameter.grad for scalars in chosen]
 

@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from vkdnw_search.contracts import Probe
-from vkdnw_search.errors import DegenerateNetwork, ScoreError
+from vkdnw_search.errors import DegenerateNetwork, ScoreError, told
 from vkdnw_search.proxies.probing import (
     ImageProxy,
     NeedsLabels,
@@ -84,7 +84,7 @@ def _image_gradients(
         loss = F.cross_entropy(model(x), y)
     except ValueError as error:  # what batch norm raises for one image of 1 × 1
         raise ScoreError(
-            f"gradsign, resolution: must be larger, for the network must accept a single image; {error}"
+            f"gradsign, resolution: must be larger, for the network must accept a single image; {told(error)}"
         ) from error
     if not loss.requires_grad:
         raise DegenerateNetwork("gradsign: the output of the network does not depend on its weights")

@@ -13,8 +13,9 @@ from torch import nn
 from vkdnw_search.contracts import AnyProxy, HasCostScore, HasFastWay, Probe
 from vkdnw_search.cost.counter import count
 from vkdnw_search.determinism import device_of, forked_generators, one_thread, seed_from
-from vkdnw_search.errors import ScoreError, VkdnwSearchError
+from vkdnw_search.errors import ScoreError, VkdnwSearchError, named, told
 from vkdnw_search.fisher.checkpoints import without_checkpoints
+from vkdnw_search.proxies.accepted_inputs import accepted_shape
 from vkdnw_search.proxies.plain import must_be_proxy, name_of, score_with
 from vkdnw_search.proxies.vkdnw import VkdnwSingle
 from vkdnw_search.records import Score
@@ -62,19 +63,19 @@ def score(
             raise
         except Exception as error:
             what = proxy if is_dataclass(proxy) else name_of(proxy)
-            raise ScoreError(
-                f"{type(model).__name__}: cannot be scored with {what}: {type(error).__name__}: {error}"
-            ) from error
+            raise ScoreError(f"{type(model).__name__}: cannot be scored with {what}: {named(error)}") from error
 
 
 def _copied(model: nn.Module) -> nn.Module:
     """A copy in training mode, in which networks that keep things in evaluation mode keep nothing."""
     try:
-        return copy.deepcopy(model).train()
+        copied = copy.deepcopy(model)
+        copied.train()  # some networks' train() and eval() return nothing
+        return copied
     except Exception as error:
         raise ScoreError(
             f"{type(model).__name__}: must be a network that can be copied (copy.deepcopy), but: "
-            f"{type(error).__name__}: {error}. If it keeps what an earlier pass computed, empty that, which in many "
+            f"{named(error)}. If it keeps what an earlier pass computed, empty that, which in many "
             "networks train() does"
         ) from error
 
@@ -84,16 +85,22 @@ def _classes(model: nn.Module, input_shape: tuple[int, ...]) -> int:
     """The number of logits, from a pass over two inputs."""
     example = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(0))
     images = torch.zeros(2, *input_shape, dtype=example.dtype, device=example.device)
+    model.eval()
     try:
-        logits = model.eval()(images)
+        logits = model(images)
     except Exception as error:
+        accepted = accepted_shape(model, input_shape)
         raise ScoreError(
-            f"{type(model).__name__}: must accept inputs of shape {tuple(images.shape)}, but: {error}"
+            f"{type(model).__name__}: must accept inputs of shape {tuple(images.shape)}, but: {told(error)}"
+            + (f". It accepts an input of shape {accepted}" if accepted else "")
         ) from error
     if not isinstance(logits, torch.Tensor) or logits.dim() != 2 or len(logits) != 2:
         shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        mend = "Wrap it in a module that does"
+        if isinstance(getattr(logits, "logits", None), torch.Tensor):
+            mend += ", such as one whose forward returns network(x).logits"
         raise ScoreError(
             f"{type(model).__name__}: must return logits of shape (N, classes), but for inputs "
-            f"{tuple(images.shape)} returns {shape}. Wrap it in a module that does"
+            f"{tuple(images.shape)} returns {shape}. {mend}"
         )
     return math.prod(logits.shape[1:])

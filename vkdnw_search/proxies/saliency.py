@@ -98,7 +98,8 @@ class SynFlow:
         """The score of ``model``, whose batch norms are removed and whose weights become positive float64."""
         with prepared(model, probe, self.initialization):
             _remove_batch_norm(model)
-            model.eval().double()
+            model.eval()
+            model.double()
             with torch.no_grad():
                 for p in model.parameters():
                     p.abs_()
