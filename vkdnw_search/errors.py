@@ -7,7 +7,9 @@ built-in it resembles, so code that knows nothing of this project still catches 
 from __future__ import annotations
 
 import difflib
+import traceback
 from collections.abc import Iterable
+from pathlib import PurePath
 
 
 class VkdnwSearchError(Exception):
@@ -90,6 +92,20 @@ class ConformanceError(VkdnwSearchError, AssertionError):
     def __init__(self, what: str, findings: Iterable[str]) -> None:
         self.findings = tuple(findings)
         super().__init__(f"{what} breaks its contract:\n" + "\n".join(f"  * {finding}" for finding in self.findings))
+
+
+def told(error: BaseException) -> str:
+    """What ``error`` says; of one without a text, as a failed ``assert`` is, its type and the line that raised it."""
+    if text := str(error).strip():
+        return text
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" in {PurePath(frames[-1].filename).name}, line {frames[-1].lineno}: {frames[-1].line}" if frames else ""
+    return f"{type(error).__name__}{where}"
+
+
+def named(error: BaseException) -> str:
+    """The type of ``error`` and what it says."""
+    return f"{type(error).__name__}: {error}" if str(error).strip() else told(error)
 
 
 LONGEST = 300

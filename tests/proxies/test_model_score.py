@@ -2,19 +2,23 @@ from __future__ import annotations
 
 import copy
 import math
+import re
 from dataclasses import replace
+from typing import NamedTuple
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.support.foreign_kinds import Fixed, Pruned
 from tests.support.networks import NETWORKS, Residual
 from tests.support.oracles import fisher_matrix
 from vkdnw_search import score
 from vkdnw_search.contracts import Probe
-from vkdnw_search.errors import ScoreError
+from vkdnw_search.errors import DegenerateNetwork, ScoreError
 from vkdnw_search.fisher.information import FisherPass, choose_scalars
-from vkdnw_search.proxies.size import Flops
+from vkdnw_search.proxies.saliency import SynFlow
+from vkdnw_search.proxies.size import Flops, TrainableLayers
 from vkdnw_search.proxies.vkdnw import VkdnwSingle, count_layers
 from vkdnw_search.records import Cost
 
@@ -124,3 +128,67 @@ def test_what_counts_as_a_layer_is_an_option_and_depth_is_that_of_the_search_spa
         value = proxy(copy.deepcopy(model), probe)
         assert value.terms["trainable_layers"] == layers
     assert replace(SMALL, layers="depth").upper_bound(probe.cost) == 7 + math.log(9)
+
+
+def test_a_network_most_of_whose_weights_change_nothing_is_refused_by_their_names() -> None:
+    proxy = VkdnwSingle(images=32, directions="all", draws=1)
+    with pytest.raises(DegenerateNetwork, match=r"78 of 84 chosen weights change no logit \(blocks.1.weight, .* index"):
+        score(Pruned(set_index=False), (3, 8, 8), proxy=proxy)
+    assert score(Pruned(set_index=True), (3, 8, 8), proxy=proxy).terms["trainable_layers"] == 84
+
+
+def test_a_network_whose_train_returns_nothing_is_scored_as_another() -> None:
+    class Silent(Residual):
+        def train(self, mode: bool = True) -> None:  # type: ignore[override]
+            super().train(mode)
+
+    torch.manual_seed(0)
+    model = Silent()
+    torch.manual_seed(0)
+    free = ("aten::_convolution_mode", "aten::add_", "aten::mean")
+    for proxy in (SMALL, SynFlow(), TrainableLayers(), Flops()):
+        found, expected = (score(m, (3, 8, 8), proxy=proxy, free_operators=free) for m in (model, Residual()))
+        assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("model", "given", "accepted"),
+    [
+        (Fixed(3, 64), (3, 32, 32), "(3, 64, 64)"),
+        (Fixed(1, 28), (3, 32, 32), "(1, 28, 28)"),
+        (Fixed(4, 9), (3, 9, 9), "(4, 9, 9)"),
+        (
+            nn.Sequential(nn.Conv2d(3, 4, 3), nn.AvgPool2d(30), nn.Flatten(), nn.Linear(16, 5)),
+            (3, 32, 32),
+            "(3, 64, 64)",
+        ),
+        (nn.Sequential(nn.Flatten(), nn.Linear(147, 5)), (3, 32, 32), "(3, 7, 7)"),
+        (nn.Sequential(nn.Linear(7, 5), nn.ReLU(), nn.Linear(5, 3)), (3, 8, 8), "(7,)"),
+    ],
+)
+def test_a_network_that_refuses_its_input_tells_one_that_it_accepts(
+    model: nn.Module, given: tuple[int, ...], accepted: str
+) -> None:
+    with pytest.raises(
+        ScoreError, match=rf"must accept .*, but: .*\. It accepts an input of shape {re.escape(accepted)}$"
+    ):
+        score(model, given)
+
+
+def test_a_network_that_refuses_without_a_word_is_told_by_the_line_that_did() -> None:
+    model = Fixed(3, 1000)  # larger than what is tried
+    words = r"Fixed: must accept inputs of shape \(2, 3, 8, 8\), but: AssertionError in foreign_kinds.py, line \d+: "
+    with pytest.raises(ScoreError, match=rf"^{words}assert x\.shape\[-1\] == self\.side$"):
+        score(model, (3, 8, 8))
+
+
+def test_a_network_that_returns_more_than_logits_is_told_how_to_wrap_it() -> None:
+    class Output(NamedTuple):
+        logits: Tensor
+
+    class Wrapping(nn.Sequential):
+        def forward(self, x: Tensor) -> Output:
+            return Output(super().forward(x))
+
+    with pytest.raises(ScoreError, match=r"returns Output\. Wrap it in a module .* returns network\(x\)\.logits$"):
+        score(Wrapping(nn.Flatten(), nn.Linear(12, 3)), (3, 2, 2))

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from vkdnw_search.errors import SpaceError
+from vkdnw_search.errors import SpaceError, told
 from vkdnw_search.records import GeneValue
 from vkdnw_search.source_rules import foreign_imports
 
@@ -38,7 +38,9 @@ def chosen_source(make: Callable[..., Any], answers: Mapping[str, GeneValue], nu
     try:
         text = inspect.getsource(module)
     except (OSError, TypeError) as error:
-        raise SpaceError(f"{name}: its module {module.__name__} must be a file, but: {error}. {OTHERWISE}") from error
+        raise SpaceError(
+            f"{name}: its module {module.__name__} must be a file, but: {told(error)}. {OTHERWISE}"
+        ) from error
     rows = "".join(f"    {key!r}: {value!r},\n" for key, value in answers.items())
     return _SOURCE.format(code=_needed(text, name, module.__name__), rows=rows, name=name, num_classes=num_classes)
 

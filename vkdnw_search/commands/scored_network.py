@@ -16,7 +16,7 @@ from torch import nn
 from vkdnw_search.commands.settings import build_plugin, shape
 from vkdnw_search.contracts import HasText, SearchSpace
 from vkdnw_search.cost.counter import count, free_operators
-from vkdnw_search.errors import BudgetError, PluginError, RecipeError, ScoreError, UnknownOperators
+from vkdnw_search.errors import BudgetError, PluginError, RecipeError, ScoreError, UnknownOperators, named
 from vkdnw_search.output.module import description_of
 
 __all__ = ["Target", "in_module", "in_space", "size"]
@@ -91,7 +91,7 @@ def _instance(module: ModuleType, name: str, source: str) -> nn.Module:
         model = made if isinstance(made, nn.Module) or made is None else made()
     except Exception as error:
         raise ScoreError(
-            f"{source}: {name}() must make a network without arguments, but: {type(error).__name__}: {error}"
+            f"{source}: {name}() must make a network without arguments, but: {named(error)}"
             f"{_of_a_space(module, source)}"
         ) from error
     if not isinstance(model, nn.Module):

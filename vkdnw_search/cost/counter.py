@@ -24,7 +24,7 @@ from vkdnw_search.cost.latency import LatencyTable
 from vkdnw_search.cost.limits import Limits, Range
 from vkdnw_search.cost.peak_memory import PeakMemory
 from vkdnw_search.determinism import forked_generators
-from vkdnw_search.errors import BudgetError, UnknownOperators
+from vkdnw_search.errors import BudgetError, UnknownOperators, told
 from vkdnw_search.records import Cost, Part
 
 with warnings.catch_warnings():  # on import, fvcore compiles losses that nobody here uses, in a way torch deprecates
@@ -80,7 +80,8 @@ def _count(
     example: Sequence[torch.Tensor] | None = None,
 ) -> Cost:
     """Count as :func:`count` does a model that nobody else holds, so that it need not be copied."""
-    analysis = _trace(model.eval(), _zeros(model, input_shape) if example is None else tuple(example))
+    model.eval()  # which in some networks returns nothing
+    analysis = _trace(model, _zeros(model, input_shape) if example is None else tuple(example))
     by_operator = analysis.by_operator()
     unknown = sorted(set(analysis.unsupported_ops()) - free_operators)
     if unknown:
@@ -115,7 +116,9 @@ def _trace(model: nn.Module, arguments: tuple[torch.Tensor, ...]) -> FlopCountAn
             analysis.total()
     except Exception as error:  # whatever the network itself raises on such an input
         shapes = ", ".join(str(tuple(x.shape)) for x in arguments)
-        raise BudgetError(f"{type(model).__name__}: must accept an input of shape {shapes}: {error}") from error
+        raise BudgetError(
+            f"{type(model).__name__}: must accept an input of shape {shapes}, but: {told(error)}"
+        ) from error
     return analysis
 
 

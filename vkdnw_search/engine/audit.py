@@ -11,7 +11,7 @@ from typing import Literal
 
 from vkdnw_search.contracts import AnyProxy, HasCostScore, HasFastWay
 from vkdnw_search.engine.tasks import Task, is_lack_of_memory, network_of, run_tasks
-from vkdnw_search.errors import DegenerateNetwork, ExecutionError, RunFolderError, VkdnwSearchError
+from vkdnw_search.errors import DegenerateNetwork, ExecutionError, RunFolderError, VkdnwSearchError, named
 from vkdnw_search.proxies.plain import name_of
 from vkdnw_search.runs.code_history import AUDIT
 from vkdnw_search.runs.judgement import read_record
@@ -53,9 +53,7 @@ def audit_candidate(task: Task) -> AuditOutcome:
         raise
     except Exception as error:
         if not is_lack_of_memory(error):
-            raise ExecutionError(
-                f"checking {task.key} with {name_of(task.proxy)}: {type(error).__name__}: {error}"
-            ) from error
+            raise ExecutionError(f"checking {task.key} with {name_of(task.proxy)}: {named(error)}") from error
         return lost_audit(task, "takes more memory than there is")
 
 

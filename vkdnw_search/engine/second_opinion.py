@@ -25,7 +25,7 @@ from vkdnw_search.engine.budget import SIZES, is_spent, unspent
 from vkdnw_search.engine.evaluator import Evaluator
 from vkdnw_search.engine.rescoring import Rescorer
 from vkdnw_search.engine.tasks import is_lack_of_memory
-from vkdnw_search.errors import DegenerateNetwork
+from vkdnw_search.errors import DegenerateNetwork, told
 from vkdnw_search.proxies.az_nas import AzNasTerms, Expressivity
 from vkdnw_search.proxies.jacov import Jacov
 from vkdnw_search.proxies.probing import placed, random_images
@@ -104,7 +104,7 @@ class StageChannels:
             with torch.no_grad():
                 features = stage_features(placed(model, probe.device).eval(), x)
         except Exception as error:
-            raise DegenerateNetwork(f"its stages are not known: {error}") from error
+            raise DegenerateNetwork(f"its stages are not known: {told(error)}") from error
         return Score(float(len(features)), terms={f"stage {i}": float(f.shape[1]) for i, f in enumerate(features, 1)})
 
 

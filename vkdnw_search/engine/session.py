@@ -17,7 +17,7 @@ from vkdnw_search.engine.best_scores import BestScores
 from vkdnw_search.engine.clock import Clock
 from vkdnw_search.engine.evaluator import Evaluator
 from vkdnw_search.engine.tasks import Task, lost_candidate, run_tasks, score_candidate
-from vkdnw_search.errors import RunFolderError
+from vkdnw_search.errors import RunFolderError, named
 from vkdnw_search.recipe.sections import Stop
 from vkdnw_search.records import Cost, Evaluation, Genome, Score, Status
 from vkdnw_search.runs.store import Snapshot, Store
@@ -124,7 +124,7 @@ class Session:
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
             raise RunFolderError(
                 f"{self._store.path}: the optimizer's state and the candidates must be as they were written, but are "
-                f"not: {type(error).__name__}: {error}. Nothing was changed; choose another folder with --out"
+                f"not: {named(error)}. Nothing was changed; choose another folder with --out"
             ) from error
         self.number, self.generation, self._kept = snapshot.number, snapshot.generation, snapshot.number
         self._refit(optimizer)

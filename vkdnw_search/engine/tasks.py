@@ -18,7 +18,7 @@ from torch import nn
 
 from vkdnw_search.contracts import AnyProxy, Architecture, HasCostScore, HasText, Probe, SearchSpace
 from vkdnw_search.determinism import device_of, forked_generators, one_thread, seed_from, seed_generators
-from vkdnw_search.errors import CandidateLost, DegenerateNetwork, ExecutionError, SpaceError, VkdnwSearchError
+from vkdnw_search.errors import CandidateLost, DegenerateNetwork, ExecutionError, SpaceError, VkdnwSearchError, named
 from vkdnw_search.fisher.likelihood import likelihood_of
 from vkdnw_search.proxies.initialization import draws_all, without_weights
 from vkdnw_search.proxies.plain import draws_weights, name_of, score_with
@@ -89,9 +89,7 @@ def score_candidate(task: Task) -> Outcome:
         raise
     except Exception as error:
         if not is_lack_of_memory(error):
-            raise ExecutionError(
-                f"scoring {task.key} with {name_of(task.proxy)}: {type(error).__name__}: {error}"
-            ) from error
+            raise ExecutionError(f"scoring {task.key} with {name_of(task.proxy)}: {named(error)}") from error
         reason = "takes more memory than there is"
     return Outcome(score, reason, time.perf_counter() - started)
 
@@ -177,6 +175,6 @@ def _outcome(future: Future[R], task: T, lost: Callable[[T, str], R]) -> R:
         return lost(task, str(error))
     except (BrokenExecutor, CancelledError) as error:
         raise ExecutionError(
-            f"the executor came to an end before the candidates under way had: {type(error).__name__}: {error}. What "
+            f"the executor came to an end before the candidates under way had: {named(error)}. What "
             "was found is in the run folder; the same command continues the run"
         ) from error

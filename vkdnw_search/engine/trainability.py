@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from vkdnw_search.contracts import Architecture, Likelihood, SearchSpace
 from vkdnw_search.determinism import forked_generators, one_thread
 from vkdnw_search.engine.tasks import is_lack_of_memory
-from vkdnw_search.errors import ExecutionError, VkdnwSearchError
+from vkdnw_search.errors import ExecutionError, VkdnwSearchError, named
 from vkdnw_search.fisher.likelihood import likelihood_of
 from vkdnw_search.proxies.random_targets import loss_of, random_targets
 from vkdnw_search.records import Cost, Genome
@@ -60,7 +60,7 @@ def try_training(trial: Trial) -> str:
     except Exception as error:
         if is_lack_of_memory(error):
             return lost_trial(trial, "it takes more memory than there is")
-        raise ExecutionError(f"training {trial.key} for a few steps: {type(error).__name__}: {error}") from error
+        raise ExecutionError(f"training {trial.key} for a few steps: {named(error)}") from error
 
 
 def lost_trial(trial: Trial, reason: str) -> str:

@@ -18,7 +18,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from annotated_types import Interval
 
-from vkdnw_search.errors import CandidateLost, PluginError
+from vkdnw_search.errors import CandidateLost, PluginError, told
 from vkdnw_search.execution.safe_path import SAFE_PATH, safe_import_path
 from vkdnw_search.options import strict_options
 from vkdnw_search.recipe.registry import load_plugins, plugin_paths
@@ -63,7 +63,7 @@ def dask(
         from dask import config
         from distributed import Client, LocalCluster
     except ImportError as error:
-        raise PluginError(f"needs `pip install vkdnw-search[dask]`: {error}") from error
+        raise PluginError(f"needs `pip install vkdnw-search[dask]`: {told(error)}") from error
     if address is not None and address.startswith("tls:"):
         missing = [
             name for name, key in CERTIFICATES.items() if config.get(f"distributed.comm.tls.{key}", None) is None

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import ParamSpec, TypeVar
 
-from vkdnw_search.errors import ExecutionError
+from vkdnw_search.errors import ExecutionError, named
 from vkdnw_search.provenance.record import CodeRecord, code_record
 
 P = ParamSpec("P")
@@ -68,8 +68,7 @@ def _pass_on(done: Future[T], future: Future[T]) -> None:
             future.set_exception(error)
             return
         refused = ExecutionError(
-            f"a worker: must run the code of the search, but cannot read what it is to do: {type(error).__name__}: "
-            f"{error}. {MEND}"
+            f"a worker: must run the code of the search, but cannot read what it is to do: {named(error)}. {MEND}"
         )
         refused.__cause__ = error
         future.set_exception(refused)

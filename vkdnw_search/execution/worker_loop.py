@@ -15,7 +15,7 @@ from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any
 
-from vkdnw_search.errors import ExecutionError
+from vkdnw_search.errors import ExecutionError, named
 from vkdnw_search.recipe.registry import load_plugins
 
 COORDINATORS = (signal.SIGINT, signal.SIGTERM)
@@ -64,7 +64,7 @@ def _attempt(order: bytes, *, begun: Callable[[], None]) -> Any:
         try:
             ForkingPickler.loads(answer := ForkingPickler.dumps((False, error)))
         except Exception:
-            return ForkingPickler.dumps((False, ExecutionError(f"{type(error).__name__}: {error}")))
+            return ForkingPickler.dumps((False, ExecutionError(f"{named(error)}")))
         return answer
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, ParamSpec, TypeVar
 
-from vkdnw_search.errors import CandidateLost, ExecutionError
+from vkdnw_search.errors import CandidateLost, ExecutionError, named
 from vkdnw_search.execution.safe_path import safe_import_path
 from vkdnw_search.execution.script_guard import EXIT_CODE, NAME, UNGUARDED, UnguardedScript, must_not_be_a_worker
 from vkdnw_search.execution.worker_loop import COORDINATORS, serve
@@ -127,7 +127,7 @@ def _pickled(order: Any) -> Any:
         return ForkingPickler.dumps(order)
     except Exception as error:
         raise ExecutionError(
-            f"what is sent to a worker process must be picklable, but: {type(error).__name__}: {error}. Define "
+            f"what is sent to a worker process must be picklable, but: {named(error)}. Define "
             "functions and classes in a module, or search in one process: executor=inline"
         ) from error
 

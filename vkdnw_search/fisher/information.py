@@ -28,8 +28,9 @@ from vkdnw_search.errors import DegenerateNetwork, ScoreError
 from vkdnw_search.fisher.doubts import differing, must_use_its_weights, without_samples_first
 from vkdnw_search.fisher.inputs import Inputs, inputs_of
 from vkdnw_search.fisher.likelihood import OutputCovariance, cotangents, covariance_of
-from vkdnw_search.fisher.literal import along, literal_rows
+from vkdnw_search.fisher.literal import along, literal_rows, rows_by_backward
 from vkdnw_search.fisher.passes import OverMemory, flat, outputs_of, statistics_of
+from vkdnw_search.fisher.recomputation import recomputing
 from vkdnw_search.fisher.rules import RULES
 from vkdnw_search.fisher.taps import Scalars, Statistics, Taps
 
@@ -200,6 +201,8 @@ class FisherPass:
         vectors = cotangents(covariance, noise[0][part]).to(logits)  # (M, n, O)
         if not logits.requires_grad:
             raise DegenerateNetwork("no chosen weight reaches the logits")
+        if functions := recomputing(logits, taps):
+            return Rows(rows_by_backward(model, inputs[part], chosen, vectors, taps, functions), ())
         rows = _tapped(model, taps, logits, vectors, chosen)  # (D, M, n, K)
         taps.untapped(*without_samples_first(model, inputs[part], chosen, taps))
         wrong = differing(model, inputs[part], chosen, vectors, rows, taps) if self.check else []

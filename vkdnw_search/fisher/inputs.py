@@ -32,9 +32,10 @@ class Inputs:
     def __len__(self) -> int:
         return self.samples
 
-    def __getitem__(self, part: slice) -> Inputs:
-        """The same call for some of the samples."""
-        return replace(self._mapped(lambda tensor: tensor[part]), samples=len(range(self.samples)[part]))
+    def __getitem__(self, part: slice | list[int]) -> Inputs:
+        """The same call for some of the samples, by their places."""
+        samples = len(part) if isinstance(part, list) else len(range(self.samples)[part])
+        return replace(self._mapped(lambda tensor: tensor[part]), samples=samples)
 
     @property
     def shapes(self) -> str:

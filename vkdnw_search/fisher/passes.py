@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from vkdnw_search.fisher.checkpoints import without_checkpoints
 from vkdnw_search.fisher.inputs import Inputs
 from vkdnw_search.fisher.module_state import restored
 from vkdnw_search.fisher.rules import RULES
@@ -29,7 +30,7 @@ def outputs_of(model: nn.Module, inputs: Inputs, taps: Taps, *, memory: int | No
     Raises:
         OverMemory: the graph keeps more than ``memory`` bytes.
     """
-    with restored(model), _limit(model, memory), taps:
+    with restored(model), without_checkpoints(), _limit(model, memory), taps:
         outputs: Tensor | Sequence[Tensor] = inputs.passed_to(model)
     return outputs
 

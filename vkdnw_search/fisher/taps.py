@@ -59,11 +59,14 @@ class Taps(TorchFunctionMode):
         literal: ids of parameters that keep their own place in the graph and are not tapped.
 
     Attributes:
+        statistics: what each batch norm was given, in the order of calls.
+        owners: a tensor that belongs to that batch norm alone, in the same order; None where it has none.
         literal: ids of parameters whose derivatives must be computed literally.
         used: ids of chosen parameters that were an argument of any function.
         lengths: of the first axes of the inputs of the layers that use a chosen parameter, by its id.
         doubtful: ids of tapped parameters for which such an axis is as long as the samples are many, but for all that
             is known it may hold something else.
+        hides: whether a weight was used where gradients are switched off, such as within an ``autograd.Function``.
     """
 
     def __init__(
@@ -82,10 +85,12 @@ class Taps(TorchFunctionMode):
         self.calibrate = calibrate
         self.given = iter(statistics) if statistics is not None else None
         self.statistics: list[Statistics] = []
+        self.owners: list[Tensor | None] = []
         self.literal = set(literal)
         self.used: set[int] = set()
         self.lengths: dict[int, list[int]] = {}
         self.doubtful: set[int] = set()
+        self.hides = False
         self.anchors: list[Tensor] = []
         self._place = {id(scalars.parameter): (place, scalars) for place, scalars in enumerate(chosen)}
         self._sums: list[Tensor | None] = [None] * len(chosen)
@@ -103,10 +108,23 @@ class Taps(TorchFunctionMode):
             self.used |= chosen
             if rule is None:
                 self.literal |= chosen
+            self.hides |= not torch.is_grad_enabled() and any(t.requires_grad and t.is_leaf for t in given)
             if any(map(_is_of_samples, given)):
                 for tensor in results:
                     mark(tensor)
         return result
+
+    def statistics_for(self, owner: Tensor | None, measure: Callable[[], Statistics]) -> Statistics:
+        """What the next batch norm takes for mean and variance: what an earlier pass measured, or measured now.
+
+        Args:
+            owner: a tensor that belongs to this batch norm alone, if it has one.
+            measure: of its input.
+        """
+        found = next(self.given) if self.given is not None else measure()
+        self.statistics.append(found)
+        self.owners.append(owner)
+        return found
 
     def collect(self) -> list[Tensor | None]:
         """Derivatives (N, D) of each chosen parameter since the last call; None where nothing reached it."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from vkdnw_search.determinism import forked_generators
-from vkdnw_search.errors import ExportError
+from vkdnw_search.errors import ExportError, named, told
 from vkdnw_search.runs.result import FoundNetwork
 from vkdnw_search.source_rules import defined_by, must_import_torch_alone
 
@@ -44,9 +44,7 @@ def network(found: FoundNetwork, *, seed: int, arguments: Mapping[str, Any]) -> 
             made: nn.Module = names["Network"](**arguments)
         except Exception as error:
             given = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
-            raise ExportError(
-                f"{found.space.name}: Network does not take {given}: {type(error).__name__}: {error}"
-            ) from error
+            raise ExportError(f"{found.space.name}: Network does not take {given}: {named(error)}") from error
     return made.eval()
 
 
@@ -133,7 +131,7 @@ def _in_words(path: Path) -> Iterator[None]:
         cause: BaseException = error
         while cause.__cause__ is not None:
             cause = cause.__cause__
-        said = next(iter(str(cause).strip().splitlines()), "").rstrip(".")[:LONGEST]
+        said = next(iter(told(cause).splitlines()), "").rstrip(".")[:LONGEST]
         raise ExportError(
             f"{path.name}: the network cannot be written in this form: {type(cause).__name__}: {said}. Its Python "
             "module, which is all that training needs, is written by --format python"

@@ -22,7 +22,7 @@ from vkdnw_search.atomic_files import write_whole
 from vkdnw_search.contracts import SearchSpace
 from vkdnw_search.cost.counter import free_operators
 from vkdnw_search.determinism import forked_generators, one_thread, seed_generators
-from vkdnw_search.errors import ExportError
+from vkdnw_search.errors import ExportError, named
 from vkdnw_search.optimizers.variation import random_genome
 from vkdnw_search.output.backbone import Layout, layout_of, stage_outputs, with_backbone
 from vkdnw_search.proxies.initialization import initialize
@@ -80,7 +80,7 @@ def must_have_source(space: SearchSpace[Any], *, seed: int) -> None:
     except Exception as error:
         raise ExportError(
             f"{space.name}.source({architecture.key}): must define Network(num_classes=…), but running it raises "
-            f"{type(error).__name__}: {error}"
+            f"{named(error)}"
         ) from error
 
 

@@ -15,7 +15,7 @@ from annotated_types import Interval
 from torch import nn
 
 from vkdnw_search.contracts import Probe
-from vkdnw_search.errors import DegenerateNetwork, ScoreError
+from vkdnw_search.errors import DegenerateNetwork, ScoreError, told
 from vkdnw_search.proxies.probing import (
     ImageProxy,
     NeedsLabels,
@@ -86,7 +86,7 @@ def _of_one_image(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
         outputs: torch.Tensor = model(x)
     except ValueError as error:  # what batch norm raises for one image of 1 × 1
         raise ScoreError(
-            f"gradsign, resolution: must be larger, for the network must accept a single image; {error}"
+            f"gradsign, resolution: must be larger, for the network must accept a single image; {told(error)}"
         ) from error
     return outputs
 

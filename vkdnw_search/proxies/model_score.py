@@ -11,7 +11,8 @@ from torch import nn
 from vkdnw_search.contracts import AnyProxy, HasCostScore, HasFastWay, Probe
 from vkdnw_search.cost.counter import count
 from vkdnw_search.determinism import device_of, forked_generators, one_thread, seed_from
-from vkdnw_search.errors import ScoreError, VkdnwSearchError
+from vkdnw_search.errors import ScoreError, VkdnwSearchError, named
+from vkdnw_search.fisher.checkpoints import without_checkpoints
 from vkdnw_search.proxies.picked_output import Output
 from vkdnw_search.proxies.plain import must_be_proxy, name_of, score_with
 from vkdnw_search.proxies.subject import InputShape, InputsOption, Likelihoods, Subject, is_one_shape, subject_of
@@ -70,7 +71,7 @@ def score(
     must_be_proxy(proxy)
     if isinstance(proxy, HasCostScore) and inputs is None and is_one_shape(input_shape):
         return proxy.score_cost(count(model, input_shape, free_operators=free_operators))
-    with one_thread(), forked_generators(seed_from(seed, "proxy")):
+    with one_thread(), forked_generators(seed_from(seed, "proxy")), without_checkpoints():
         subject = subject_of(
             model, input_shape, likelihood=likelihood, output=output, class_axis=class_axis, inputs=inputs
         )
@@ -87,7 +88,7 @@ def _score(subject: Subject, proxy: AnyProxy, *, seed: int = 0, free_operators: 
         )
     if isinstance(proxy, HasFastWay):
         proxy = proxy.careful()
-    with one_thread(), forked_generators(seed_from(seed, "proxy")):
+    with one_thread(), forked_generators(seed_from(seed, "proxy")), without_checkpoints():
         copied = subject.copied()  # one that has not run: some networks keep what they compute
         probe = Probe(
             subject.input_shape, subject.classes, seed, device_of(proxy),
@@ -99,6 +100,4 @@ def _score(subject: Subject, proxy: AnyProxy, *, seed: int = 0, free_operators: 
             raise
         except Exception as error:
             what = proxy if is_dataclass(proxy) else name_of(proxy)
-            raise ScoreError(
-                f"{subject.name}: cannot be scored with {what}: {type(error).__name__}: {error}"
-            ) from error
+            raise ScoreError(f"{subject.name}: cannot be scored with {what}: {named(error)}") from error

@@ -100,7 +100,8 @@ class SynFlow:
         must_be_noise(probe)
         with prepared(model, probe, self.initialization):
             _remove_batch_norm(model)
-            model.eval().double()
+            model.eval()
+            model.double()
             with torch.no_grad():
                 for p in model.parameters():
                     p.abs_()

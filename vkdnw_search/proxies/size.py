@@ -84,7 +84,8 @@ def _multiply_adds(model: nn.Module, probe: Probe) -> int:
     """Multiply-adds of convolutions and linear layers, for one input. PyTorch counts each as two."""
     was_training = model.training
     counter = FlopCounterMode(display=False)
+    model.eval()
     with counter:
-        model.eval()(torch.zeros(1, *probe.input_shape, device=next(model.parameters(), torch.empty(0)).device))
+        model(torch.zeros(1, *probe.input_shape, device=next(model.parameters(), torch.empty(0)).device))
     model.train(was_training)
     return int(counter.get_total_flops()) // 2

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from vkdnw_search.contracts import Likelihood
-from vkdnw_search.errors import ScoreError
+from vkdnw_search.errors import ScoreError, named, told
 from vkdnw_search.fisher.inputs import drawn, inputs_of
 from vkdnw_search.fisher.likelihood import resolved
+from vkdnw_search.proxies.accepted_inputs import accepted_shape
 from vkdnw_search.proxies.drawn_inputs import NormalInputs, first_embedding
 from vkdnw_search.proxies.picked_output import Output, PickedOutput
 
@@ -190,11 +191,14 @@ def _returned(model: nn.Module, drawing: _Drawing) -> Any:
     else:
         generator = torch.Generator().manual_seed(0)
         inputs = drawn(drawing.draw, TRIED, generator=generator, dtype=example.dtype, device=example.device)
+    model.eval()
     try:
-        return inputs.passed_to(model.eval())
+        return inputs.passed_to(model)
     except Exception as error:
+        accepted = accepted_shape(model, drawing.input_shape) if drawing.draw is None else None
         raise ScoreError(
-            f"{type(model).__name__}: must accept inputs of shape {inputs.shapes}, but: {error}"
+            f"{type(model).__name__}: must accept inputs of shape {inputs.shapes}, but: {told(error)}"
+            + (f". It accepts an input of shape {accepted}" if accepted else "")
         ) from error
 
 
@@ -225,10 +229,12 @@ def _in_words(output: Output | None, kind: Likelihood, head: Tensor) -> str:
 
 def _copied(model: nn.Module) -> nn.Module:
     try:
-        return copy.deepcopy(model).train()
+        copied = copy.deepcopy(model)
+        copied.train()  # some networks' train() and eval() return nothing
+        return copied
     except Exception as error:
         raise ScoreError(
             f"{type(model).__name__}: must be a network that can be copied (copy.deepcopy), but: "
-            f"{type(error).__name__}: {error}. If it keeps what an earlier pass computed, empty that, which in many "
+            f"{named(error)}. If it keeps what an earlier pass computed, empty that, which in many "
             "networks train() does"
         ) from error

@@ -11,7 +11,7 @@ from annotated_types import Interval
 from torch import nn
 
 from vkdnw_search.contracts import Probe
-from vkdnw_search.errors import DegenerateNetwork, ScoreError
+from vkdnw_search.errors import DegenerateNetwork, ScoreError, told
 from vkdnw_search.options import check_options
 from vkdnw_search.proxies.probing import ImageProxy, Weights, gradients, in_fast_layout, prepared, random_images, scored
 from vkdnw_search.proxies.rectifiers import activation_codes
@@ -100,5 +100,7 @@ def _regions(model: nn.Module, probe: Probe, images: int, side: int) -> int:
     try:
         codes = [np.packbits(code.cpu().numpy(), axis=1) for code in activation_codes(model, x)]
     except (RuntimeError, ValueError) as error:
-        raise ScoreError(f"te_nas, region_side: the network must accept {side} × {side} images; {error}") from error
+        raise ScoreError(
+            f"te_nas, region_side: the network must accept {side} × {side} images; {told(error)}"
+        ) from error
     return len(np.unique(np.concatenate(codes, axis=1), axis=0))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
@@ -16,6 +16,7 @@ from vkdnw_search.determinism import seed_from
 from vkdnw_search.errors import DegenerateNetwork, ScoreError
 from vkdnw_search.fisher.information import FisherPass, Positions, Rows, Selection, choose_scalars, spectrum, trainable
 from vkdnw_search.fisher.inputs import Inputs, drawn
+from vkdnw_search.fisher.taps import Scalars
 from vkdnw_search.options import check_options
 from vkdnw_search.proxies.initialization import Initialization, initialize
 from vkdnw_search.proxies.probing import Resolution, image_shape, placed
@@ -28,7 +29,7 @@ DECILES = tuple(k / 10 for k in range(1, 10))
 """Levels 0.1 … 0.9 (arXiv 2502.04975, section 3); adding the maximum costs 0.04 in Kendall's τ on NAS-Bench-201."""
 
 LISTED = 3
-"""Number of tensors that are named where derivatives are wrong."""
+"""Number of tensors that are named where derivatives are wrong, or zero."""
 
 
 def decile_entropy(eigenvalues: Tensor) -> Tensor:
@@ -103,11 +104,10 @@ class VkdnwSingle:
             ScoreError: images × directions < parameters: deciles would be exactly zero.
             DegenerateNetwork: the spectrum is zero or not finite.
         """
-        model = placed(model, probe.device).eval()
+        model = placed(model, probe.device)
+        model.eval()
         spectra = torch.stack([self._spectrum(model, probe, i) for i in range(self.initializations)])  # (I, D, K)
         entropies = decile_entropy(spectra)  # (I, D)
-        if not bool(entropies.isfinite().all()):
-            raise DegenerateNetwork("the deciles of the Fisher spectrum are all zero, or not finite")
         independent = entropies.mean(dim=1) if self.initializations > 1 else entropies[0]
         error = float(independent.std() / math.sqrt(len(independent))) if len(independent) > 1 else math.nan
         layers, entropy = count_layers(model, self.layers, cost=probe.cost), float(entropies.mean())
@@ -128,13 +128,12 @@ class VkdnwSingle:
         if self.check:
             return ""  # every network is checked
         dtype = next((p.dtype for p in model.parameters()), torch.float32)
+        model.eval()
         try:
-            rows = self._rows(model.cpu().double().eval(), replace(probe, device=torch.device("cpu")), 0, check=True)
+            rows, _ = self._rows(model.cpu().double(), replace(probe, device=torch.device("cpu")), 0, check=True)
         except RuntimeError:
-            rows = self._rows(placed(model.to(dtype), probe.device).eval(), probe, 0, check=True)
-        more = f" and {len(rows.wrong) - LISTED} more" if len(rows.wrong) > LISTED else ""
-        named = ", ".join(rows.wrong[:LISTED]) + more
-        return f"the fast derivatives of {named} differ from literal ones" if rows.wrong else ""
+            rows, _ = self._rows(placed(model.to(dtype), probe.device), probe, 0, check=True)
+        return f"the fast derivatives of {_listed(rows.wrong)} differ from literal ones" if rows.wrong else ""
 
     def careful(self) -> VkdnwSingle:
         """The same score with the derivatives of every network checked; those that are wrong are computed literally."""
@@ -148,10 +147,17 @@ class VkdnwSingle:
 
     def _spectrum(self, model: nn.Module, probe: Probe, number: int) -> Tensor:
         """Eigenvalues (D, K) for one initialization."""
-        return spectrum(self._rows(model, probe, number, check=self.check).rows, samples=self.images)
+        (rows, _), chosen = self._rows(model, probe, number, check=self.check)
+        values = spectrum(rows, samples=self.images)
+        moving = (rows != 0).any(dim=1)  # (D, K)
+        true = torch.arange(len(chosen)) < moving.sum(dim=1, keepdim=True)  # the others are zero, but for rounding
+        if not bool(decile_entropy(values * true).isfinite().all()):
+            more = _without_influence(moving, chosen) if self.check else ""  # the doctor of a search counts reasons
+            raise DegenerateNetwork(f"the deciles of the Fisher spectrum are all zero, or not finite{more}")
+        return values
 
-    def _rows(self, model: nn.Module, probe: Probe, number: int, *, check: bool) -> Rows:
-        """The Fisher factor (D, M·N, K) for one initialization."""
+    def _rows(self, model: nn.Module, probe: Probe, number: int, *, check: bool) -> tuple[Rows, list[Scalars]]:
+        """The Fisher factor (D, M·N, K) for one initialization, and the K chosen weights."""
         initialize(model, seed=seed_from(probe.seed, "weights", number), scheme=self.initialization)
         generator = torch.Generator().manual_seed(seed_from(probe.seed, "probe", number))
         inputs = self._inputs(model, probe, generator)
@@ -175,7 +181,7 @@ class VkdnwSingle:
         )
         found = fisher.checked_rows(model, inputs, chosen, generator=generator)
         self._must_have_rows(len(chosen), found.rows.shape[1] // self.images)
-        return found
+        return found, chosen
 
     def _inputs(self, model: nn.Module, probe: Probe, generator: torch.Generator) -> Tensor | Inputs:
         """Inputs ~ N(0, I), or those that the probe brings."""
@@ -199,6 +205,22 @@ class VkdnwSingle:
                 f"{self.images} × {directions} = {self.images * directions}{least}. Raise images or directions, or "
                 "lower parameters."
             )
+
+
+def _without_influence(moving: Tensor, chosen: Sequence[Scalars]) -> str:
+    """Which of the ``chosen`` weights move no logit (moving: (D, K)), in words; empty without any."""
+    silent = [scalars.name for scalars, moves in zip(chosen, moving.any(dim=0).tolist(), strict=True) if not moves]
+    if not silent:
+        return ""
+    return (
+        f": {len(silent)} of {len(chosen)} chosen weights change no logit ({_listed(silent)}). A network that selects "
+        "channels by an index, as pruned ones do, must have its index set; a scale of zero must be drawn anew"
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return ", ".join(names[:LISTED]) + more
 
 
 def count_layers(model: nn.Module, what: Layers, *, cost: Cost | None = None) -> int:

@@ -23,7 +23,7 @@ from torch import nn
 
 from vkdnw_search.atomic_files import write_whole
 from vkdnw_search.determinism import one_thread, seed_from
-from vkdnw_search.errors import RaceError
+from vkdnw_search.errors import RaceError, named
 from vkdnw_search.execution.worker_loop import INDEX
 from vkdnw_search.output.templates import train, train_data
 
@@ -79,7 +79,7 @@ def train_network(task: TrainingTask) -> TrainingOutcome:
         except SystemExit as error:  # how train.py says what it cannot do
             return TrainingOutcome(None, str(error))
         except (RuntimeError, ValueError, TypeError, ArithmeticError) as error:
-            return TrainingOutcome(None, f"{type(error).__name__}: {error}".splitlines()[0])
+            return TrainingOutcome(None, named(error).splitlines()[0])
         content = io.BytesIO()
         torch.save(labelled, content)
         write_whole(right, content.getvalue())
@@ -158,7 +158,7 @@ def network_class(module: Path) -> Callable[..., nn.Module]:
         spec.loader.exec_module(loaded)
         found: Callable[..., nn.Module] = loaded.Network
     except Exception as error:  # a file of the user's can raise anything
-        raise RaceError(f"{module}: must define a class Network, but: {type(error).__name__}: {error}") from None
+        raise RaceError(f"{module}: must define a class Network, but: {named(error)}") from None
     return found
 
 

@@ -16,7 +16,7 @@ from annotated_types import Interval
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from vkdnw_search.contracts import SPACE_MEMBERS
-from vkdnw_search.errors import RecipeError, VkdnwSearchError, nearest
+from vkdnw_search.errors import RecipeError, VkdnwSearchError, nearest, told
 from vkdnw_search.options.checked import Checked, Context, Text, Whole, worded
 from vkdnw_search.options.type_descriptions import shown
 from vkdnw_search.quantities import LARGEST, compact
@@ -134,7 +134,7 @@ class Recipe(Checked):
         try:
             return chosen.build(*arguments)
         except (VkdnwSearchError, ValueError) as error:
-            raise RecipeError(f"{section} ({chosen.use}): {error}") from error
+            raise RecipeError(f"{section} ({chosen.use}): {told(error)}") from error
 
     @property
     def wants_front(self) -> bool:

@@ -27,7 +27,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Literal, get_args
 
-from vkdnw_search.errors import PluginError, nearest
+from vkdnw_search.errors import PluginError, named, nearest
 from vkdnw_search.options.checked import Checked
 from vkdnw_search.options.model import Factory, options_model, options_of_signature
 from vkdnw_search.provenance.sources import PLUGIN, PluginLoader
@@ -206,7 +206,7 @@ def _imported(kind: Kind, point: EntryPoint) -> Factory:
         factory = point.load()
     except Exception as error:
         raise PluginError(
-            f"the {_WORDS[kind]} {point.name!r} ({point.value}) cannot be imported: {type(error).__name__}: {error}"
+            f"the {_WORDS[kind]} {point.name!r} ({point.value}) cannot be imported: {named(error)}"
         ) from error
     return _checked(factory, point.value, kind)
 
@@ -242,7 +242,7 @@ def file_module(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
-        raise PluginError(f"{path}: cannot be imported: {type(error).__name__}: {error}") from error
+        raise PluginError(f"{path}: cannot be imported: {named(error)}") from error
     return module
 
 
@@ -252,7 +252,7 @@ def named_module(name: str) -> ModuleType:
         return importlib.import_module(name)
     except Exception as error:
         hint = f" Did you mean '{name}.py'?" if Path(f"{name}.py").is_file() else ""
-        raise PluginError(f"{name}: cannot be imported: {type(error).__name__}: {error}.{hint}") from error
+        raise PluginError(f"{name}: cannot be imported: {named(error)}.{hint}") from error
 
 
 def _declared(module: ModuleType, kind: Kind, where: str) -> dict[str, Factory]:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-from vkdnw_search.errors import ConformanceError
+from vkdnw_search.errors import ConformanceError, named
 
 LONGEST = 600
 """Number of characters of a foreign error that are repeated."""
@@ -48,7 +48,7 @@ class Findings:
 
 def said(error: Exception) -> str:
     """An exception in one line of text."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:LONGEST]}"
+    return " ".join(named(error).split())[:LONGEST]
 
 
 def global_random_state() -> tuple[object, ...]:

@@ -111,7 +111,7 @@ def _check_decode(space: Any, genome: Genome, findings: Findings) -> Any | None:
         findings.add(
             "decode",
             f"{where}: every index within its gene's range must decode to something hashable with a key, but raised "
-            f"{type(error).__name__}: {error}. Map what has no meaning to the nearest that has one, or drop the choice",
+            f"{said(error)}. Map what has no meaning to the nearest that has one, or drop the choice",
         )
         return None
     findings.require(

@@ -300,7 +300,7 @@ class Trainer:
         except ImportError:
             sys.exit(f"--init {file}: needs safetensors: pip install safetensors")
         except Exception as error:  # a file can be broken in any way
-            why = " ".join(str(error).split())
+            why = " ".join(str(error).split()) or type(error).__name__
             sys.exit(f"{file}: must be weights of this network with {self.classes} classes, but: {why:.200}")
 
     def log(self, row: dict[str, float]) -> None:
