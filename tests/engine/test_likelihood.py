@@ -10,7 +10,8 @@ import torch
 
 from tests.support.dense_space import Dense
 from vkdnw_search import build, export, search
-from vkdnw_search.choices import ChoiceSpace, space_of
+from vkdnw_search.choices import space_of
+from vkdnw_search.choices.space import ChoiceSpace
 from vkdnw_search.contracts import Likelihood, Probe
 from vkdnw_search.engine.requirements import must_suit
 from vkdnw_search.errors import ConformanceError
