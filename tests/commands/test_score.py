@@ -84,7 +84,7 @@ def test_flops_of_a_network_with_operators_that_nobody_declared_free_are_told_wi
         (["mine.py:Nothing"], 2, "Nothing must be a torch.nn.Module or make one, but is not there"),
         (["mine.py:number"], 1, "number() must make a network without arguments"),
         (["mine.py:broken"], 1, "RuntimeError: no such layer"),
-        (["mine.py:Square", "--input-shape", "3,4,4"], 1, "must return logits of shape (N, classes)"),
+        (["mine.py:Square", "--input-shape", "3,4,4"], 1, "must come with a likelihood"),
         (["mine.py", "--input-shape", "3,5,5"], 1, "must accept inputs of shape (2, 3, 5, 5)"),
         (["mine.py", "--text", CELL], 2, "--text and space.… are for search spaces"),
         (["nasbench201"], 2, "must have --text"),
@@ -131,3 +131,47 @@ def test_a_setting_that_the_network_cannot_take_is_told(tmp_path: Path, capsys: 
     shape = ["--input-shape", "3,4,4", "vkdnw_single.parameters=4", "vkdnw_single.resolution=8"]
     assert main(["score", str(tmp_path / "mine.py"), *shape]) == 1
     assert "Network: cannot be scored with VkdnwSingle(" in capsys.readouterr().err
+
+
+ANY = """
+import torch
+from torch import nn
+
+class Dense(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Conv2d(6, 4, 1))
+
+class Words(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.words, self.head = nn.Embedding(7, 8), nn.Linear(8, 7)
+
+    def forward(self, tokens):
+        return {"logits": self.head(torch.relu(self.words(tokens))), "tokens": tokens}
+"""
+
+
+def test_how_outputs_and_inputs_are_read_is_told_and_may_be_chosen(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(ANY)
+    small = ["vkdnw_single.images=16", "vkdnw_single.parameters=4"]
+    for likelihood, outputs in {
+        None: "categorical, 4 classes at each of 9 positions",
+        "gaussian": "gaussian, 4×3×3 numbers",
+    }.items():
+        chosen = [] if likelihood is None else ["--likelihood", likelihood]
+        assert main(["score", f"{file}:Dense", "--input-shape", "3,5,5", *small, *chosen]) == 0
+        assert told(capsys.readouterr().out)["outputs"] == outputs
+    (tmp_path / "mine.json").write_text('{"input_shape": [3, 5, 5], "likelihood": "bernoulli"}')
+    assert main(["score", f"{file}:Dense", *small]) == 0
+    assert told(capsys.readouterr().out)["outputs"] == "bernoulli, 4×3×3 times yes or no"
+    (tmp_path / "mine.json").unlink()
+    words = ["score", f"{file}:Words", "--input-shape", "5", *small]
+    assert main(words) == 1
+    assert "returns 'logits' (2, 5, 7), 'tokens' (2, 5). Say which counts" in capsys.readouterr().err
+    assert main([*words, "--output", "logits", "--class-axis", "-1"]) == 0
+    out = told(capsys.readouterr().out)
+    assert out["outputs"].startswith("categorical, 7 classes at each of 5 positions (logits); tokens drawn uniformly")
+    assert out["FLOPs"].startswith(f"{5 * 8 * 7} at 5")

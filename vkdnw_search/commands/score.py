@@ -15,7 +15,7 @@ from vkdnw_search.errors import PluginError, RecipeError
 from vkdnw_search.recipe.registry import add_plugin_option, file_module, load_plugins, named_module, names
 
 if TYPE_CHECKING:
-    from vkdnw_search.commands.scored_network import Target
+    from vkdnw_search.commands.scored_network import Reading, Target
     from vkdnw_search.records import Score
 
 DESCRIPTION = """Scores one network. NETWORK is
@@ -42,15 +42,11 @@ def run_score(words: Sequence[str]) -> str:
     check_plugin("proxies", options.proxy, of_proxy)
     target = _target(options, of_space)
 
-    from vkdnw_search.commands.scored_network import size
-    from vkdnw_search.proxies.model_score import score
+    from vkdnw_search.commands.scored_network import scores_of, size
 
     proxy = build_plugin("proxies", options.proxy, of_proxy)
-    scores = [
-        score(target.model, target.input_shape, proxy=proxy, seed=number, free_operators=sorted(target.free_operators))
-        for number in range(options.seed, options.seed + options.seeds)
-    ]
-    rows = [("network", target.name), *_verdict(options.proxy, scores), *size(target)]
+    scores, told = scores_of(target, proxy, range(options.seed, options.seed + options.seeds))
+    rows = [("network", target.name), *told, *_verdict(options.proxy, scores), *size(target)]
     return "\n".join(f"{name:12} {text}" for name, text in rows)
 
 
@@ -62,13 +58,29 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("settings", metavar="key=value", nargs="*", help="e.g. vkdnw_single.images=128 space.cells=3")
     parser.add_argument("--text", metavar="TEXT", help="architecture, in the text form of the space")
     parser.add_argument(
-        "--input-shape", metavar="C,H,W", type=shape, help="of one input (default: that of the search, or 3,224,224)"
+        "--input-shape", metavar="C,H,W", type=shape, action="append",
+        help="of one input (default: that of the search, or 3,224,224); once for each where there are several. One "
+        "number is the length of a sequence of tokens, for networks of tokens",
+    )  # fmt: skip
+    parser.add_argument(
+        "--likelihood", choices=("auto", "categorical", "gaussian", "bernoulli"),
+        help="what the outputs stand for: classes, numbers, yes or no (default: what the space says, or auto: classes)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--output", metavar="NAME", type=_output, help="name or position of the output that counts, of several"
+    )
+    parser.add_argument(
+        "--class-axis", metavar="AXIS", type=int, help="where the classes are, if not along axis 1: -1 for (N, L, C)"
     )
     parser.add_argument("--proxy", metavar="NAME", default="vkdnw_single", help="default: %(default)s")
     parser.add_argument("--seed", metavar="N", type=seed, default=0, help="of the first initialization")
     parser.add_argument("--seeds", metavar="K", type=positive, default=1, help="initializations (default: 1)")
     add_plugin_option(parser)
     return parser.parse_intermixed_args(list(words))
+
+
+def _output(text: str) -> str | int:
+    return int(text) if text.lstrip("-").isdecimal() else text
 
 
 def _target(options: argparse.Namespace, of_space: Mapping[str, Any]) -> Target:
@@ -79,7 +91,7 @@ def _target(options: argparse.Namespace, of_space: Mapping[str, Any]) -> Target:
         check_plugin("spaces", options.network, of_space)
         from vkdnw_search.commands.scored_network import in_space
 
-        return in_space(options.network, of_space, options.text, options.input_shape)
+        return in_space(options.network, of_space, options.text, _reading(options))
     if options.text is not None or of_space:
         raise RecipeError(
             f"score {options.network}: --text and space.… are for search spaces ({', '.join(names('spaces'))})"
@@ -88,7 +100,19 @@ def _target(options: argparse.Namespace, of_space: Mapping[str, Any]) -> Target:
     module = _module(file)
     from vkdnw_search.commands.scored_network import in_module
 
-    return in_module(module, name, options.network, options.input_shape)
+    return in_module(module, name, options.network, _reading(options))
+
+
+def _reading(options: argparse.Namespace) -> Reading:
+    from vkdnw_search.commands.scored_network import Reading
+
+    shapes = options.input_shape or []
+    return Reading(
+        input_shape=tuple(shapes) if len(shapes) > 1 else next(iter(shapes), None),
+        likelihood=options.likelihood,
+        output=options.output,
+        class_axis=options.class_axis,
+    )
 
 
 def _module(source: str) -> ModuleType:

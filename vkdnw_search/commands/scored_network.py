@@ -4,35 +4,80 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args
 
 from torch import nn
 
 from vkdnw_search.commands.settings import build_plugin, shape
-from vkdnw_search.contracts import HasText, SearchSpace
+from vkdnw_search.contracts import AnyProxy, HasCostScore, HasText, Likelihood, SearchSpace
 from vkdnw_search.cost.counter import count, free_operators
 from vkdnw_search.errors import BudgetError, PluginError, RecipeError, ScoreError, UnknownOperators, named
+from vkdnw_search.fisher.likelihood import likelihood_of
 from vkdnw_search.output.module import description_of
+from vkdnw_search.proxies.model_score import score
+from vkdnw_search.proxies.subject import Subject, is_one_shape, subject_of
+from vkdnw_search.records import Score
 
-__all__ = ["Target", "in_module", "in_space", "size"]
+__all__ = ["Reading", "Target", "in_module", "in_space", "scores_of", "size"]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the user says of a network's inputs and outputs; None: nothing.
+
+    Attributes:
+        input_shape: of one input without the batch, or the shapes of several.
+        likelihood: what the outputs stand for.
+        output: the name or position of the one that counts.
+        class_axis: where its classes are.
+    """
+
+    input_shape: tuple[int, ...] | tuple[tuple[int, ...], ...] | None = None
+    likelihood: Likelihood | None = None
+    output: str | int | None = None
+    class_axis: int | None = None
 
 
 @dataclass(frozen=True)
 class Target:
-    """What is scored, at which shape of one input, and the operators that count for nothing in it."""
+    """What is scored, how it is read, and the operators that count for nothing in it."""
 
     name: str
     model: nn.Module
-    input_shape: tuple[int, ...]
+    reading: Reading
     free_operators: frozenset[str]
 
+    def subject(self) -> Subject:
+        """The network with what it takes and returns.
 
-def in_space(name: str, options: Mapping[str, Any], text: str, input_shape: tuple[int, ...] | None) -> Target:
+        Raises:
+            ScoreError: it takes or returns something else.
+        """
+        r = self.reading
+        return subject_of(
+            self.model, r.input_shape, likelihood=r.likelihood or "auto", output=r.output, class_axis=r.class_axis
+        )
+
+
+def scores_of(target: Target, proxy: AnyProxy, seeds: Iterable[int]) -> tuple[list[Score], list[tuple[str, str]]]:
+    """The scores of a network from several seeds, and how its outputs are read, in words, where that matters."""
+    r = target.reading
+    scores = [
+        score(
+            target.model, r.input_shape, proxy=proxy, seed=seed, free_operators=sorted(target.free_operators),
+            likelihood=r.likelihood or "auto", output=r.output, class_axis=r.class_axis,
+        )
+        for seed in seeds
+    ]  # fmt: skip
+    return scores, [] if isinstance(proxy, HasCostScore) else [("outputs", target.subject().told)]
+
+
+def in_space(name: str, options: Mapping[str, Any], text: str, reading: Reading) -> Target:
     """The network that ``text`` is in the search space installed as ``name``.
 
     Raises:
@@ -43,10 +88,15 @@ def in_space(name: str, options: Mapping[str, Any], text: str, input_shape: tupl
     if not isinstance(space, HasText):
         raise RecipeError(f"score {name} --text: that search space does not read architectures from text")
     architecture = space.parse(text)
-    return Target(architecture.key, space.build(architecture), input_shape or space.input_shape, free_operators(space))
+    reading = replace(
+        reading,
+        input_shape=reading.input_shape or space.input_shape,
+        likelihood=reading.likelihood or likelihood_of(space),
+    )
+    return Target(architecture.key, space.build(architecture), reading, free_operators(space))
 
 
-def in_module(module: ModuleType, name: str, source: str, input_shape: tuple[int, ...] | None) -> Target:
+def in_module(module: ModuleType, name: str, source: str, reading: Reading) -> Target:
     """The network that is ``name`` in ``module``, or that it makes; ``source`` is how the user called both.
 
     Raises:
@@ -55,22 +105,46 @@ def in_module(module: ModuleType, name: str, source: str, input_shape: tuple[int
     """
     model = _instance(module, name, source)
     file = Path(source.rpartition(":")[0] or source)
-    return Target(type(model).__name__, model, input_shape or _searched_at(file), frozenset())
+    reading = replace(
+        reading,
+        input_shape=reading.input_shape or _searched_at(file),
+        likelihood=reading.likelihood or _likelihood_of(file),
+    )
+    return Target(type(model).__name__, model, reading, frozenset())
 
 
 def size(target: Target) -> list[tuple[str, str]]:
     """FLOPs and parameters of a network, in words."""
-    free, told = target.free_operators, ""
+    free, told, example = target.free_operators, "", None
+    with suppress(ScoreError):  # then FLOPs are counted at numbers of the input shape, or not at all
+        example = target.subject().example()
+    shapes = _shapes(target.reading)
     try:
         try:
-            cost = count(target.model, target.input_shape, free_operators=free)
+            cost = count(target.model, shapes[0], free_operators=free, example=example)
         except UnknownOperators as fault:
             told = f", without {', '.join(fault.operators)}, which fvcore does not count"
-            cost = count(target.model, target.input_shape, free_operators=free.union(fault.operators))
+            cost = count(target.model, shapes[0], free_operators=free.union(fault.operators), example=example)
     except BudgetError as fault:
         return [("FLOPs", f"not counted: {fault}")]
-    sized = f"{cost.flops:,} at {'×'.join(map(str, target.input_shape))}{told}"
+    sized = f"{cost.flops:,} at {' and '.join('×'.join(map(str, shape)) for shape in shapes)}{told}"
     return [("FLOPs", sized), ("parameters", f"{cost.parameters:,}")]
+
+
+def _shapes(reading: Reading) -> list[tuple[int, ...]]:
+    """The shape of each input."""
+    shape = reading.input_shape or ()
+    return [tuple(shape)] if is_one_shape(shape) else [each for each in shape if not isinstance(each, int)]
+
+
+def _likelihood_of(file: Path) -> Likelihood | None:
+    """What the outputs of an exported network stand for, from the description beside it."""
+    beside = description_of(file)
+    if file.suffix == ".py" and beside.is_file():
+        with suppress(ValueError, TypeError, LookupError, RecursionError):  # it may be any JSON file
+            told = json.loads(beside.read_bytes())["likelihood"]
+            return next((kind for kind in get_args(Likelihood) if kind == told), None)
+    return None
 
 
 def _searched_at(file: Path) -> tuple[int, ...]:

@@ -69,7 +69,7 @@ def categorical(probabilities: Tensor) -> OutputCovariance:
     root = probabilities.sqrt().flatten(2)[..., None] if probabilities.dim() > 2 else probabilities.sqrt()[..., None]
 
     def project(vectors: Tensor) -> Tensor:
-        e = vectors.unflatten(1, root.shape[1:-1])  # (n, C, positions, M)
+        e = vectors.reshape(*root.shape[:-1], vectors.shape[2])  # (n, C, positions, M)
         return (e - root * (root * e).sum(dim=1, keepdim=True)).flatten(1, -2)
 
     return OutputCovariance(root.flatten(1), project, (classes - 1) * math.prod(probabilities.shape[2:]))
@@ -95,7 +95,7 @@ def joined(covariances: Sequence[OutputCovariance]) -> OutputCovariance:
     sizes = [c.scale.shape[1] for c in covariances]
 
     def project(vectors: Tensor) -> Tensor:
-        parts = vectors.split(sizes, dim=1)
+        parts = torch.split(vectors, sizes, dim=1)
         return torch.cat([c.project(part) for c, part in zip(covariances, parts, strict=True)], dim=1)
 
     return OutputCovariance(torch.cat([c.scale for c in covariances], dim=1), project, sum(c.rank for c in covariances))

@@ -23,6 +23,7 @@ from vkdnw_search.contracts import SearchSpace
 from vkdnw_search.cost.counter import free_operators
 from vkdnw_search.determinism import forked_generators, one_thread, seed_generators
 from vkdnw_search.errors import ExportError, named
+from vkdnw_search.fisher.likelihood import likelihood_of
 from vkdnw_search.optimizers.variation import random_genome
 from vkdnw_search.output.backbone import Layout, layout_of, stage_outputs, with_backbone
 from vkdnw_search.proxies.initialization import initialize
@@ -166,6 +167,7 @@ def _description(found: FoundNetwork, recipe: Recipe | None) -> str:
         "space": found.space.name,
         "input_shape": list(found.space.input_shape),
         "num_classes": found.space.num_classes,
+        "likelihood": likelihood_of(found.space),
         "score": {"value": score.value, "standard_error": score.standard_error, **score.terms},
         "cost": {name: getattr(cost, name) for name in cost.__dataclass_fields__},
         "evaluation": found.evaluation.number,
