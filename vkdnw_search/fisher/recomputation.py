@@ -32,9 +32,10 @@ def recomputing(logits: Tensor, taps: Taps) -> list[str]:
     return sorted(function.__name__ for function in _own_functions(logits)) if taps.hides else []
 
 
-def _own_functions(*outputs: Tensor) -> set[type]:
+def _own_functions(*outputs: Tensor) -> set[type[torch.autograd.Function]]:
     """The autograd functions in the graph of ``outputs`` that are neither PyTorch's nor rules."""
-    seen, left, found = set[object](), [output.grad_fn for output in outputs], set[type]()
+    seen, found = set[object](), set[type[torch.autograd.Function]]()
+    left: list[Any] = [output.grad_fn for output in outputs]
     while left:
         node = left.pop()
         if node is None or node in seen:
