@@ -15,7 +15,6 @@ from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import BackwardCFunction
 
 from vkdnw_search.errors import ScoreError, named
 from vkdnw_search.fisher.module_state import restored
@@ -42,8 +41,9 @@ def _own_functions(*outputs: Tensor) -> set[type[torch.autograd.Function]]:
             continue
         seen.add(node)
         left.extend(following for following, _ in node.next_functions)
-        if isinstance(node, BackwardCFunction) and not _is_ours(node._forward_cls):
-            found.add(node._forward_cls)
+        function = vars(type(node)).get("_forward_cls")  # where it is one that Python defines
+        if function is not None and not _is_ours(function):
+            found.add(function)
     return found
 
 
