@@ -15,7 +15,6 @@ from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import BackwardCFunction
 
 from vkdnw_search.errors import ScoreError, named
 from vkdnw_search.fisher.module_state import restored
@@ -32,17 +31,19 @@ def recomputing(logits: Tensor, taps: Taps) -> list[str]:
     return sorted(function.__name__ for function in _own_functions(logits)) if taps.hides else []
 
 
-def _own_functions(*outputs: Tensor) -> set[type]:
+def _own_functions(*outputs: Tensor) -> set[type[torch.autograd.Function]]:
     """The autograd functions in the graph of ``outputs`` that are neither PyTorch's nor rules."""
-    seen, left, found = set[object](), [output.grad_fn for output in outputs], set[type]()
+    seen, found = set[object](), set[type[torch.autograd.Function]]()
+    left: list[Any] = [output.grad_fn for output in outputs]
     while left:
         node = left.pop()
         if node is None or node in seen:
             continue
         seen.add(node)
         left.extend(following for following, _ in node.next_functions)
-        if isinstance(node, BackwardCFunction) and not _is_ours(node._forward_cls):
-            found.add(node._forward_cls)
+        function = vars(type(node)).get("_forward_cls")  # where it is one that Python defines
+        if function is not None and not _is_ours(function):
+            found.add(function)
     return found
 
 
