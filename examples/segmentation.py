@@ -38,5 +38,6 @@ def image(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         down, right = (rows - row).abs(), (columns - column).abs()
         inside = down.square() + right.square() <= radius**2 if number == 1 else torch.maximum(down, right) <= radius
         mask[inside] = number
-        pixels[:, inside] += 2 * torch.randn(3, 1, generator=generator)
+        colour = torch.randn(3, 1, generator=generator)
+        pixels[:, inside] += 3 * colour / colour.norm()
     return pixels, mask

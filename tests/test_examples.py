@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -33,3 +34,15 @@ def test_a_search_from_python_leaves_a_module_and_a_figure(tmp_path: Path) -> No
     assert "the winner" in told and "on the Pareto front" in told
     assert load(tmp_path / "found/model.py").Network(num_classes=4)
     assert (tmp_path / "found/search.png").stat().st_size > 1000
+
+
+def test_a_network_for_segmentation_is_found_exported_and_learns(tmp_path: Path) -> None:
+    few = ["stop.evaluations=8", "executor=inline", "finalists=2"]
+    run(["vkdnw-search", str(EXAMPLES / "segmentation.yaml"), "--out", str(tmp_path / "found"), *few], tmp_path)
+    shutil.copy(EXAMPLES / "segmentation.py", tmp_path)
+    words = ["--data", "segmentation:shapes", "--epochs", "2", "--batch", "16", "--lr", "0.8", "--bn-momentum", "0.1"]
+    told = run([sys.executable, "found/best/train.py", *words], tmp_path).splitlines()
+    assert told[0] == "learning a class of each pixel: cross-entropy, accuracy is the share of pixels"
+    with (tmp_path / "found/best/training/curve.csv").open(newline="") as file:
+        first, second = (float(row["loss"]) for row in csv.DictReader(file))
+    assert second < first < 1.1  # ln 3 by chance

@@ -1,6 +1,6 @@
 """How well scores rank networks on the seven tasks of TransNAS-Bench-101: τ, ρ and regret under FLOPs budgets.
 
-    python tests/benchmarks/tasks.py --tables FOLDER --out DIR [--json FILE]
+    python tests/benchmarks/tasks.py --tables FOLDER --out DIR [--json FILE] [--tasks TASK …]
 
 FOLDER holds transnas_micro.csv and transnas_macro.csv. Networks are scored with a stem of 16 channels in place of 64
 and images of 64 pixels in place of 256, so that a network takes a second or two; their accuracies are those of the
@@ -28,7 +28,7 @@ from vkdnw_search.ranking.tables import AccuracyTable, read_csv
 from vkdnw_search.recipe.registry import find
 
 SPACES: dict[str, Any] = {"transnas_micro": TransNasMicro, "transnas_macro": TransNasMacro}
-NETWORKS, CHANNELS, RESOLUTION = 40, 16, 64
+NETWORKS, CHANNELS, RESOLUTION = 32, 16, 64
 BUDGETS = read_budgets("25%,50%,75%,100%")
 SPECTRUM = {"images": 16, "parameters": 64, "directions": 4}
 PROXIES: dict[str, dict[str, Any]] = {
@@ -85,15 +85,17 @@ def main() -> None:
     parser = arguments(__doc__ or "")
     parser.add_argument("--tables", type=Path, required=True, metavar="FOLDER", help="of the published tables")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="scores are kept there")
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS), help="default: all seven")
     given = parser.parse_args()
-    figures: dict[str, Any] = {}
-    for name in SPACES:
-        with one_thread():
-            figures[name] = {t: figures_of(studied(name, t, given.tables, given.out), t) for t in TASKS}
-        methods = [*PROXIES, RANDOM]
-        rows = [[method, *(shown(figures[name][task][method]) for task in TASKS)] for method in methods]
-        print(f"{name}, {NETWORKS} networks: τ / ρ / mean regret under {len(BUDGETS)} budgets\n")
-        print(table(["method", *TASKS], rows), flush=True)
+    figures: dict[str, dict[str, Any]] = {name: {} for name in SPACES}
+    for task in given.tasks:
+        for name in SPACES:
+            with one_thread():
+                figures[name][task] = figures_of(studied(name, task, given.tables, given.out), task)
+    for name, of_tasks in figures.items():
+        rows = [[method, *(shown(of[method]) for of in of_tasks.values())] for method in (*PROXIES, RANDOM)]
+        print(f"\n{name}, {NETWORKS} networks: τ / ρ / mean regret under {len(BUDGETS)} budgets\n")
+        print(table(["method", *of_tasks], rows))
     conclude(figures, given.json)
 
 

@@ -22,6 +22,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "ofa_mobilenetv3": {"resolution": 32, "num_classes": 10},
     "resnet": {"resolution": 16, "num_classes": 10, "max_width": 32},
     "stages": {"resolution": 16, "num_classes": 10},
+    "transnas_macro": {"resolution": 32, "channels": 4},
+    "transnas_micro": {"resolution": 32, "channels": 4},
 }
 """Options that keep networks small; the structure of a space does not depend on them."""
 
