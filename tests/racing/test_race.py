@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from vkdnw_search.errors import RaceError, RunFolderError
 from vkdnw_search.output.templates import train
 from vkdnw_search.racing import training
 from vkdnw_search.racing.entrants import shortlist
-from vkdnw_search.racing.race import Plan
+from vkdnw_search.racing.race import Plan, _words
 from vkdnw_search.runs.reader import RunReader
 
 pytest.importorskip("sklearn")
@@ -73,7 +74,7 @@ def test_the_best_learns_longest_and_its_module_and_weights_are_left(whole: Race
     network = training.network_class(folder / "best" / "model.py")(num_classes=10)
     assert whole.weights == folder / "best" / "weights.safetensors"
     network.load_state_dict(load_file(whole.weights))
-    _, test, classes = training.read_data("digits", 8, None, None)
+    _, test, classes = training.read_data("digits", (8, 8), 3, None, None)
     images, labels = (torch.stack(column) for column in zip(*test, strict=True))
     with torch.no_grad():
         right = network.eval()(images).argmax(dim=1) == labels
@@ -91,7 +92,7 @@ def test_networks_see_the_same_images_and_one_alone_trains_the_same(whole: Race,
         shutil.copy(place / name, tmp_path / name)
     network = training.network_class(tmp_path / "model.py")
     options = train.parse(["--data", "digits", "--epochs", "3", *WORDS, "--out", str(tmp_path / "out")])
-    train.Trainer(options, network, *training.read_data("digits", 8, None, None)).run()
+    train.Trainer(options, network, *training.read_data("digits", (8, 8), 3, None, None)).run()
     curves = [
         [{n: v for n, v in row.items() if n != "seconds"} for row in training.curve(folder)]
         for folder in (tmp_path / "out", place / "seed-0")
@@ -264,3 +265,16 @@ def test_the_plan_is_told_in_the_folder(whole: Race) -> None:
     plan = json.loads((whole.folder / "race.json").read_text())
     assert plan["training"] == ["--data", "digits", "--epochs", "3", *WORDS]
     assert plan["test_images"] == 360 and plan["classes"] == 10
+
+
+@pytest.mark.parametrize(
+    ("data", "shape", "expected"),
+    [
+        ("x", (3, 224, 224), ["--size", "224"]),  # as in the folders of earlier races
+        ("x", (1, 32, 48), ["--size", "32,48", "--channels", "1"]),
+        ("digits", (4, 16, 16), ["--size", "32", "--channels", "4"]),
+    ],
+)
+def test_images_of_a_race_are_those_of_the_run(data: str, shape: Any, expected: list[str], tmp_path: Path) -> None:
+    visited: Any = SimpleNamespace(space=SimpleNamespace(input_shape=shape))
+    assert _words(Plan(data=data, epochs=2), visited, tmp_path) == ("--data", data, "--epochs", "2", *expected)

@@ -94,8 +94,8 @@ class Labelled:
         """The same images if they are grey or have so many channels; colour ones grey where one is asked for."""
         there = self.images.shape[1]
         if channels == 1 and there == 3:
-            weights = torch.tensor(GREY).view(1, 3, 1, 1)
-            grey = [(part * weights).sum(1, keepdim=True).round() for part in self.images.split(1000)]
+            weights, chunks = torch.tensor(GREY).view(1, 3, 1, 1), self.images.chunk(1 + len(self.images) // 1000)
+            grey = [(chunk * weights).sum(1, keepdim=True).round() for chunk in chunks]
             return Labelled(torch.cat(grey).to(torch.uint8), self.labels)
         if there not in (1, channels):
             raise DataError(f"{where}: images must have {channels} channels, as the network takes, but have {there}")
