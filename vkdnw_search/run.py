@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from vkdnw_search.choices.narrowing import NarrowedSpace
 from vkdnw_search.contracts import AnyProxy, HasThreshold, Optimizer, Problem, SearchSpace
 from vkdnw_search.engine.best_scores import BestScores
 from vkdnw_search.engine.clock import Clock, Interrupted
@@ -123,6 +124,7 @@ def search(
 def _code_of(recipe: Recipe, *objects: object) -> CodeRecord:
     """The record of the code that the run is made of: of ``objects``, and of the plug-ins that made them."""
     chosen = [(kind, section.use) for name, kind in SECTIONS.items() if (section := getattr(recipe, name)) is not None]
+    objects = tuple(thing.inner if isinstance(thing, NarrowedSpace) else thing for thing in objects)
     factories = [find(kind, name) for kind, name in chosen if kind != "executors"]  # which does not change scores
     return code_record(origins_of(*objects, *factories))
 

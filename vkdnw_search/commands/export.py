@@ -197,10 +197,14 @@ def _with_classes(found: FoundNetwork, num_classes: int | None) -> FoundNetwork:
     """The same architecture in a space of that many classes, counted anew."""
     if num_classes is None or num_classes == found.space.num_classes:
         return found
-    space: Any = found.space
+    from vkdnw_search.choices.narrowing import NarrowedSpace  # torch, which takes seconds to import
+
+    space: Any = found.space.inner if isinstance(found.space, NarrowedSpace) else found.space
     if not dataclasses.is_dataclass(space) or "num_classes" not in {f.name for f in dataclasses.fields(space)}:
         raise ExportError(f"--num-classes: the space {found.space.name} has no option num_classes")
     changed: SearchSpace[Architecture] = _replaced(space, num_classes)
+    if isinstance(found.space, NarrowedSpace):
+        changed = found.space.around(changed)
     cost = _cost(changed, found.architecture)
     return FoundNetwork(changed, dataclasses.replace(found.evaluation, cost=cost))
 

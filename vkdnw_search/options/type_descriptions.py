@@ -123,4 +123,6 @@ def _noun(base: Any) -> str:
         items = [describe(part) for part in arguments if part is not Ellipsis]
         each = origin is list or Ellipsis in arguments
         return f"a list, each of it {items[0]}" if each else f"a list of {len(items)}: {', '.join(items)}"
+    if origin is dict:
+        return f"a mapping of names, each to {describe(arguments[1])}"
     return _NOUNS.get(base, str(base))

@@ -16,7 +16,7 @@ from annotated_types import Interval
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from vkdnw_search.contracts import SPACE_MEMBERS
-from vkdnw_search.errors import RecipeError, VkdnwSearchError, nearest
+from vkdnw_search.errors import RecipeError, SpaceError, VkdnwSearchError, nearest
 from vkdnw_search.options.checked import Checked, Context, Text, Whole, worded
 from vkdnw_search.options.type_descriptions import shown
 from vkdnw_search.quantities import LARGEST, compact
@@ -107,7 +107,18 @@ class Recipe(Checked):
                 f"space ({self.space.use}): must have {', '.join(missing)}: see vkdnw_search.contracts.SearchSpace. "
                 "vkdnw_search.testing.check_search_space finds what else may be wrong"
             )
-        return space
+        return space if self.space is None else self._narrowed(space, self.space)
+
+    def _narrowed(self, space: SearchSpace[Architecture], section: SpaceSection) -> SearchSpace[Architecture]:
+        """The space without the choices that its section takes away."""
+        if not section.fix and not section.exclude:
+            return space
+        from vkdnw_search.choices import narrowed  # torch, which takes seconds to import
+
+        try:
+            return narrowed(space, fix=section.fix, exclude=section.exclude)
+        except SpaceError as error:
+            raise RecipeError(f"space ({section.use}), {error}") from error
 
     def build_proxy(self) -> Proxy:
         """Build the proxy. Raises RecipeError if its options do not go together."""
@@ -147,8 +158,8 @@ class Recipe(Checked):
         """Every value, defaults and options of plug-ins included, as plain data."""
         values: dict[str, Any] = self.model_dump()
         for section in SECTIONS:
-            if values[section] is not None:
-                values[section] = {"use": values[section]["use"], **values[section]["options"]}
+            chosen: Section | None = getattr(self, section)
+            values[section] = None if chosen is None else chosen.resolved()
         return {key: plain(value, source="recipe", path=(key,)) for key, value in values.items()}
 
     def to_yaml(self) -> str:
