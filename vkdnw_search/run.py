@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vkdnw_search.choices.narrowing import NarrowedSpace
-from vkdnw_search.contracts import AnyProxy, HasThreshold, Optimizer, Problem, SearchSpace
+from vkdnw_search.contracts import AnyProxy, HasStart, HasThreshold, Optimizer, Problem, SearchSpace
 from vkdnw_search.engine.best_scores import BestScores
 from vkdnw_search.engine.clock import Clock, Interrupted
 from vkdnw_search.engine.evaluator import Evaluator, limits_of
@@ -23,6 +23,7 @@ from vkdnw_search.engine.requirements import must_suit
 from vkdnw_search.engine.rescoring import Rescorer
 from vkdnw_search.engine.second_opinion import by_measures, by_sizes
 from vkdnw_search.engine.session import Listener, Session
+from vkdnw_search.engine.start import Given, begin_with, read_start
 from vkdnw_search.errors import OptimizerError
 from vkdnw_search.execution.same_code import SameCode
 from vkdnw_search.execution.script_guard import must_not_be_a_worker
@@ -88,7 +89,9 @@ def search(
         must_have_source(space, seed=chosen.seed)
     must_suit(proxy, space, chosen)
     evaluator = Evaluator(space, limits=limits_of(chosen), proxy=proxy, seed=chosen.seed)
-    proposing = _optimizer(optimizer or chosen.build_optimizer, evaluator.problem(chosen.bands))
+    problem = evaluator.problem(chosen.bands)
+    proposing = _optimizer(optimizer or chosen.build_optimizer, problem)
+    start = _start(chosen, space, proposing, out)
     code = _code_of(chosen, space, proxy, type(proposing))
     path = None if out is None else Path(out)
     with RunFolder(path, chosen, code=code, accept_changed_code=accept_changed_code) as folder:
@@ -97,6 +100,9 @@ def search(
         with chosen.build_executor() as workers:
             executor = SameCode(workers, code)
             LOGGER.info(folder.opening())
+            if genomes := begin_with(start, chosen, problem, folder.store):
+                assert isinstance(proposing, HasStart)
+                proposing.begin_with(genomes)
             tell_changes(accepted_changes(folder.store, path or Path()), RESULTS)
             for what in code.not_hashed() if path is not None else ():
                 LOGGER.warning("%s. That it has changed cannot be noticed when the run is continued", what)
@@ -139,6 +145,17 @@ def _optimizer(make: Callable[[Problem], Optimizer], problem: Problem) -> Optimi
             "vkdnw_search.testing.check_optimizer takes the same, and finds what else may be wrong"
         )
     return made
+
+
+def _start(recipe: Recipe, space: SearchSpace[Any], optimizer: Optimizer, out: str | Path | None) -> list[Given] | None:
+    """The networks to begin with, read before a folder is taken; None where a run is continued, which has kept them."""
+    if recipe.start and not isinstance(optimizer, HasStart):
+        raise OptimizerError(
+            f"start: the optimizer must have begin_with(genomes) to begin with known networks, but "
+            f"{type(optimizer).__name__} has none. Add it (vkdnw_search.contracts.HasStart), or take start out"
+        )
+    continued = out is not None and (Path(out) / "run.sqlite").is_file()
+    return None if continued else read_start(recipe, space)
 
 
 def explore(optimizer: Optimizer, session: Session) -> str:

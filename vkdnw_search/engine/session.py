@@ -20,6 +20,7 @@ from vkdnw_search.engine.tasks import Task, lost_candidate, run_tasks, score_can
 from vkdnw_search.errors import RunFolderError
 from vkdnw_search.recipe.sections import Stop
 from vkdnw_search.records import Cost, Evaluation, Genome, Score, Status
+from vkdnw_search.runs.given import number_given
 from vkdnw_search.runs.store import Snapshot, Store
 
 LOGGER = logging.getLogger(__name__)
@@ -84,6 +85,7 @@ class Session:
         self._evaluator, self._store, self._executor = evaluator, store, executor
         self._stop, self._clock, self._reserve, self._best, self._listener = stop, clock, reserve, best, listener
         self._scores: dict[str, Score] = {}
+        self._given, self._scores_given = number_given(store), dict[str, Score]()
         self._scored = store.counts().get(Status.SCORED, 0)
         self.number = self.generation = self._kept = 0
         self._audit = Audit(
@@ -195,15 +197,17 @@ class Session:
     def _refit(self, optimizer: Optimizer) -> None:
         proxy = self._evaluator.proxy
         if isinstance(proxy, HasRelativeFitness) and isinstance(optimizer, HasRefit):
-            fitness = proxy.fitness(list(self._scores.values())) if self._scores else ()
-            optimizer.refit(dict(zip(self._scores, map(float, fitness), strict=True)))
+            scores = self._scores | self._scores_given  # in this order: see fitness_of
+            fitness = proxy.fitness(list(scores.values())) if scores else ()
+            optimizer.refit(dict(zip(scores, map(float, fitness), strict=True)))
 
     def _count(self, evaluations: Sequence[Evaluation]) -> None:
         """Take evaluations into account, in their order."""
         self._best.add(evaluations)
         if isinstance(self._evaluator.proxy, HasRelativeFitness):
-            scored = (e for e in evaluations if e.status.has_score)
-            self._scores |= {e.key: e.score for e in scored if e.score is not None}
+            for e in evaluations:
+                if e.status.has_score and e.score is not None:
+                    (self._scores_given if e.number < self._given else self._scores)[e.key] = e.score
 
     def _record(self, batch: _Batch, evaluation: Evaluation, seconds: float) -> None:
         self._store.add([evaluation], seconds={evaluation.number: seconds}, now=self._clock.seconds())

@@ -16,7 +16,7 @@ from annotated_types import Interval
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from vkdnw_search.contracts import SPACE_MEMBERS
-from vkdnw_search.errors import RecipeError, SpaceError, VkdnwSearchError, nearest
+from vkdnw_search.errors import RecipeError, VkdnwSearchError, nearest
 from vkdnw_search.options.checked import Checked, Context, Text, Whole, worded
 from vkdnw_search.options.type_descriptions import shown
 from vkdnw_search.quantities import LARGEST, compact
@@ -29,6 +29,7 @@ from vkdnw_search.recipe.sections import (
     ExecutorSection,
     FolderName,
     Limits,
+    Networks,
     OptimizerSection,
     ScoreSection,
     Section,
@@ -84,6 +85,9 @@ class Recipe(Checked):
     )
     score: Annotated[ScoreSection | None, "how a candidate is judged"]
     optimizer: Annotated[OptimizerSection | None, "what proposes candidates"]
+    start: Annotated[Networks, "first candidates: architectures as text, names that the space knows, run folders"] = (
+        Field(default_factory=list)
+    )
     stop: Annotated[Stop, "when to end, whichever comes first"] = Stop()
     executor: Annotated[ExecutorSection | None, "where candidates are evaluated"]
     finalists: Annotated[Whole, Interval(ge=0, le=1000), "best candidates, scored anew at the end; 0: none"] = 10
@@ -107,18 +111,7 @@ class Recipe(Checked):
                 f"space ({self.space.use}): must have {', '.join(missing)}: see vkdnw_search.contracts.SearchSpace. "
                 "vkdnw_search.testing.check_search_space finds what else may be wrong"
             )
-        return space if self.space is None else self._narrowed(space, self.space)
-
-    def _narrowed(self, space: SearchSpace[Architecture], section: SpaceSection) -> SearchSpace[Architecture]:
-        """The space without the choices that its section takes away."""
-        if not section.fix and not section.exclude:
-            return space
-        from vkdnw_search.choices import narrowed  # torch, which takes seconds to import
-
-        try:
-            return narrowed(space, fix=section.fix, exclude=section.exclude)
-        except SpaceError as error:
-            raise RecipeError(f"space ({section.use}), {error}") from error
+        return space if self.space is None else self.space.narrowed(space)
 
     def build_proxy(self) -> Proxy:
         """Build the proxy. Raises RecipeError if its options do not go together."""

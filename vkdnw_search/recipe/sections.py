@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from itertools import pairwise
-from typing import Annotated, Any, ClassVar, Self, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeAlias
 
 from annotated_types import Interval
 from pydantic import (
@@ -18,12 +18,15 @@ from pydantic import (
     model_validator,
 )
 
-from vkdnw_search.errors import PluginError
+from vkdnw_search.errors import PluginError, RecipeError, SpaceError
 from vkdnw_search.options.checked import Checked, Text, Whole, worded
 from vkdnw_search.options.type_descriptions import shown
 from vkdnw_search.quantities import compact, microseconds, percentage, share_of
 from vkdnw_search.recipe.registry import Kind, find, options_of
 from vkdnw_search.records import GeneValue
+
+if TYPE_CHECKING:
+    from vkdnw_search.contracts import Architecture, SearchSpace
 
 
 def fits_a_folder(name: str) -> bool:
@@ -58,7 +61,13 @@ def _ascending(bands: list[int]) -> list[int]:
     return bands
 
 
+def _several(value: Any) -> Any:
+    """A list of one for a value alone."""
+    return [value] if isinstance(value, bool | int | float | str) else value
+
+
 Bands = Annotated[list[Count], AfterValidator(_ascending)]
+Networks = Annotated[list[Text], BeforeValidator(_several)]
 Depth = Annotated[Whole, Interval(ge=1, le=10_000)]
 
 OptionsSource: TypeAlias = Callable[[Kind, str], type[Checked]]
@@ -126,16 +135,11 @@ class Section(Checked):
         return find(self.kind, self.use)(*arguments, **self.options)
 
 
-def _several(value: Any) -> Any:
-    """A list of one for a value alone."""
-    return [value] if isinstance(value, bool | int | float | str) else value
-
-
 Choices = Annotated[list[GeneValue], BeforeValidator(_several)]
 
 
 class SpaceSection(Section):
-    """The search space, and which of its choices are taken away: see :func:`vkdnw_search.choices.narrowing.narrowed`."""
+    """The search space, and which of its choices are taken away (:func:`vkdnw_search.choices.narrowing.narrowed`)."""
 
     kind = "spaces"
 
@@ -153,6 +157,17 @@ class SpaceSection(Section):
             if key in cls._options(name, info).model_fields:
                 raise worded(f"must have no option called {key}, which is a key of every space, but {name} has one")
         return name
+
+    def narrowed(self, space: SearchSpace[Architecture]) -> SearchSpace[Architecture]:
+        """``space`` without the choices that are taken away. Raises RecipeError if it has no such genes or choices."""
+        if not self.fix and not self.exclude:
+            return space
+        from vkdnw_search.choices import narrowed  # torch, which takes seconds to import
+
+        try:
+            return narrowed(space, fix=self.fix, exclude=self.exclude)
+        except SpaceError as error:
+            raise RecipeError(f"space ({self.use}), {error}") from error
 
 
 class ScoreSection(Section):

@@ -15,6 +15,7 @@ from vkdnw_search.recipe.recipe import Recipe
 from vkdnw_search.records import Cost, Evaluation, Genome, Score, Status
 from vkdnw_search.runs.code_history import accepted_changes
 from vkdnw_search.runs.fitness import fitness_of, pareto_front
+from vkdnw_search.runs.given import number_given
 from vkdnw_search.runs.judgement import Judgement
 from vkdnw_search.runs.store import Store
 
@@ -145,7 +146,8 @@ class Result:
     def front(self) -> list[FoundNetwork]:
         """Scored networks of which no other has at most their FLOPs and a higher score; by rising FLOPs."""
         evaluations = list(self.evaluations())
-        return [FoundNetwork(self.space, e) for e in pareto_front(evaluations, fitness_of(evaluations, self.proxy))]
+        values = fitness_of(evaluations, self.proxy, given=number_given(self.store))
+        return [FoundNetwork(self.space, e) for e in pareto_front(evaluations, values)]
 
     def networks(self, folder: Path) -> list[tuple[FoundNetwork, Path]]:
         """The networks to be exported, each with its path: the winner, that of each band, and the front of NSGA-II."""
@@ -190,7 +192,7 @@ class Result:
         figure = Figure(figsize=(6.4, 3.6), layout="constrained")
         axes = figure.subplots()
         evaluations = list(self.evaluations())
-        values = fitness_of(evaluations, self.proxy)
+        values = fitness_of(evaluations, self.proxy, given=number_given(self.store))
 
         def places(group: Iterable[Evaluation]) -> tuple[list[float], list[float]]:
             chosen = list(group)
