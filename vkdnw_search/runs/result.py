@@ -17,6 +17,7 @@ from vkdnw_search.runs.code_history import accepted_changes
 from vkdnw_search.runs.fitness import fitness_of, pareto_front
 from vkdnw_search.runs.given import number_given
 from vkdnw_search.runs.judgement import Judgement
+from vkdnw_search.runs.reused import Reused, read_reused
 from vkdnw_search.runs.store import Store
 
 if TYPE_CHECKING:
@@ -175,6 +176,11 @@ class Result:
         """Warnings about scores that are of other code than others of the run."""
         where = self.folder or Path()
         return [change.in_words(RESULTS) for change in accepted_changes(self.store, where)]
+
+    @property
+    def reused(self) -> Reused | None:
+        """How many scores were taken from an earlier run; None if none was named."""
+        return read_reused(self.store)
 
     def least_infeasible(self) -> FoundNetwork | None:
         """The candidate that misses the limits by least, where none is feasible; else None."""
