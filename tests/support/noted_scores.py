@@ -14,7 +14,7 @@ from vkdnw_search.errors import DegenerateNetwork
 from vkdnw_search.proxies.aggregate import LogRankSum
 from vkdnw_search.proxies.size import Flops
 from vkdnw_search.recipe import registry
-from vkdnw_search.records import Score
+from vkdnw_search.records import Cost, Score
 
 SCORED: list[tuple[int, int]] = []
 """FLOPs and seed of every network that was scored in this process."""
@@ -40,6 +40,22 @@ class Noted:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NotedSize:
+    """The same by size alone, so that no network is built."""
+
+    factor: int = 1
+
+    def score_cost(self, cost: Cost) -> Score:
+        SCORED.append((cost.flops, 0))
+        chance = seed_from(cost.flops, cost.parameters) % 9973 / 9973
+        return Score(self.factor * cost.tensors + chance, chance / 10, {"tensors": cost.tensors, "chance": chance})
+
+    def __call__(self, model: nn.Module, probe: Probe) -> Score:
+        assert probe.cost is not None
+        return self.score_cost(probe.cost)
+
+
+@dataclass(frozen=True, kw_only=True)
 class NotedFast(Noted):
     """The same, with a fast way that is as right as the test says."""
 
@@ -52,12 +68,13 @@ class NotedFast(Noted):
 
 def noted_ranks(*, reference: int = 0) -> LogRankSum:
     """Log-ranks of FLOPs and of what is noted."""
-    proxies: dict[str, Any] = {"flops": Flops(), "noted": Noted()}
+    proxies: dict[str, Any] = {"flops": Flops(), "noted": NotedSize()}
     return LogRankSum(proxies=proxies, reference=reference)
 
 
 def join(patch: pytest.MonkeyPatch) -> None:
-    """Let recipes name these proxies: noted, noted_fast and noted_ranks. Nothing is noted yet."""
-    for name, factory in {"noted": Noted, "noted_fast": NotedFast, "noted_ranks": noted_ranks}.items():
+    """Let recipes name these proxies: noted, noted_size, noted_fast and noted_ranks. Nothing is noted yet."""
+    named = {"noted": Noted, "noted_size": NotedSize, "noted_fast": NotedFast, "noted_ranks": noted_ranks}
+    for name, factory in named.items():
         patch.setitem(registry._joined["proxies"], name, factory)
     SCORED.clear()
