@@ -54,17 +54,20 @@ def same(*folders: Path) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        ["score=noted", "stop.evaluations=30"],
+        pytest.param(["score=noted", "stop.evaluations=30"], marks=pytest.mark.slow),
         ["stop.evaluations=90"],
         ["limits.flops=300k", "stop.evaluations=80"],
         ["optimizer=random", "finalists=5"],
-        ["bands=[150k, 300k]"],
-        ["optimizer={use: nsga2, population: 8}", "name=other"],
-        ["score={use: noted_ranks, reference: 8}", "limits.flops=300k", "stop.evaluations=30"],
+        pytest.param(["bands=[150k, 300k]"], marks=pytest.mark.slow),
+        pytest.param(["optimizer={use: nsga2, population: 8}", "name=other"], marks=pytest.mark.slow),
+        pytest.param(
+            ["score={use: noted_ranks, reference: 8}", "limits.flops=300k", "stop.evaluations=30"],
+            marks=pytest.mark.slow,
+        ),
         ["space.exclude.node1.from0=none"],
         ["start=[resnet]"],
     ],
-    ids=lambda changes: " ".join(changes),
+    ids=" ".join,
 )
 def test_what_is_found_is_the_same_and_what_was_known_is_not_scored_again(changes: list[str], tmp_path: Path) -> None:
     score = [change for change in changes if change.startswith("score=")]
@@ -139,9 +142,9 @@ def test_a_run_that_found_its_fast_way_wrong_gives_nothing_to_one_that_finds_it_
         for old, new, taken in (("", "", True), ("differs", "", False), ("", "differs", False), ("d", "d", True)):
             folder = tmp_path / f"{old} {new}"
             AUDITED.append(old)
-            run(folder, "score=noted_fast", "stop.evaluations=10")
+            run(folder, "score=noted_fast", "stop.evaluations=6", "finalists=0")
             AUDITED.append(new)
-            result = run(None, "score=noted_fast", "stop.evaluations=10", reuse=folder)
+            result = run(None, "score=noted_fast", "stop.evaluations=6", "finalists=0", reuse=folder)
             assert result.reused is not None and bool(result.reused.candidates) == taken
     finally:
         del AUDITED[1:]
