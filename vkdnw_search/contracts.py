@@ -408,6 +408,15 @@ class HasStream(Protocol):
 
 
 @runtime_checkable
+class HasStart(Protocol):
+    """An optimizer that can begin with networks that are known already (``start`` in a recipe)."""
+
+    def begin_with(self, genomes: Sequence[Genome]) -> None:
+        """Ask these before all others, in this order. Called once, before the first ``ask``; their keys differ."""
+        ...
+
+
+@runtime_checkable
 class HasThreshold(Protocol):
     """An optimizer that knows which scores are too low to matter to it."""
 

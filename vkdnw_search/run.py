@@ -7,22 +7,26 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import replace
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vkdnw_search.contracts import AnyProxy, HasThreshold, Optimizer, Problem, SearchSpace
+from vkdnw_search.choices.narrowing import NarrowedSpace
+from vkdnw_search.contracts import AnyProxy, HasStart, HasThreshold, Optimizer, Problem, SearchSpace
 from vkdnw_search.engine.best_scores import BestScores
 from vkdnw_search.engine.clock import Clock, Interrupted
 from vkdnw_search.engine.evaluator import Evaluator, limits_of
 from vkdnw_search.engine.finalists import FRESH, Gate, judge, scores_needed, winner
+from vkdnw_search.engine.known_scores import KnownScores
 from vkdnw_search.engine.neighbours import score_neighbours
 from vkdnw_search.engine.requirements import must_suit
 from vkdnw_search.engine.rescoring import Rescorer
 from vkdnw_search.engine.second_opinion import by_measures, by_sizes
 from vkdnw_search.engine.session import Listener, Session
-from vkdnw_search.errors import OptimizerError
+from vkdnw_search.engine.start import Given, begin_with, read_start
+from vkdnw_search.errors import OptimizerError, RunFolderError
 from vkdnw_search.execution.same_code import SameCode
 from vkdnw_search.execution.script_guard import must_not_be_a_worker
 from vkdnw_search.output.module import export_all, must_have_source
@@ -50,6 +54,7 @@ def search(
     listener: Listener = lambda evaluation: None,
     stopped: Callable[[], bool] = lambda: False,
     accept_changed_code: bool = False,
+    reuse: str | Path | None = None,
 ) -> Result:
     """Search as ``recipe`` says, and export the winner.
 
@@ -66,10 +71,13 @@ def search(
             search ends. The same call goes on from there.
         accept_changed_code: whether a run goes on although versions, plug-in files or other code that its scores come
             from have changed since, which is then kept with it and told in its report.
+        reuse: the folder of another run with the same space, score, seed and code, perhaps under other limits: what it
+            has scored is taken from there. What is found is the same, to the byte.
 
     Raises:
         RecipeError: the recipe is not valid, or its score does not suit the networks of the space.
-        RunFolderError: ``out`` holds something else, or a run of other code, or is in use.
+        RunFolderError: ``out`` holds something else, or a run of other code, or is in use; or the scores of ``reuse``
+            may be others than this search would compute.
         OptimizerError: what ``optimizer`` makes is none.
         ScoreError: ``proxy`` is none, or does not suit the networks of the space.
         SpaceError: the space cannot write its networks down, which a run folder needs.
@@ -87,15 +95,23 @@ def search(
         must_have_source(space, seed=chosen.seed)
     must_suit(proxy, space, chosen)
     evaluator = Evaluator(space, limits=limits_of(chosen), proxy=proxy, seed=chosen.seed)
-    proposing = _optimizer(optimizer or chosen.build_optimizer, evaluator.problem(chosen.bands))
+    problem = evaluator.problem(chosen.bands)
+    proposing = _optimizer(optimizer or chosen.build_optimizer, problem)
+    start = _start(chosen, space, proposing, out)
     code = _code_of(chosen, space, proxy, type(proposing))
     path = None if out is None else Path(out)
-    with RunFolder(path, chosen, code=code, accept_changed_code=accept_changed_code) as folder:
+    with (
+        _known_scores(reuse, path, chosen, space, proxy) as known,
+        RunFolder(path, chosen, code=code, accept_changed_code=accept_changed_code) as folder,
+    ):
         evaluator.survey(folder.store.note("latencies"), partial(folder.store.set_note, "latencies"))
         clock = Clock(chosen.stop.seconds, before=folder.store.elapsed(), stopped=stopped)
         with chosen.build_executor() as workers:
             executor = SameCode(workers, code)
             LOGGER.info(folder.opening())
+            if genomes := begin_with(start, chosen, problem, folder.store):
+                assert isinstance(proposing, HasStart)
+                proposing.begin_with(genomes)
             tell_changes(accepted_changes(folder.store, path or Path()), RESULTS)
             for what in code.not_hashed() if path is not None else ():
                 LOGGER.warning("%s. That it has changed cannot be noticed when the run is continued", what)
@@ -108,10 +124,12 @@ def search(
                 reserve=scores_needed(chosen),
                 best=BestScores(chosen.finalists, chosen.bands),
                 listener=listener,
+                known=known,
             )
             ended = explore(proposing, session)
             LOGGER.info("ended after %d candidates: %s", session.number, ended)
-            judgement, unfinished = _compare(evaluator, folder, executor, clock, chosen)
+            rescorer = Rescorer(evaluator, folder.store, executor, clock, known=session.known, source=reuse)
+            judgement, unfinished = _compare(rescorer, evaluator, folder, executor, clock, chosen)
         best = winner(folder.store, evaluator.proxy, judgement)
         found = None if best is None else FoundNetwork(space, best)
         result = Result(
@@ -120,9 +138,24 @@ def search(
         return _write(result, folder, clock)
 
 
-def _code_of(recipe: Recipe, *objects: object) -> CodeRecord:
+def _known_scores(
+    reuse: str | Path | None, out: Path | None, recipe: Recipe, space: SearchSpace[Any], proxy: AnyProxy
+) -> AbstractContextManager[KnownScores | None]:
+    """The scores of the run in ``reuse``, if they are those that this search would compute."""
+    if reuse is None:
+        return nullcontext()
+    if out is not None and out.resolve() == Path(reuse).resolve():
+        raise RunFolderError(
+            f"{reuse}: must be another folder than that of this search; name one with --out. Without --from the search "
+            "in it is continued"
+        )
+    return KnownScores(Path(reuse), recipe, _code_of(recipe, space, proxy, sections=("space", "score")))
+
+
+def _code_of(recipe: Recipe, *objects: object, sections: Sequence[str] = tuple(SECTIONS)) -> CodeRecord:
     """The record of the code that the run is made of: of ``objects``, and of the plug-ins that made them."""
-    chosen = [(kind, section.use) for name, kind in SECTIONS.items() if (section := getattr(recipe, name)) is not None]
+    chosen = [(SECTIONS[name], section.use) for name in sections if (section := getattr(recipe, name)) is not None]
+    objects = tuple(thing.inner if isinstance(thing, NarrowedSpace) else thing for thing in objects)
     factories = [find(kind, name) for kind, name in chosen if kind != "executors"]  # which does not change scores
     return code_record(origins_of(*objects, *factories))
 
@@ -137,6 +170,17 @@ def _optimizer(make: Callable[[Problem], Optimizer], problem: Problem) -> Optimi
             "vkdnw_search.testing.check_optimizer takes the same, and finds what else may be wrong"
         )
     return made
+
+
+def _start(recipe: Recipe, space: SearchSpace[Any], optimizer: Optimizer, out: str | Path | None) -> list[Given] | None:
+    """The networks to begin with, read before a folder is taken; None where a run is continued, which has kept them."""
+    if recipe.start and not isinstance(optimizer, HasStart):
+        raise OptimizerError(
+            f"start: the optimizer must have begin_with(genomes) to begin with known networks, but "
+            f"{type(optimizer).__name__} has none. Add it (vkdnw_search.contracts.HasStart), or take start out"
+        )
+    continued = out is not None and (Path(out) / "run.sqlite").is_file()
+    return None if continued else read_start(recipe, space)
 
 
 def explore(optimizer: Optimizer, session: Session) -> str:
@@ -157,14 +201,13 @@ def explore(optimizer: Optimizer, session: Session) -> str:
 
 
 def _compare(
-    evaluator: Evaluator, folder: RunFolder, executor: Executor, clock: Clock, recipe: Recipe
+    rescorer: Rescorer, evaluator: Evaluator, folder: RunFolder, executor: Executor, clock: Clock, recipe: Recipe
 ) -> tuple[Judgement | None, str]:
     """Compare the finalists, hear a second opinion on the winner and score its neighbours.
 
     Returns also what could not be done, and why.
     """
     judgement, left = None, "the finalists were compared"
-    rescorer = Rescorer(evaluator, folder.store, executor, clock)
     try:
         clock.check()
         if recipe.finalists:
@@ -192,6 +235,9 @@ def _write(result: Result, folder: RunFolder, clock: Clock) -> Result:
         must_be_of_its_genome(found, folder.path or place)  # before anything good is written over
     folder.write_results(result.evaluations())
     folder.write_judgement(result.judgement)
+    if (reused := result.reused) is not None:
+        LOGGER.info("%s", reused)
+        folder.tell("reused_scores", asdict(reused))
     if folder.path is None:
         return result
     from vkdnw_search.output.report import write_report  # draws: a second, which workers need not spend

@@ -45,7 +45,8 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["nb201", "seed=[1"], "override 'seed=[1'"),
     (["nb201", "seed.x=1"], "seed has no keys"),
     (["nb201", "--plugin", "gone.py"], "--plugin"),
-    (["list", "nb201"], "unrecognized arguments: nb201"),
+    (["list", "nb202"], "Did you mean 'nb201'?"),
+    (["list", "mobilenet", "seed"], "must have the form KEY=VALUE"),
     (["list", "--plugin", "gone.py"], "there is no such file"),
     *(([verb], "the following arguments are required") for verb in VERBS if verb != "list"),
     # the file as such

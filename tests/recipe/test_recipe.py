@@ -190,6 +190,7 @@ def test_every_value_is_in_the_resolved_recipe_defaults_of_plug_ins_included():
         },
         "score": {"use": "toy_proxy", "images": 64, "smoothing": 0.0, "side": None},
         "optimizer": {"use": "toy_optimizer", "population": 8, "children": 4},
+        "start": [],
         "stop": {"evaluations": 1000, "seconds": None, "generations": None},
         "executor": {"use": "toy_executor", "workers": "auto"},
         "finalists": 10,

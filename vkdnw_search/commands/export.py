@@ -198,7 +198,9 @@ def _chosen(visited: RunReader, options: argparse.Namespace, most: int | None) -
 
 def _with(found: FoundNetwork, **options: int | None) -> FoundNetwork:
     """The same architecture in a space with these options, where they are given, counted anew."""
-    space: Any = found.space
+    from vkdnw_search.choices.narrowing import NarrowedSpace  # torch, which takes seconds to import
+
+    space: Any = found.space.inner if isinstance(found.space, NarrowedSpace) else found.space
     given = {name: value for name, value in options.items() if value not in (None, getattr(space, name, None))}
     known = {field.name for field in dataclasses.fields(space)} if dataclasses.is_dataclass(space) else set()
     for name in given:
@@ -207,6 +209,8 @@ def _with(found: FoundNetwork, **options: int | None) -> FoundNetwork:
     if not given:
         return found
     changed: SearchSpace[Architecture] = dataclasses.replace(space, **given)
+    if isinstance(found.space, NarrowedSpace):
+        changed = found.space.around(changed)
     return FoundNetwork(changed, dataclasses.replace(found.evaluation, cost=_cost(changed, found.architecture)))
 
 

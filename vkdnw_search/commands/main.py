@@ -33,6 +33,7 @@ from vkdnw_search.errors import (
 )
 from vkdnw_search.recipe.recipe import load_recipe, shipped_recipes
 from vkdnw_search.recipe.registry import add_plugin_option, load_plugins
+from vkdnw_search.runs.reader import must_be_a_run
 
 DONE, FAILED, USAGE, NOTHING_FEASIBLE, READER_LEFT = 0, 1, 2, 3, 141
 
@@ -81,6 +82,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--out", metavar="DIR", type=Path, help="run folder (default: runs/NAME); continued if it is there"
     )
+    parser.add_argument(
+        "--from", metavar="RUN", type=Path, dest="reuse",
+        help="take the scores of this earlier run, where they are the same: for other limits or a longer search",
+    )  # fmt: skip
     add_plugin_option(parser)
     add_accept_option(parser)
     volume = parser.add_mutually_exclusive_group()
@@ -96,6 +101,8 @@ def _search(words: list[str]) -> int:
         return USAGE
     options = _parser().parse_intermixed_args(words)  # key=value may stand anywhere
     _must_be_a_recipe(options.recipe)
+    if options.reuse is not None:
+        must_be_a_run(options.reuse)
     load_plugins(options.plugin)
     recipe = load_recipe(options.recipe, options.overrides).named_after(options.recipe)
     out = options.out or Path("runs") / (recipe.name or Path(options.recipe).stem)
@@ -117,6 +124,7 @@ def _search(words: list[str]) -> int:
             listener=progress.update,
             stopped=signals.received,
             accept_changed_code=options.accept_changed_code,
+            reuse=options.reuse,
         )
     with result:
         print(closing_table(result))

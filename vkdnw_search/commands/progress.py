@@ -136,6 +136,7 @@ def closing_table(result: Result) -> str:
         if result.best is not None:
             rows += [("module", str(path)) for _, path in result.networks(result.folder)]
         rows.append(("report", str(result.folder / "report.html")))
+    rows += [("reused", str(result.reused))] if result.reused is not None else []
     rows += [("unfinished", f"{result.unfinished}; the same command goes on from there")] if result.unfinished else []
     rows += [("warning", warning) for warning in result.changes_of_code()]
     rows += _judgement(result)

@@ -19,6 +19,7 @@ from vkdnw_search.engine.tasks import Outcome, Task, lost_candidate, run_tasks, 
 from vkdnw_search.errors import ScoreError
 from vkdnw_search.records import Score
 from vkdnw_search.runs.fitness import fitness_among
+from vkdnw_search.runs.given import number_given
 from vkdnw_search.runs.judgement import Finalist
 from vkdnw_search.runs.reader import RunReader
 
@@ -116,10 +117,15 @@ def _proxy(visited: Sequence[RunReader]) -> AnyProxy:
 
 def _reference(visited: Sequence[RunReader]) -> tuple[Score, ...]:
     """The scores of all candidates of these runs, each architecture once, the same whatever the order of the runs."""
-    scored = [(e.number, e.key, e.score) for v in visited for e in v.evaluations if e.status.has_score and e.score]
-    scored.sort(key=lambda row: (row[0], row[1], row[2].value, sorted(row[2].terms.items())))
+    scored = [
+        (e.number < given, e.number, e.key, e.score)  # see fitness_of
+        for v, given in ((v, number_given(v.store)) for v in visited)
+        for e in v.evaluations
+        if e.status.has_score and e.score
+    ]
+    scored.sort(key=lambda row: (*row[:3], row[3].value, sorted(row[3].terms.items())))
     first: dict[str, Score] = {}
-    for _, key, score in scored:
+    for *_, key, score in scored:
         first.setdefault(key, score)
     return tuple(first.values())
 

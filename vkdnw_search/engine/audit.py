@@ -83,6 +83,7 @@ class Audit:
 
     Attributes:
         proxy: what to score with: the careful one where the fast way is wrong.
+        is_careful: whether it is that one.
         is_pending: whether a fast way is still to be checked.
         warning: what a user should read of the outcome; empty if nothing.
 
@@ -101,7 +102,7 @@ class Audit:
         where: object = None,
     ) -> None:
         self.proxy, self._keep, self._run_one = proxy, keep, run_one
-        self.warning = ""
+        self.warning, self.is_careful = "", False
         self.is_pending = isinstance(proxy, HasFastWay) and not isinstance(proxy, HasCostScore)
         if self.is_pending and text is not None:
             self._conclude(read_outcome(text, where))
@@ -122,7 +123,7 @@ class Audit:
     def _conclude(self, outcome: AuditOutcome) -> None:
         self.is_pending, self.warning = False, outcome.reason
         if outcome.verdict == "wrong" and isinstance(self.proxy, HasFastWay):
-            self.proxy = self.proxy.careful()
+            self.proxy, self.is_careful = self.proxy.careful(), True
 
 
 def _worded(outcome: AuditOutcome, task: Task) -> AuditOutcome:

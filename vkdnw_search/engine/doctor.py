@@ -24,6 +24,7 @@ from vkdnw_search.engine.budget import BudgetUse, budget_use, is_at_stake
 from vkdnw_search.engine.evaluator import Evaluator, limits_of
 from vkdnw_search.engine.finalists import scores_needed
 from vkdnw_search.engine.neighbours import one_step
+from vkdnw_search.engine.start import different, read_start
 from vkdnw_search.engine.tasks import Outcome, Task, score_candidate
 from vkdnw_search.optimizers.variation import mutate, random_genome, repair
 from vkdnw_search.recipe.recipe import Recipe
@@ -67,6 +68,7 @@ class Diagnosis:
         run: seconds of the whole run if every candidate is scored, those of the finalists included.
         workers: number that are taken to share it.
         budget: how candidates use the FLOPs allowed, where a winner may leave some.
+        start: number of networks that the run would begin with, and of those within the limits.
     """
 
     genomes: int
@@ -84,6 +86,7 @@ class Diagnosis:
     run: float
     workers: int
     budget: BudgetUse | None
+    start: tuple[int, int] = (0, 0)
 
     @property
     def hopeless(self) -> bool:
@@ -96,6 +99,7 @@ def examine(recipe: Recipe) -> Diagnosis:
     space, limits = recipe.build_space(), limits_of(recipe)
     evaluator = Evaluator(space, limits=limits, proxy=recipe.build_proxy(), seed=recipe.seed)
     problem = evaluator.problem()
+    given = different(read_start(recipe, space), evaluator.problem(recipe.bands))
     rng = np.random.default_rng(seed_from(recipe.seed, "doctor"))
     sampled = [random_genome(space.genes, rng) for _ in range(SAMPLES)]
     outside = [genome for genome in sampled if evaluator.violation(genome) > 0]
@@ -122,6 +126,7 @@ def examine(recipe: Recipe) -> Diagnosis:
         run=seconds * (recipe.stop.evaluations + _afterwards(recipe, space, usable)) / workers,
         workers=workers,
         budget=_budget(evaluator, usable[:WEIGHED], [first for first, _ in pairs], recipe),
+        start=(len(given), sum(evaluator.violation(genome) <= 0 for genome in given)),
     )
 
 
@@ -230,6 +235,8 @@ def _lines(d: Diagnosis, evaluations: int) -> Iterator[tuple[str, str]]:
         yield "", f"{share:.0%} violate limits.{name}"
     if not math.isnan(d.repaired):
         yield "", f"{d.repaired:.0%} of those outside could be repaired"
+    if d.start[0]:
+        yield "start", f"{d.start[1]} of {d.start[0]} networks to begin with are within the limits"
     if d.hopeless:
         yield "", "NOTHING FEASIBLE was found: raise the limit that binds, or lower its minimum"
         return

@@ -31,6 +31,7 @@ from vkdnw_search.engine.trainability import Trial, lost_trial, too_large, try_t
 from vkdnw_search.recipe.recipe import Recipe
 from vkdnw_search.records import Evaluation, Score
 from vkdnw_search.runs.fitness import fitness_of
+from vkdnw_search.runs.given import number_given
 from vkdnw_search.runs.judgement import BandWinner, Finalist, Judgement
 from vkdnw_search.runs.store import MOST_FLOPS, Store
 
@@ -49,19 +50,24 @@ COUNTS_ONLY = 0.95
 NAS-Bench-201 has seven levels,
 and any order within them leaves 0.96."""
 
+FIRST_RANDOM = "first random"
 BASELINES: dict[str, Callable[[Evaluation], float]] = {
     "most FLOPs": lambda e: e.cost.flops,
     "most parameters": lambda e: e.cost.parameters,
     "deepest": lambda e: e.cost.layers,
     "most tensors": lambda e: e.cost.tensors,
-    "first random": lambda e: -e.number,
+    FIRST_RANDOM: lambda e: -e.number,
 }
 """What one could have chosen among the visited networks within the limits without a score; of equals the first."""
+
+BEST_GIVEN = "best given"
+"""The role of the best of the networks that a run was given to begin with: what one had before the search."""
 
 
 def scores_needed(recipe: Recipe) -> int:
     """The number of scores that the finalists, the baselines and the second opinion take, at most."""
-    return FRESH * (recipe.finalists + len(BASELINES)) + MEASURED if recipe.finalists else 0
+    baselines = len(BASELINES) + bool(recipe.start)
+    return FRESH * (recipe.finalists + baselines) + MEASURED if recipe.finalists else 0
 
 
 def judge(evaluator: Evaluator, store: Store, rescorer: Rescorer, gate: Gate, recipe: Recipe) -> Judgement:
@@ -76,7 +82,7 @@ def judge(evaluator: Evaluator, store: Store, rescorer: Rescorer, gate: Gate, re
     leaders, *of_bands = (
         top(store, evaluator.proxy, finalists or TRIED, flops=flops) for flops in ((-1, MOST_FLOPS), *ranges)
     )
-    trivial = _baselines(store.evaluations()) if finalists else {}
+    trivial = _baselines(store) | _best_given(store, evaluator.proxy) if finalists else {}
     everyone = {e.number: e for e in chain(leaders, *of_bands, trivial.values())}
     values = _fresh(list(everyone.values()), evaluator, store, rescorer) if finalists else {}
     best = gate.placed(_ranked(leaders, values, recipe), everyone)
@@ -217,20 +223,31 @@ def top(store: Store, proxy: AnyProxy, count: int, *, flops: tuple[int, int] = (
     """
     if not isinstance(proxy, HasRelativeFitness):
         return store.best(count, flops=flops)
-    values = fitness_of(store.evaluations(), proxy)
+    values = fitness_of(store.evaluations(), proxy, given=number_given(store))
     within = (e for e in store.evaluations() if e.number in values and flops[0] < e.cost.flops <= flops[1])
     return nlargest(count, within, key=lambda e: (values[e.number], -e.number))
 
 
-def _baselines(evaluations: Iterable[Evaluation]) -> dict[str, Evaluation]:
+def _baselines(store: Store) -> dict[str, Evaluation]:
     """Each baseline's choice among the feasible candidates; equals go to the first visited."""
     best: dict[str, Evaluation] = {}
-    for e in evaluations:
+    given = number_given(store)
+    for e in store.evaluations():
         if e.status.is_usable:
             for name, size in BASELINES.items():
-                if name not in best or size(e) > size(best[name]):
+                random = name != FIRST_RANDOM or e.number >= given
+                if random and (name not in best or size(e) > size(best[name])):
                     best[name] = e
     return best
+
+
+def _best_given(store: Store, proxy: AnyProxy) -> dict[str, Evaluation]:
+    """The best of the networks that the run was given to begin with, where there are some with a score."""
+    if not (given := number_given(store)):
+        return {}
+    fitness = {n: f for n, f in fitness_of(store.evaluations(), proxy, given=given).items() if n < given}
+    best = max(fitness, key=lambda number: (fitness[number], -number), default=None)
+    return {} if best is None else {BEST_GIVEN: next(store.evaluations(first=best, count=1))}
 
 
 def _fresh(
@@ -251,13 +268,15 @@ def _fitness(columns: Sequence[list[Score]], proxy: AnyProxy, store: Store) -> l
     """The scores' values; where fitness is relative, that of each column among all that the search has seen."""
     if not isinstance(proxy, HasRelativeFitness):
         return [[s.value for s in column] for column in columns]
-    seen = [e.score for e in store.evaluations() if e.status.has_score and e.score is not None]
+    scored, given = [e for e in store.evaluations() if e.status.has_score], number_given(store)
+    scored.sort(key=lambda e: e.number < given)  # see fitness_of
+    seen = [e.score for e in scored if e.score is not None]
     return [[float(value) for value in proxy.fitness([*seen, *column])[len(seen) :]] for column in columns]
 
 
 def _correlations(store: Store, evaluator: Evaluator) -> dict[str, float]:
     """Spearman's ρ of fitness with each size, over scored candidates; without those that do not vary."""
-    fit = fitness_of(store.evaluations(), evaluator.proxy)
+    fit = fitness_of(store.evaluations(), evaluator.proxy, given=number_given(store))
     values, names = np.array(list(fit.values())), ("flops", "parameters", "layers", "tensors")
     costs = ([getattr(e.cost, name) for name in names] for e in store.evaluations() if e.number in fit)
     sizes = zip(names, np.fromiter(costs, dtype=np.dtype((float, len(names)))).T, strict=True)  # there may be millions

@@ -5,7 +5,8 @@ Each is computed once in a run.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from typing import Self
@@ -15,6 +16,7 @@ from vkdnw_search.engine.clock import Clock
 from vkdnw_search.engine.evaluator import Evaluator
 from vkdnw_search.engine.tasks import Task, lost_candidate, run_tasks, score_candidate
 from vkdnw_search.records import Genome, Score
+from vkdnw_search.runs.reused import counted
 from vkdnw_search.runs.store import Store
 
 
@@ -26,14 +28,28 @@ class Rescorer:
         store: where the scores are kept.
         executor: where networks are scored.
         clock: when the run must end before it is done.
+        known: task → its score, where an earlier run has computed it.
+        source: what to call that run.
     """
 
-    def __init__(self, evaluator: Evaluator, store: Store, executor: Executor, clock: Clock) -> None:
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        store: Store,
+        executor: Executor,
+        clock: Clock,
+        *,
+        known: Callable[[Task], Score | None] = lambda task: None,
+        source: object = None,
+    ) -> None:
         self._evaluator, self._store, self._executor, self._clock = evaluator, store, executor, clock
+        self._known, self._source = known, source
 
     def with_proxy(self, proxy: Proxy) -> Self:
         """One that scores by another proxy, to be given seeds of its own: what is kept is known by network and seed."""
-        return type(self)(self._evaluator.with_proxy(proxy), self._store, self._executor, self._clock)
+        other = copy.copy(self)
+        other._evaluator = self._evaluator.with_proxy(proxy)
+        return other
 
     def scores(self, networks: Sequence[tuple[Genome, int | None]]) -> list[Score | None]:
         """The score of each of ``networks``, (genome, seed), in order; None for one without a usable score.
@@ -45,7 +61,7 @@ class Rescorer:
             Interrupted: the run must end. The scores so far are kept.
         """
         tasks = [self._task(genome, seed) for genome, seed in networks]
-        known = [self._store.extra_score(task.key, task.seed) for task in tasks]
+        known = [self._store.extra_score(task.key, task.seed) or self._taken(task) for task in tasks]
         missing = [(number, task) for number, task in enumerate(tasks) if known[number] is None]
         for number, outcome in run_tasks(
             missing, self._executor, call=score_candidate, lost=lost_candidate, stopped=self._clock.is_over
@@ -55,6 +71,13 @@ class Rescorer:
         if None in known:
             self._clock.check()
         return [score for (score,) in filter(None, known)]
+
+    def _taken(self, task: Task) -> tuple[Score] | None:
+        """The score of an earlier run, which is kept with this one, too; None if there is none."""
+        if (score := self._known(task)) is None:
+            return None
+        self._store.add_extra_score(task.key, task.seed, score, notes=counted(self._store, self._source, others=1))
+        return (score,)
 
     def _task(self, genome: Genome, seed: int | None) -> Task:
         task = self._evaluator.task(genome)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
@@ -16,10 +16,13 @@ from vkdnw_search.engine.audit import NOTE, Audit, run_audit
 from vkdnw_search.engine.best_scores import BestScores
 from vkdnw_search.engine.clock import Clock
 from vkdnw_search.engine.evaluator import Evaluator
-from vkdnw_search.engine.tasks import Task, lost_candidate, run_tasks, score_candidate
+from vkdnw_search.engine.known_scores import KnownScores
+from vkdnw_search.engine.tasks import Outcome, Task, lost_candidate, run_tasks, score_candidate
 from vkdnw_search.errors import RunFolderError, named
 from vkdnw_search.recipe.sections import Stop
 from vkdnw_search.records import Cost, Evaluation, Genome, Score, Status
+from vkdnw_search.runs.given import number_given
+from vkdnw_search.runs.reused import counted
 from vkdnw_search.runs.store import Snapshot, Store
 
 LOGGER = logging.getLogger(__name__)
@@ -67,6 +70,7 @@ class Session:
         reserve: scores that the end of the run will need, for which time is kept.
         best: what the end of the run asks for; a candidate that cannot get there nor survive is not scored.
         listener: called with every evaluation as it is done.
+        known: scores of an earlier run, which are not computed again.
     """
 
     def __init__(
@@ -80,10 +84,13 @@ class Session:
         reserve: int,
         best: BestScores,
         listener: Listener,
+        known: KnownScores | None = None,
     ) -> None:
         self._evaluator, self._store, self._executor = evaluator, store, executor
         self._stop, self._clock, self._reserve, self._best, self._listener = stop, clock, reserve, best, listener
+        self._known = known
         self._scores: dict[str, Score] = {}
+        self._given, self._scores_given = number_given(store), dict[str, Score]()
         self._scored = store.counts().get(Status.SCORED, 0)
         self.number = self.generation = self._kept = 0
         self._audit = Audit(
@@ -94,6 +101,8 @@ class Session:
             where=store.path,
         )
         evaluator.proxy = self._audit.proxy
+        if known is not None:
+            store.set_note(*next(iter(counted(store, known.folder).items())))
 
     def stop_reason(self) -> str | None:
         """Why the search must end now, in words; None while it may go on."""
@@ -178,7 +187,11 @@ class Session:
             if evaluation is None:
                 self._audit.hold(self._evaluator.task(genome))
                 self._evaluator.proxy = self._audit.proxy
-                yield number, self._evaluator.task(genome)
+                task = self._evaluator.task(genome)
+                if (score := self.known(task)) is None:
+                    yield number, task
+                else:
+                    self._reuse(batch, score, number, genome)
             else:
                 self._record(batch, evaluation, 0.0)
         if batch.at_end and batch.asked:
@@ -195,19 +208,37 @@ class Session:
     def _refit(self, optimizer: Optimizer) -> None:
         proxy = self._evaluator.proxy
         if isinstance(proxy, HasRelativeFitness) and isinstance(optimizer, HasRefit):
-            fitness = proxy.fitness(list(self._scores.values())) if self._scores else ()
-            optimizer.refit(dict(zip(self._scores, map(float, fitness), strict=True)))
+            scores = self._scores | self._scores_given  # in this order: see fitness_of
+            fitness = proxy.fitness(list(scores.values())) if scores else ()
+            optimizer.refit(dict(zip(scores, map(float, fitness), strict=True)))
 
     def _count(self, evaluations: Sequence[Evaluation]) -> None:
         """Take evaluations into account, in their order."""
         self._best.add(evaluations)
         if isinstance(self._evaluator.proxy, HasRelativeFitness):
-            scored = (e for e in evaluations if e.status.has_score)
-            self._scores |= {e.key: e.score for e in scored if e.score is not None}
+            for e in evaluations:
+                if e.status.has_score and e.score is not None:
+                    (self._scores_given if e.number < self._given else self._scores)[e.key] = e.score
 
-    def _record(self, batch: _Batch, evaluation: Evaluation, seconds: float) -> None:
-        self._store.add([evaluation], seconds={evaluation.number: seconds}, now=self._clock.seconds())
-        self._scored += evaluation.status.has_score
+    def known(self, task: Task) -> Score | None:
+        """The score that an earlier run has computed in the same way; None if there is none."""
+        if self._known is None or self._known.is_careful != self._audit.is_careful:
+            return None
+        return self._known.score(task)
+
+    def _reuse(self, batch: _Batch, score: Score, number: int, genome: Genome) -> None:
+        """Record what an earlier run has computed."""
+        assert self._known is not None
+        outcome = Outcome(score, "", 0.0)
+        evaluation = self._evaluator.conclude(outcome, genome, number=number, generation=self.generation)
+        self._record(batch, evaluation, 0.0, counted(self._store, self._known.folder, candidates=1))
+
+    def _record(
+        self, batch: _Batch, evaluation: Evaluation, seconds: float, notes: Mapping[str, str] | None = None
+    ) -> None:
+        now = self._clock.seconds()
+        self._store.add([evaluation], seconds={evaluation.number: seconds}, now=now, notes=notes)
+        self._scored += evaluation.status.has_score and notes is None
         batch.done[evaluation.number] = evaluation
         self._listener(evaluation)
 

@@ -57,7 +57,7 @@ class RandomSearch(AskTellOptimizer):
         return math.inf
 
     def _propose(self) -> list[Genome]:
-        return self._unseen.draw(self._children)
+        return self._opening(self._children)
 
     def _learn(self, evaluations: Sequence[Evaluation]) -> None:
         pass
@@ -157,6 +157,10 @@ class AgingEvolution(PymooOptimizer):
             moves=moves,
             repair_tries=repair_tries,
         )
+
+    def _opening(self, count: int) -> list[Genome]:
+        """As of any optimizer; but random ones make room for those that were given, which would die first of all."""
+        return super()._opening(max(count - len(self._given), 0))
 
 
 @strict_options()

@@ -34,9 +34,14 @@ class AskTellOptimizer(ABC):
 
     def __init__(self, problem: Problem, *, repair_tries: int) -> None:
         self._unseen = UnvisitedSampler(problem, repair_tries=repair_tries)
+        self._given: list[Genome] = []
         self._asked: list[Genome] = []
         self._whole = True  # whether all of the last generation was asked
         self._ended = False
+
+    def begin_with(self, genomes: Sequence[Genome]) -> None:
+        """Ask these first, and breed from them as from the random candidates of the first generation."""
+        self._given = list(genomes)
 
     def ask(self) -> list[Genome]:
         """The next generation: genomes whose keys were never asked before. Empty when the space is exhausted.
@@ -92,6 +97,12 @@ class AskTellOptimizer(ABC):
         """
         self._unseen.mark(evaluation.key for evaluation in told)
         self._unseen.restore(state["unseen"])
+        self._given = []  # they were asked first
+
+    def _opening(self, count: int) -> list[Genome]:
+        """Up to ``count`` random genomes; the first time after those that were given."""
+        given, self._given = self._given, []
+        return [*given, *self._unseen.draw(count, besides=given)]
 
     @abstractmethod
     def _propose(self) -> Iterable[Genome]:

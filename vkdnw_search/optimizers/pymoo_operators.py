@@ -25,26 +25,26 @@ from vkdnw_search.optimizers.sampling import UnvisitedSampler
 from vkdnw_search.optimizers.variation import mutate, repair
 from vkdnw_search.records import Genome
 
-__all__ = ["Breeding", "Niches", "RandomSampling", "Tournament", "genomes_of", "places_within"]
+__all__ = ["Breeding", "FirstCandidates", "Niches", "Tournament", "genomes_of", "places_within"]
 
 MATINGS = 25
 """Number of rounds of mating for one generation; where they leave it incomplete, immigrants fill it."""
 
 
-class RandomSampling(Sampling):
-    """Gives pymoo random genomes by :meth:`UnvisitedSampler.draw`.
+class FirstCandidates(Sampling):
+    """Gives pymoo the first generation.
 
     Args:
-        unseen: where they are drawn.
+        draw: gives so many random genomes, after those that the search is to begin with.
         count: how many, whatever the size of the population that survives.
     """
 
-    def __init__(self, unseen: UnvisitedSampler, *, count: int) -> None:
+    def __init__(self, draw: Callable[[int], list[Genome]], *, count: int) -> None:
         super().__init__()
-        self._unseen, self._count = unseen, count
+        self._draw, self._count = draw, count
 
     def _do(self, problem: Any, n_samples: int, **_: Any) -> Any:
-        return np.array(self._unseen.draw(self._count))
+        return np.array(self._draw(self._count))
 
 
 class Niches(Survival):

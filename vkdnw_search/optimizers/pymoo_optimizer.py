@@ -25,7 +25,7 @@ from vkdnw_search.contracts import Problem
 from vkdnw_search.determinism import seed_from
 from vkdnw_search.optimizers.ask_tell import AskTellOptimizer
 from vkdnw_search.optimizers.preselection import Preselection
-from vkdnw_search.optimizers.pymoo_operators import Breeding, RandomSampling, genomes_of
+from vkdnw_search.optimizers.pymoo_operators import Breeding, FirstCandidates, genomes_of
 from vkdnw_search.records import Cost, Evaluation, Genome
 
 __all__ = ["PymooOptimizer"]
@@ -77,7 +77,7 @@ class PymooOptimizer(AskTellOptimizer):
         self._algorithm = algorithm(
             pop_size=population,
             n_offsprings=self._brood,
-            sampling=RandomSampling(self._unseen, count=initial or population),
+            sampling=FirstCandidates(self._opening, count=initial or population),
             mating=breeding,
             eliminate_duplicates=False,  # UnvisitedSampler and Breeding do it, against the whole history
             **options,

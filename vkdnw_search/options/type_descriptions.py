@@ -128,4 +128,6 @@ def _noun(base: Any) -> str:
         if any_length or len(set(items)) == 1:
             return f"a list{'' if any_length else f' of {len(items)}'}, each of it {items[0]}"
         return f"a list of {len(items)}: {', '.join(items)}"
+    if origin is dict:
+        return f"a mapping of names, each to {describe(arguments[1])}"
     return _NOUNS.get(base, str(base))

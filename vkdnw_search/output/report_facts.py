@@ -11,6 +11,7 @@ from vkdnw_search.cost.counter import CostCounter
 from vkdnw_search.engine.evaluator import limits_of
 from vkdnw_search.engine.neighbours import one_step
 from vkdnw_search.records import Evaluation
+from vkdnw_search.runs.given import number_given
 from vkdnw_search.runs.reader import RunReader
 
 GOOD = 0.1
@@ -145,5 +146,6 @@ def deciles(evaluation: Evaluation) -> list[float]:
 
 def random_network(visited: RunReader, winner: Evaluation) -> Evaluation | None:
     """The first scored network, drawn before the search had learnt anything."""
-    others: Sequence[Evaluation] = [e for e in visited.evaluations if e.number in visited.fitness]
+    given = number_given(visited.store)
+    others: Sequence[Evaluation] = [e for e in visited.evaluations if e.number in visited.fitness and e.number >= given]
     return next((e for e in others if e.number != winner.number), None)

@@ -11,7 +11,7 @@ from vkdnw_search.errors import PluginError
 from vkdnw_search.options.checked import MISSING, MOST_TOLD, Checked, Elsewhere
 from vkdnw_search.recipe.overrides import Override
 from vkdnw_search.recipe.registry import names, options_in_source
-from vkdnw_search.recipe.sections import CROSSED, SECTIONS, Limits, Stop
+from vkdnw_search.recipe.sections import CROSSED, SECTIONS, Limits, SpaceSection, Stop
 from vkdnw_search.recipe.yaml_reader import Path as Keys
 from vkdnw_search.recipe.yaml_reader import Plain, dotted
 
@@ -58,6 +58,7 @@ def full_names(model: type[Checked], tree: Mapping[str, Plain]) -> Elsewhere:
     """Key → full names of all keys of a recipe that are called so, by the plug-ins that ``tree`` chooses."""
     every: list[tuple[str, ...]] = [(key,) for key in model.model_fields]
     every += [("limits", key) for key in Limits.model_fields] + [("stop", key) for key in Stop.model_fields]
+    every += [("space", key) for key in SpaceSection.own_keys()]
     for section, kind in SECTIONS.items():
         chosen = tree.get(section)
         use = chosen.get("use") if isinstance(chosen, Mapping) else chosen

@@ -8,6 +8,9 @@ from vkdnw_search.errors import RecipeError
 from vkdnw_search.options.type_descriptions import shown
 from vkdnw_search.recipe.yaml_reader import Path, Plain, dotted, read_yaml
 
+BY_GENE = {("space", "fix"), ("space", "exclude")}
+"""The keys of mappings from genes, whose names have dots, to choices."""
+
 
 @dataclass(frozen=True, slots=True)
 class Override:
@@ -82,7 +85,13 @@ def parse_override(text: str) -> Override:
     """
     label = f"override {shown(text)}"
     keys, equals, value = text.partition("=")
-    path = tuple(key.strip() for key in keys.split("."))
+    path = _path(keys)
     if not equals or not all(path) or not value.strip():
         raise RecipeError(f"{label}: must have the form KEY=VALUE, such as stop.evaluations=200")
     return Override(text, path, read_yaml(value, source=label).tree)
+
+
+def _path(keys: str) -> Path:
+    """The keys of ``limits.flops.min``. What stands below BY_GENE is the name of one gene, whatever dots it has."""
+    path = tuple(key.strip() for key in keys.split("."))
+    return (*path[:2], ".".join(path[2:])) if path[:2] in BY_GENE and len(path) > 2 else path

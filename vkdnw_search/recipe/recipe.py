@@ -29,6 +29,7 @@ from vkdnw_search.recipe.sections import (
     ExecutorSection,
     FolderName,
     Limits,
+    Networks,
     OptimizerSection,
     ScoreSection,
     Section,
@@ -84,6 +85,9 @@ class Recipe(Checked):
     )
     score: Annotated[ScoreSection | None, "how a candidate is judged"]
     optimizer: Annotated[OptimizerSection | None, "what proposes candidates"]
+    start: Annotated[Networks, "first candidates: architectures as text, names that the space knows, run folders"] = (
+        Field(default_factory=list)
+    )
     stop: Annotated[Stop, "when to end, whichever comes first"] = Stop()
     executor: Annotated[ExecutorSection | None, "where candidates are evaluated"]
     finalists: Annotated[Whole, Interval(ge=0, le=1000), "best candidates, scored anew at the end; 0: none"] = 10
@@ -110,7 +114,7 @@ class Recipe(Checked):
                 f"space ({self.space.use}): must have {', '.join(missing)}: see vkdnw_search.contracts.SearchSpace. "
                 "vkdnw_search.testing.check_search_space finds what else may be wrong"
             )
-        return space
+        return space if self.space is None else self.space.narrowed(space)
 
     def build_proxy(self) -> Proxy:
         """Build the proxy. Raises RecipeError if its options do not go together."""
@@ -150,8 +154,8 @@ class Recipe(Checked):
         """Every value, defaults and options of plug-ins included, as plain data."""
         values: dict[str, Any] = self.model_dump()
         for section in SECTIONS:
-            if values[section] is not None:
-                values[section] = {"use": values[section]["use"], **values[section]["options"]}
+            chosen: Section | None = getattr(self, section)
+            values[section] = None if chosen is None else chosen.resolved()
         return {key: plain(value, source="recipe", path=(key,)) for key, value in values.items()}
 
     def to_yaml(self) -> str:

@@ -12,7 +12,7 @@ from vkdnw_search.options.checked import Checked, annotation_of
 from vkdnw_search.options.type_descriptions import describe, meaning, present, split
 from vkdnw_search.recipe.recipe import DEFAULT_PLUGINS, Recipe
 from vkdnw_search.recipe.registry import options_of, shipped
-from vkdnw_search.recipe.sections import SECTIONS, Bounds
+from vkdnw_search.recipe.sections import SECTIONS, Bounds, Section
 from vkdnw_search.recipe.yaml_reader import plain, write_yaml
 
 _HEADER = "| key | meaning | value | default |\n|---|---|---|---|\n"
@@ -47,6 +47,9 @@ def _section(section: str) -> Iterator[Row]:
     default = f"`{DEFAULT_PLUGINS[section]}`" if section in DEFAULT_PLUGINS else ""
     values = ", ".join(f"`{name}`" for name in plugins) + " or another that is installed"
     yield f"`{section}.use`", meaning(annotation_of(Recipe, section)), values, default
+    own = _model(Recipe, section)
+    if own is not None and issubclass(own, Section):
+        yield from (_row(own, key, f"`{section}.{key}`") for key in own.own_keys())
     for name in plugins:
         model = options_of(kind, name)
         yield from (_row(model, key, f"`{section}.{key}` ({name})") for key in model.model_fields)

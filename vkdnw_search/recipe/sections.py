@@ -5,16 +5,28 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from itertools import pairwise
-from typing import Annotated, Any, ClassVar, Self, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeAlias
 
 from annotated_types import Interval
-from pydantic import AfterValidator, BeforeValidator, PlainSerializer, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
-from vkdnw_search.errors import PluginError
+from vkdnw_search.errors import PluginError, RecipeError, SpaceError
 from vkdnw_search.options.checked import Checked, Text, Whole, worded
 from vkdnw_search.options.type_descriptions import shown
 from vkdnw_search.quantities import compact, microseconds, percentage, share_of
 from vkdnw_search.recipe.registry import Kind, find, options_of
+from vkdnw_search.records import GeneValue
+
+if TYPE_CHECKING:
+    from vkdnw_search.contracts import Architecture, SearchSpace
 
 
 def fits_a_folder(name: str) -> bool:
@@ -49,7 +61,13 @@ def _ascending(bands: list[int]) -> list[int]:
     return bands
 
 
+def _several(value: Any) -> Any:
+    """A list of one for a value alone."""
+    return [value] if isinstance(value, bool | int | float | str) else value
+
+
 Bands = Annotated[list[Count], AfterValidator(_ascending)]
+Networks = Annotated[list[Text], BeforeValidator(_several)]
 Depth = Annotated[Whole, Interval(ge=1, le=10_000)]
 
 OptionsSource: TypeAlias = Callable[[Kind, str], type[Checked]]
@@ -76,7 +94,19 @@ class Section(Checked):
             value = {"use": value}
         if not isinstance(value, Mapping) or "use" not in value:
             raise worded(f"must be the name of a plug-in or {{use: NAME, …}}, but is {shown(value)}")
-        return {"use": value["use"], "options": {key: item for key, item in value.items() if key != "use"}}
+        own = {"use", *cls.own_keys()}
+        options = {key: item for key, item in value.items() if key not in own}
+        return {**{key: value[key] for key in value if key in own}, "options": options}
+
+    @classmethod
+    def own_keys(cls) -> list[str]:
+        """The keys beside ``use`` that are of the section itself, whatever the plug-in."""
+        return [key for key in cls.model_fields if key not in Section.model_fields]
+
+    def resolved(self) -> dict[str, Any]:
+        """The section as a recipe has it, defaults of options included, and own keys that say something."""
+        own = {key: value for key in self.own_keys() if (value := getattr(self, key))}
+        return {"use": self.use, **self.options, **own}
 
     @field_validator("use")
     @classmethod
@@ -105,10 +135,39 @@ class Section(Checked):
         return find(self.kind, self.use)(*arguments, **self.options)
 
 
+Choices = Annotated[list[GeneValue], BeforeValidator(_several)]
+
+
 class SpaceSection(Section):
-    """The search space."""
+    """The search space, and which of its choices are taken away (:func:`vkdnw_search.choices.narrowing.narrowed`)."""
 
     kind = "spaces"
+
+    fix: Annotated[dict[Text, GeneValue], "gene: the one choice that is left of it, such as {stem.out: 32}"] = Field(
+        default_factory=dict
+    )
+    exclude: Annotated[dict[Text, Choices], "gene: choices that are taken away, such as {layer1.kernel: [5, 7]}"] = (
+        Field(default_factory=dict)
+    )
+
+    @field_validator("use")
+    @classmethod
+    def _must_leave_own_keys(cls, name: str, info: ValidationInfo) -> str:
+        for key in cls.own_keys():
+            if key in cls._options(name, info).model_fields:
+                raise worded(f"must have no option called {key}, which is a key of every space, but {name} has one")
+        return name
+
+    def narrowed(self, space: SearchSpace[Architecture]) -> SearchSpace[Architecture]:
+        """``space`` without the choices that are taken away. Raises RecipeError if it has no such genes or choices."""
+        if not self.fix and not self.exclude:
+            return space
+        from vkdnw_search.choices import narrowed  # torch, which takes seconds to import
+
+        try:
+            return narrowed(space, fix=self.fix, exclude=self.exclude)
+        except SpaceError as error:
+            raise RecipeError(f"space ({self.use}), {error}") from error
 
 
 class ScoreSection(Section):

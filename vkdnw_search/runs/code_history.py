@@ -16,7 +16,7 @@ from vkdnw_search.errors import RunFolderError, shortened
 from vkdnw_search.provenance.record import CodeChange, CodeRecord
 from vkdnw_search.runs.judgement import read_record
 
-__all__ = ["AcceptedChange", "Notes", "accepted_changes", "keep_code", "read_changes", "tell_changes"]
+__all__ = ["AcceptedChange", "Notes", "accepted_changes", "keep_code", "read_changes", "recorded_code", "tell_changes"]
 
 LOGGER = logging.getLogger(__name__)
 
@@ -77,17 +77,13 @@ def keep_code(notes: Notes, code: CodeRecord, *, done: int, accept: bool, where:
     Raises:
         RunFolderError: the code differs, and that is not accepted; or what is kept is damaged. Nothing is changed.
     """
-    text, before = notes.note(CODE), accepted_changes(notes, where)
-    if text is None:
+    recorded, before = recorded_code(notes, where), accepted_changes(notes, where)
+    if recorded is None:
         if done:
             _add(notes, before, AcceptedChange(done, ()))
             notes.forget([AUDIT])
         notes.set_note(CODE, json.dumps(code.parts))
         return
-    try:
-        recorded = CodeRecord(read_record(dict[str, str], text))
-    except ValueError as error:
-        raise _damaged(where, CODE, error) from error
     changes = recorded.changes(code, in_both=grows)
     if changes and done and not accept:
         listed = "\n".join(f"  {change}" for change in changes)
@@ -104,6 +100,19 @@ def keep_code(notes: Notes, code: CodeRecord, *, done: int, accept: bool, where:
     kept = recorded.parts if grows else {}
     if {**kept, **code.parts} != recorded.parts:
         notes.set_note(CODE, json.dumps({**kept, **code.parts}))  # last: what was accepted is kept by now
+
+
+def recorded_code(notes: Notes, where: Path) -> CodeRecord | None:
+    """The code that the results of a folder are of; None where it was not recorded.
+
+    Raises:
+        RunFolderError: what is kept is damaged.
+    """
+    text = notes.note(CODE)
+    try:
+        return None if text is None else CodeRecord(read_record(dict[str, str], text))
+    except ValueError as error:
+        raise _damaged(where, CODE, error) from error
 
 
 def accepted_changes(notes: Notes, where: Path) -> tuple[AcceptedChange, ...]:

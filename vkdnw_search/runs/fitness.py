@@ -8,17 +8,24 @@ from vkdnw_search.contracts import HasRelativeFitness
 from vkdnw_search.records import Evaluation, Score
 
 
-def fitness_of(evaluations: Iterable[Evaluation], proxy: object) -> dict[int, float]:
+def fitness_of(evaluations: Iterable[Evaluation], proxy: object, *, given: int = 0) -> dict[int, float]:
     """Number → fitness of every scored candidate: its score, or where that is relative its place among all of them.
 
+    A proxy may rank among the first of the scores alone, which are to be random networks. So those that the run was
+    given to begin with come last.
+
     Args:
+        evaluations: in order of their numbers.
         proxy: of the run; None where it is not known, which takes the scores.
+        given: number of the first candidates that the run was given (:func:`vkdnw_search.runs.given.number_given`).
     """
     scored = ((e.number, e.score) for e in evaluations if e.status.has_score and e.score is not None)
     if not isinstance(proxy, HasRelativeFitness):
         return {number: score.value for number, score in scored}  # there may be millions: one score at a time
     among: dict[int, Score] = dict(scored)
-    return dict(zip(among, fitness_among(list(among.values()), proxy), strict=True))
+    order = sorted(among, key=lambda number: number < given)
+    fitness = dict(zip(order, fitness_among([among[number] for number in order], proxy), strict=True))
+    return {number: fitness[number] for number in among}
 
 
 def fitness_among(scores: Sequence[Score], proxy: object) -> list[float]:

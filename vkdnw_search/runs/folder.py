@@ -112,9 +112,13 @@ class RunFolder:
             self.store.close()
             raise
         if changes := [asdict(change) for change in accepted_changes(self.store, path)]:
-            there = read_environment(path) or environment(code)
-            if there.get("accepted_changes_of_code") != changes:
-                self._write_environment({**there, "accepted_changes_of_code": changes})
+            self.tell("accepted_changes_of_code", changes)
+
+    def tell(self, name: str, value: object) -> None:
+        """Keep a fact about the run in environment.json."""
+        there = {} if self.path is None else read_environment(self.path) or environment(self.code)
+        if there.get(name) != value:
+            self._write_environment({**there, name: value})
 
     def _write_environment(self, content: Mapping[str, object]) -> None:
         self.write("environment.json", json.dumps(content, indent=2) + "\n")

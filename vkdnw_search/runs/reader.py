@@ -19,6 +19,7 @@ from vkdnw_search.records import Evaluation
 from vkdnw_search.runs.code_history import accepted_changes
 from vkdnw_search.runs.contents import must_have_plain_contents
 from vkdnw_search.runs.fitness import fitness_of
+from vkdnw_search.runs.given import number_given
 from vkdnw_search.runs.judgement import Judgement, read_record
 from vkdnw_search.runs.result import RESULTS, FoundNetwork, must_be_of_its_genome
 from vkdnw_search.runs.store import VERDICTS, Store
@@ -70,7 +71,7 @@ class RunReader:
     @cached_property
     def fitness(self) -> dict[int, float]:
         """Number → fitness of every scored candidate; a relative one is taken over all of them."""
-        return fitness_of(self.evaluations, self.proxy)
+        return fitness_of(self.evaluations, self.proxy, given=number_given(self.store))
 
     @cached_property
     def environment(self) -> Mapping[str, Any] | None:

@@ -15,7 +15,9 @@ from vkdnw_search.recipe.recipe import Recipe
 from vkdnw_search.records import Cost, Evaluation, Genome, Score, Status
 from vkdnw_search.runs.code_history import accepted_changes
 from vkdnw_search.runs.fitness import fitness_of, pareto_front
+from vkdnw_search.runs.given import number_given
 from vkdnw_search.runs.judgement import Judgement
+from vkdnw_search.runs.reused import Reused, read_reused
 from vkdnw_search.runs.store import Store
 
 if TYPE_CHECKING:
@@ -146,7 +148,8 @@ class Result:
     def front(self) -> list[FoundNetwork]:
         """Scored networks of which no other has at most their FLOPs and a higher score; by rising FLOPs."""
         evaluations = list(self.evaluations())
-        return [FoundNetwork(self.space, e) for e in pareto_front(evaluations, fitness_of(evaluations, self.proxy))]
+        values = fitness_of(evaluations, self.proxy, given=number_given(self.store))
+        return [FoundNetwork(self.space, e) for e in pareto_front(evaluations, values)]
 
     def networks(self, folder: Path) -> list[tuple[FoundNetwork, Path]]:
         """The networks to be exported, each with its path: the winner, that of each band, and the front of NSGA-II."""
@@ -175,6 +178,11 @@ class Result:
         where = self.folder or Path()
         return [change.in_words(RESULTS) for change in accepted_changes(self.store, where)]
 
+    @property
+    def reused(self) -> Reused | None:
+        """How many scores were taken from an earlier run; None if none was named."""
+        return read_reused(self.store)
+
     def least_infeasible(self) -> FoundNetwork | None:
         """The candidate that misses the limits by least, where none is feasible; else None."""
         nearest = self.store.least_infeasible()
@@ -191,7 +199,7 @@ class Result:
         figure = Figure(figsize=(6.4, 3.6), layout="constrained")
         axes = figure.subplots()
         evaluations = list(self.evaluations())
-        values = fitness_of(evaluations, self.proxy)
+        values = fitness_of(evaluations, self.proxy, given=number_given(self.store))
 
         def places(group: Iterable[Evaluation]) -> tuple[list[float], list[float]]:
             chosen = list(group)

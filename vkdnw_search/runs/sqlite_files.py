@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from vkdnw_search.contained_files import must_be_plain, must_have_one_name
 from vkdnw_search.errors import RunFolderError
 
-__all__ = ["DatabaseSchema", "open_database", "open_to_read"]
+__all__ = ["ClosedDatabase", "DatabaseSchema", "open_database", "open_to_read"]
 
 BESIDE = ("-journal", "-wal", "-shm")
 """The ends of the names of files that SQLite has beside a database."""
@@ -215,3 +216,14 @@ def _expected(form: DatabaseSchema) -> list[tuple[str, str]]:
         return _schema(database)
     finally:
         database.close()
+
+
+class ClosedDatabase:
+    """Stands in the place of a database that was closed."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+
+    def __getattr__(self, name: str) -> Any:
+        there = "It was kept in memory only" if self._path is None else f"Its folder, {self._path.parent}, can be read"
+        raise RunFolderError(f"this run was closed: read what you need of its result before close(). {there}")

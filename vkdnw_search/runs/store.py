@@ -21,7 +21,7 @@ from vkdnw_search.errors import RunFolderError, shortened
 from vkdnw_search.records import Evaluation, Genome, Score
 from vkdnw_search.runs.rows import evaluation_of, plain_json, row_of, score_of, text_of
 from vkdnw_search.runs.schema import RUN
-from vkdnw_search.runs.sqlite_files import open_database, open_to_read
+from vkdnw_search.runs.sqlite_files import ClosedDatabase, open_database, open_to_read
 
 MOST_FLOPS = 2**62
 """A number of FLOPs that no network reaches."""
@@ -92,7 +92,7 @@ class Store:
         """Close the database. Whatever is asked of the store afterwards raises RunFolderError."""
         if self.is_open:
             self._db.close()
-            self._db, self.is_open = _Closed(self.path), False  # type: ignore[assignment]  # refuses everything
+            self._db, self.is_open = ClosedDatabase(self.path), False  # type: ignore[assignment]  # refuses everything
 
     def known(self, number: int, genome: Genome) -> Evaluation | None:
         """The stored evaluation of that number, if there is one.
@@ -124,13 +124,21 @@ class Store:
             "installed version differs. Continue with the version in environment.json"
         )
 
-    def add(self, evaluations: Sequence[Evaluation], *, seconds: Mapping[int, float], now: float) -> None:
+    def add(
+        self,
+        evaluations: Sequence[Evaluation],
+        *,
+        seconds: Mapping[int, float],
+        now: float,
+        notes: Mapping[str, str] | None = None,
+    ) -> None:
         """Store results in one transaction. What was judged of the candidates before is no longer true, and goes.
 
         Args:
             evaluations: not stored before.
             seconds: number → how long scoring took.
             now: seconds since the run started.
+            notes: named texts that are kept with the results.
         """
         rows = [row_of(evaluation) for evaluation in evaluations]
         with self._transaction():
@@ -140,6 +148,8 @@ class Store:
                 [(e.number, now, seconds.get(e.number, 0.0)) for e in evaluations],
             )
             self.forget(VERDICTS)
+            for name, value in (notes or {}).items():
+                self.set_note(name, value)
 
     def set_snapshot(self, snapshot: Snapshot) -> None:
         """Keep the optimizer's state, in place of the one before."""
@@ -240,9 +250,13 @@ class Store:
         except ValueError as error:
             raise self._damaged(f"the score with seed {seed} of {key}: {error}") from error
 
-    def add_extra_score(self, key: str, seed: int, score: Score | None) -> None:
-        """Keep a score beside those of the candidates; None: the network has no usable one."""
-        self.set_note(_extra(key, seed), text_of(score))
+    def add_extra_score(
+        self, key: str, seed: int, score: Score | None, *, notes: Mapping[str, str] | None = None
+    ) -> None:
+        """Keep a score beside those of the candidates, and named texts; None: the network has no usable one."""
+        with self._transaction():
+            for name, value in {_extra(key, seed): text_of(score), **(notes or {})}.items():
+                self.set_note(name, value)
 
     def forget(self, names: Sequence[str]) -> None:
         """Drop the texts of these names."""
@@ -272,17 +286,6 @@ class Store:
             f"{self.path}: the candidates must be as they were written, but are not: {shortened(what)}. Take "
             "the folder from a backup, or begin anew in another one"
         )
-
-
-class _Closed:
-    """Stands in the place of a database that was closed."""
-
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
-
-    def __getattr__(self, name: str) -> Any:
-        there = "It was kept in memory only" if self._path is None else f"Its folder, {self._path.parent}, can be read"
-        raise RunFolderError(f"this run was closed: read what you need of its result before close(). {there}")
 
 
 def _extra(key: str, seed: int) -> str:

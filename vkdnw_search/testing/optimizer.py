@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vkdnw_search.contracts import HasStream, HasThreshold, Problem
+from vkdnw_search.contracts import HasStart, HasStream, HasThreshold, Problem
 from vkdnw_search.determinism import seed_from
 from vkdnw_search.records import Cost, Evaluation, Gene, Genome, Score, Status
 from vkdnw_search.testing.findings import Findings, global_random_state, said
@@ -47,6 +47,7 @@ def check_optimizer(make: Callable[[Problem], Any], seed: int = 0) -> None:
             f"in generation {_first_difference(first, again)}. A run that was stopped is continued by telling it the "
             "same again: take all randomness from problem.seed, and order from no set",
         )
+        _check_start(make(_problem(seed)), findings)
     except Exception as error:
         findings.add("raises", f"ask and tell in turn: must go on to the end, but raised {said(error)}")
     findings.report()
@@ -87,6 +88,20 @@ def _run(optimizer: Any, findings: Findings, *, one_by_one: bool = False) -> lis
         "what was never asked (vkdnw_search.optimizers.sampling.UnvisitedSampler does)",
     )
     return generations
+
+
+def _check_start(optimizer: Any, findings: Findings) -> None:
+    """Networks that an optimizer is given to begin with must be the first that it asks."""
+    if isinstance(optimizer, HasStart):
+        given = [(3, 2, 1, 0), (0, 0, 3, 3)]
+        optimizer.begin_with(given)
+        first = optimizer.ask()
+        findings.require(
+            first[: len(given)] == given and len({*map(_Space().key, first)}) == len(first),
+            "start",
+            f"begin_with: must make ask give these networks first, in this order, and none of them twice, but gave "
+            f"{first[: len(given) + 1]} after {given}",
+        )
 
 
 def _check_genomes(
