@@ -12,10 +12,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vkdnw_search.contracts import AnyProxy, HasThreshold, Optimizer, Problem, SearchSpace
+from vkdnw_search.contracts import (
+    AnyProxy,
+    HasThreshold,
+    LatencyContext,
+    LatencySource,
+    Optimizer,
+    Problem,
+    SearchSpace,
+)
 from vkdnw_search.engine.best_scores import BestScores
 from vkdnw_search.engine.clock import Clock, Interrupted
-from vkdnw_search.engine.evaluator import Evaluator, limits_of
+from vkdnw_search.engine.evaluator import Evaluator, limits_of, source_of
 from vkdnw_search.engine.finalists import FRESH, Gate, judge, scores_needed, winner
 from vkdnw_search.engine.neighbours import score_neighbours
 from vkdnw_search.engine.requirements import must_suit
@@ -28,7 +36,7 @@ from vkdnw_search.execution.script_guard import must_not_be_a_worker
 from vkdnw_search.output.module import export_all, must_have_source
 from vkdnw_search.provenance.record import CodeRecord, code_record, origins_of
 from vkdnw_search.proxies.plain import must_be_proxy
-from vkdnw_search.recipe.recipe import Recipe, SectionName, load_recipe
+from vkdnw_search.recipe.recipe import Recipe, SectionName, folder_of_recipe, load_recipe
 from vkdnw_search.recipe.registry import find
 from vkdnw_search.recipe.sections import SECTIONS
 from vkdnw_search.runs.code_history import accepted_changes, tell_changes
@@ -47,6 +55,8 @@ def search(
     space: SearchSpace[Any] | None = None,
     proxy: AnyProxy | None = None,
     optimizer: Callable[[Problem], Optimizer] | None = None,
+    latency: LatencySource | None = None,
+    context: LatencyContext | None = None,
     listener: Listener = lambda evaluation: None,
     stopped: Callable[[], bool] = lambda: False,
     accept_changed_code: bool = False,
@@ -61,6 +71,9 @@ def search(
         proxy: a proxy in place of the one the recipe names, or a plain function of the network that gives a number.
         optimizer: makes an optimizer of the problem, in place of the one the recipe names: a class, or ``lambda
             problem: Mine(problem, children=4)``.
+        latency: a source of latencies in place of the one the recipe names.
+        context: the folder of the files that the recipe's source of latencies names, by default that of the recipe,
+            and the command that it runs.
         listener: called with every evaluation as it is done.
         stopped: asked between candidates and between files; once it is True, what is under way is finished and the
             search ends. The same call goes on from there.
@@ -71,12 +84,18 @@ def search(
         RecipeError: the recipe is not valid, or its score does not suit the networks of the space.
         RunFolderError: ``out`` holds something else, or a run of other code, or is in use.
         OptimizerError: what ``optimizer`` makes is none.
+        LatencyError: ``latency`` cannot tell what the candidates need.
         ScoreError: ``proxy`` is none, or does not suit the networks of the space.
         SpaceError: the space cannot write its networks down, which a run folder needs.
         ExportError: the source that the space writes does not make a network.
         ExecutionError: scoring raised an unexpected exception, or a worker runs other code than this process.
     """
-    given: dict[SectionName, object | None] = {"space": space, "score": proxy, "optimizer": optimizer}
+    given: dict[SectionName, object | None] = {
+        "space": space,
+        "score": proxy,
+        "optimizer": optimizer,
+        "latency": latency,
+    }
     must_not_be_a_worker()
     if proxy is not None:
         must_be_proxy(proxy)
@@ -86,12 +105,13 @@ def search(
     if out is not None:
         must_have_source(space, seed=chosen.seed)
     must_suit(proxy, space, chosen)
-    evaluator = Evaluator(space, limits=limits_of(chosen), proxy=proxy, seed=chosen.seed)
+    timing = latency or source_of(chosen, context or LatencyContext(folder_of_recipe(recipe)))
+    evaluator = Evaluator(space, limits=limits_of(chosen), proxy=proxy, seed=chosen.seed, latency=timing)
     proposing = _optimizer(optimizer or chosen.build_optimizer, evaluator.problem(chosen.bands))
     code = _code_of(chosen, space, proxy, type(proposing))
     path = None if out is None else Path(out)
     with RunFolder(path, chosen, code=code, accept_changed_code=accept_changed_code) as folder:
-        evaluator.survey(folder.store.note("latencies"), partial(folder.store.set_note, "latencies"))
+        _have_latencies(evaluator, folder, stopped)
         clock = Clock(chosen.stop.seconds, before=folder.store.elapsed(), stopped=stopped)
         with chosen.build_executor() as workers:
             executor = SameCode(workers, code)
@@ -118,6 +138,15 @@ def search(
             chosen, space, proxy, found, judgement, ended, unfinished, clock.seconds(), folder.path, folder.store
         )
         return _write(result, folder, clock)
+
+
+def _have_latencies(evaluator: Evaluator, folder: RunFolder, stopped: Callable[[], bool]) -> None:
+    """Have the latencies of random candidates, where a limit asks for any, and keep how that was done."""
+    store = folder.store
+    told = evaluator.survey(store.note("latencies"), partial(store.set_note, "latencies"), stopped=stopped)
+    if told:
+        store.set_note("latencies in words", told)
+        LOGGER.info("latencies: %s", told)
 
 
 def _code_of(recipe: Recipe, *objects: object) -> CodeRecord:
