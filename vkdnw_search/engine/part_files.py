@@ -21,7 +21,7 @@ from vkdnw_search.cost.limits import Limits
 from vkdnw_search.determinism import forked_generators, seed_from
 from vkdnw_search.engine.latency_survey import networks_to_correct
 from vkdnw_search.errors import LatencyError, LatencyUnknown
-from vkdnw_search.latencies.onnx_files import must_have_extra, quantize, write_part
+from vkdnw_search.latencies.onnx_files import must_have_extra, nothing, quantize, write_part
 from vkdnw_search.optimizers.variation import random_genome
 from vkdnw_search.records import Genome
 
@@ -33,6 +33,8 @@ FRESH = 1000
 """Number of random genomes, others than those looked at, that tell how much of the space the parts cover."""
 
 MANIFEST = "manifest.csv"
+NOTHING = "nothing.onnx"
+"""A file that computes nothing, by which the script knows what a call takes."""
 COLUMNS = ("number", "part", "input_shape", "file")
 SCRIPT = Path(__file__).parents[1] / "latencies" / "templates" / "time_parts.py"
 
@@ -130,6 +132,7 @@ def write_parts(
             listener(number, len(modules))
         with atomic_file(drafts / MANIFEST) as file:
             csv.writer(file, lineterminator="\n").writerows([COLUMNS, *rows])
+        write_part(*nothing(), drafts / NOTHING)
         shutil.copyfile(SCRIPT, drafts / SCRIPT.name)
 
 

@@ -17,7 +17,7 @@ from torch import nn
 from vkdnw_search.determinism import forked_generators
 from vkdnw_search.errors import LatencyError, LatencyUnknown, shortened
 
-__all__ = ["must_have_extra", "quantize", "write_part"]
+__all__ = ["inputs_of", "must_have_extra", "nothing", "quantize", "write_part"]
 
 OPSET = 17
 """The version of ONNX operators: runtimes of boards and phones take it since 2022."""
@@ -54,6 +54,11 @@ def write_part(module: nn.Module, input_shape: Sequence[int], path: Path) -> Non
             )
     except Exception as error:  # whatever the exporter raises for this module
         raise LatencyUnknown(f"cannot be written as ONNX: {type(error).__name__}: {shortened(error)}") from error
+
+
+def nothing() -> tuple[nn.Module, tuple[int, ...]]:
+    """A module that computes nothing, and the shape of its input: its time is that of a call."""
+    return nn.Identity(), (1,)
 
 
 def quantize(source: Path, target: Path) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,7 +16,7 @@ from annotated_types import Interval, Len
 from vkdnw_search.contracts import Make
 from vkdnw_search.determinism import forked_generators
 from vkdnw_search.errors import LatencyError, LatencyUnknown, shortened
-from vkdnw_search.latencies.onnx_files import inputs_of, must_have_extra, quantize, write_part
+from vkdnw_search.latencies.onnx_files import inputs_of, must_have_extra, nothing, quantize, write_part
 from vkdnw_search.latencies.repeated_runs import timed
 from vkdnw_search.options import check_options
 from vkdnw_search.records import Timing
@@ -59,22 +62,36 @@ class OnnxRuntimeLatency:
             )
 
     def timing(self, name: str, make: Make) -> Timing:
-        """The median seconds of a run of the module's ONNX file."""
+        """The median seconds of a run of the module's ONNX file, without what a run of nothing takes."""
         with tempfile.TemporaryDirectory() as folder, forked_generators():
             path = Path(folder) / "part.onnx"
             write_part(*make(), path)
-            return self.of(path)
+            found = timed(self.runner(path))
+        return Timing(max(found.seconds - self._seconds_of_a_call, 0.0), found.spread)
 
-    def of(self, path: Path) -> Timing:
-        """The timing of an ONNX file in float32, which is quantized before if that is asked for."""
+    def runner(self, path: Path) -> Callable[[], object]:
+        """What runs an ONNX file in float32, which is quantized before if that is asked for, on a random input.
+
+        Raises:
+            LatencyUnknown: ONNX Runtime cannot run it.
+        """
         if self.precision == "int8":
             quantize(path, path := path.with_suffix(".int8.onnx"))
         try:
             session = self._session(path)
-            inputs = inputs_of(session, np.random.default_rng(0))
-            return timed(lambda: session.run(None, inputs))
+            run: Callable[[], object] = partial(session.run, None, inputs_of(session, np.random.default_rng(0)))
+            run()
         except Exception as error:  # whatever the runtime raises for this graph
             raise LatencyUnknown(f"ONNX Runtime cannot run it: {type(error).__name__}: {shortened(error)}") from error
+        return run
+
+    @cached_property
+    def _seconds_of_a_call(self) -> float:
+        """What a run takes that computes nothing, once for each part but only once for a whole network."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "nothing.onnx"
+            write_part(*nothing(), path)
+            return timed(dataclasses.replace(self, precision="float32").runner(path)).seconds
 
     def _session(self, path: Path) -> Any:
         import onnxruntime

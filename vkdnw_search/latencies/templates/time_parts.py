@@ -3,7 +3,8 @@
     python time_parts.py --out measured.csv
 
 It needs onnxruntime and numpy alone. Each file is timed after a warm-up, as the median of at least eleven runs, and
-the table is written after each, so that the same command goes on where it was cut off. A table of vkdnw-search's
+the table is written after each, so that the same command goes on where it was cut off. What a run of nothing.onnx
+takes is subtracted: a network is called once, but has many parts. A table of vkdnw-search's
 `latency: {use: table}` is the manifest with the columns milliseconds and spread, so that any other program that times
 the files may write it as well.
 """
@@ -29,11 +30,13 @@ def main() -> int:
     options = parser.parse_args()
     rows = list(csv.DictReader(options.manifest.open(encoding="utf-8", newline="")))
     done = measured_before(options.out)
-    failed = 0
+    failed, call = 0, timing(options.manifest.with_name("nothing.onnx"), options)[0]
     for number, row in enumerate(rows, 1):
         if row["part"] not in done:
             try:
-                done[row["part"]] = {**row, **timing(options.manifest.parent / row["file"], options)}
+                seconds, spread = timing(options.manifest.parent / row["file"], options)
+                milliseconds = max(1000 * (seconds - call), 0)
+                done[row["part"]] = {**row, "milliseconds": f"{milliseconds:.6g}", "spread": f"{spread:.3g}"}
             except Exception as error:  # of the runtime: the others can be timed all the same
                 failed += 1
                 print(f"{row['file']}, {row['part']}: {error}", file=sys.stderr)
@@ -61,8 +64,8 @@ def write(path: Path, rows: list, columns: list) -> None:
     os.replace(draft, path)
 
 
-def timing(path: Path, options: argparse.Namespace) -> dict:
-    """The median milliseconds of a run, and the distance of the quartiles over it."""
+def timing(path: Path, options: argparse.Namespace) -> tuple:
+    """The median seconds of a run, and the distance of the quartiles over it."""
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads, settings.inter_op_num_threads = options.threads, 1
     settings.log_severity_level = 3  # errors alone
@@ -77,7 +80,7 @@ def timing(path: Path, options: argparse.Namespace) -> dict:
         session.run(None, inputs)
         runs.append(time.perf_counter() - started)
     lower, middle, upper = numpy.percentile(runs, [25, 50, 75])
-    return {"milliseconds": f"{1000 * middle:.6g}", "spread": f"{(upper - lower) / middle:.3g}"}
+    return float(middle), float((upper - lower) / middle)
 
 
 if __name__ == "__main__":
