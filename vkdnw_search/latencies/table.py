@@ -14,7 +14,7 @@ from annotated_types import Interval
 
 from vkdnw_search.contained_files import start_of
 from vkdnw_search.contracts import LatencyContext, Make
-from vkdnw_search.errors import LatencyError, LatencyUnknown, shortened
+from vkdnw_search.errors import LatencyError, LatencyUnknown, RunFolderError, shortened
 from vkdnw_search.options import check_options
 from vkdnw_search.records import Timing
 
@@ -95,6 +95,8 @@ def read_table(path: Path, *, within: Path | None = None) -> dict[str, Timing]:
     """
     try:
         content = start_of(path, MOST_BYTES + 1, within=within)
+    except RunFolderError:  # a link, which says so
+        raise
     except OSError as error:
         raise LatencyError(f"{path}: must be a table of latencies, but: {error.strerror or error}. {ANEW}") from error
     if len(content) > MOST_BYTES:
