@@ -2,11 +2,11 @@
 
 python tests/benchmarks/device_latency.py --json FILE
 
-For each space: the parts of random networks, and the networks whole, are timed in ONNX Runtime, in float32 and int8, and
-in PyTorch; sums of parts are corrected by half of the networks and judged on the other half. All files are timed in turn,
-again and again, in seconds of the processor (other programs may share the machine), and the least of the medians of
-each counts. Then sums of the parts of NAS-Bench-201 networks are compared with the milliseconds of HW-NAS-Bench (Li et al. 2021) on a Raspberry Pi
-4 and a Pixel 3, and so is a table of parts fitted to 200 of its rows.
+For each space: the parts of random networks, and the networks whole, are timed in ONNX Runtime, in float32 and int8,
+and in PyTorch; sums of parts are corrected by half of the networks and judged on the other half. All files are timed in
+turn, again and again, in seconds of the processor (other programs may share the machine), and the least of the medians
+of each counts. Then sums of the parts of NAS-Bench-201 networks are compared with the milliseconds of HW-NAS-Bench (Li et
+al. 2021) on a Raspberry Pi 4 and a Pixel 3, and so is a table of parts fitted to 200 of its rows.
 """
 
 from __future__ import annotations
@@ -67,7 +67,9 @@ def modules_of(space: Any, networks: Sequence[Any]) -> dict[str, Make]:
 
 def timings(modules: Mapping[str, Make], source: str, folder: Path) -> Timings:
     """Name → the least of the medians of several rounds, without what a call takes."""
-    runs = {name: runner(make, source, folder / f"{number}.onnx") for number, (name, make) in enumerate(modules.items())}
+    runs = {
+        name: runner(make, source, folder / f"{number}.onnx") for number, (name, make) in enumerate(modules.items())
+    }
     medians = [{name: timed(run, clock=time.process_time).seconds for name, run in runs.items()} for _ in range(ROUNDS)]
     least = {name: min(times[name] for times in medians) for name in runs}
     call = least["nothing"] if source != "torch" else 0.0
@@ -149,7 +151,9 @@ def boards() -> dict[str, dict[str, float]]:
         for kind, seconds in ours.items():
             figures[f"{source}, {kind}"] = {board: rho(seconds, ms[:ROWS]) for board, ms in measured.items()}
     figures["FLOPs"] = {board: rho(flops(space, sample), ms[:ROWS]) for board, ms in measured.items()}
-    figures["table fitted to 200 rows"] = {board: fitted_table(space, networks, ms)[0] for board, ms in measured.items()}
+    figures["table fitted to 200 rows"] = {
+        board: fitted_table(space, networks, ms)[0] for board, ms in measured.items()
+    }
     figures["its mean error"] = {board: fitted_table(space, networks, ms)[1] for board, ms in measured.items()}
     return figures
 
@@ -188,7 +192,9 @@ def main() -> None:
         if name in (options.spaces or [name]):
             figures[name] = compare(*given)
             print(f"{name}: {figures[name]}", file=sys.stderr)
-    print(f"{NETWORKS} random networks, corrected by {NETWORKS} others; one thread, one image; least of {ROUNDS} medians.\n")
+    print(
+        f"{NETWORKS} random networks, corrected by {NETWORKS} others; one thread, one image; least of {ROUNDS} medians.\n"
+    )
     head = ["space", "source", "ρ", "error", "without correction", "ρ of sums, float32 whole", "int8 whole", "parts"]
     columns = ("rho", "error", "error_uncorrected", "rho_with_float32", "rho_with_int8", "parts")
     rows = [[name, source, *(f[c] for c in columns)] for name, by in figures.items() for source, f in by.items()]

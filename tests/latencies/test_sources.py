@@ -52,7 +52,7 @@ def test_pytorch_times_a_batch_in_another_type_and_leaves_the_threads_as_they_we
 
 
 def test_a_table_gives_its_milliseconds_in_seconds(tmp_path: Path) -> None:
-    table(tmp_path, '1,"(\'conv\', 3) (8, 16)",1x8x4x4,0001.onnx,2.5,0.1', "2,whole,1x3x8x8,0002.onnx,40,")
+    table(tmp_path, "1,\"('conv', 3) (8, 16)\",1x8x4x4,0001.onnx,2.5,0.1", "2,whole,1x3x8x8,0002.onnx,40,")
     found = TableLatency(correction=1).within(LatencyContext(tmp_path))
     assert found.timing("('conv', 3) (8, 16)", never) == Timing(0.0025, 0.1)
     assert found.timing("whole", never) == Timing(0.04) and found.correction == 1
@@ -222,4 +222,4 @@ def test_the_script_of_a_device_times_a_folder_and_goes_on_where_it_was_cut_off(
     both = read_table(tmp_path / "m.csv")
     assert [*both] == ["first", "second"] and both["first"] == first["first"]
     with (tmp_path / "m.csv").open() as file:
-        assert csv.DictReader(file).fieldnames == [*"number,part,input_shape,file,milliseconds,spread".split(",")]
+        assert csv.DictReader(file).fieldnames == ["number", "part", "input_shape", "file", "milliseconds", "spread"]

@@ -61,7 +61,9 @@ def fitted(sums: Sequence[float], wholes: Sequence[float]) -> Correction:
     """
     x, y = np.array(sums, dtype=float), np.array(wholes, dtype=float)
     if len(x) < LEAST or not (y > 0).all():
-        raise ValueError(f"a correction takes at least {LEAST} whole networks, each with a time, but there are {len(x)}")
+        raise ValueError(
+            f"a correction takes at least {LEAST} whole networks, each with a time, but there are {len(x)}"
+        )
     offset, factor = _line(x, y)
     others = (np.arange(len(x)) != place for place in range(len(x)))
     lines = [_line(x[kept], y[kept]) for kept in others]

@@ -132,7 +132,9 @@ class LatencyTable(Generic[A]):
         """Name → what makes it, of everything that the source is asked for where this candidate's latency is."""
         if self._parts is None:
             return {architecture.key: lambda: (self._space.build(architecture), self._space.input_shape)}
-        nodes = ((p, tuple(w for w, _ in c)) for p in self._parts(architecture) for c in product(*map(_around, p.widths)))
+        nodes = (
+            (p, tuple(w for w, _ in c)) for p in self._parts(architecture) for c in product(*map(_around, p.widths))
+        )
         return {_name(part, widths): _making(part, widths) for part, widths in nodes}
 
     @property

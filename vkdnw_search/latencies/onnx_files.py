@@ -49,9 +49,7 @@ def write_part(module: nn.Module, input_shape: Sequence[int], path: Path) -> Non
     x = torch.randn(1, *input_shape)
     try:
         with forked_generators(), torch.inference_mode(), _silent():
-            torch.onnx.export(
-                module.eval(), (x,), str(path), dynamo=False, opset_version=OPSET, input_names=["images"]
-            )
+            torch.onnx.export(module.eval(), (x,), str(path), dynamo=False, opset_version=OPSET, input_names=["images"])
     except Exception as error:  # whatever the exporter raises for this module
         raise LatencyUnknown(f"cannot be written as ONNX: {type(error).__name__}: {shortened(error)}") from error
 

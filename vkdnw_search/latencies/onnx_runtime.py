@@ -41,9 +41,9 @@ class OnnxRuntimeLatency:
     ] = ("CPUExecutionProvider",)
     threads: Annotated[int, Interval(ge=1, le=1024), "threads within an operator"] = 1
     optimization: Annotated[Literal["none", "basic", "extended", "all"], "of the graph"] = "all"
-    precision: Annotated[
-        Literal["float32", "int8"], "int8: quantized statically, calibrated on random inputs"
-    ] = "float32"
+    precision: Annotated[Literal["float32", "int8"], "int8: quantized statically, calibrated on random inputs"] = (
+        "float32"
+    )
     whole: Annotated[bool, "time each network whole, not by parts"] = False
     correction: Annotated[
         int, Interval(ge=0, le=1000), "whole networks that the sums of parts are fitted to; 0: none"

@@ -6,8 +6,7 @@ each on one line with its key, what must hold, what came and what was probably m
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -20,6 +19,7 @@ from vkdnw_search.errors import RecipeError, VkdnwSearchError, nearest
 from vkdnw_search.options.checked import Checked, Context, Text, Whole, worded
 from vkdnw_search.options.type_descriptions import shown
 from vkdnw_search.quantities import LARGEST, compact
+from vkdnw_search.recipe.differences import Change, changes_between
 from vkdnw_search.recipe.faults import absences, faults_of, first_of, full_names, line_about
 from vkdnw_search.recipe.overrides import Override, parse_override
 from vkdnw_search.recipe.registry import options_in_source
@@ -38,7 +38,7 @@ from vkdnw_search.recipe.sections import (
     fits_a_folder,
 )
 from vkdnw_search.recipe.switched_plugins import without_lost_options
-from vkdnw_search.recipe.yaml_reader import MAX_BYTES, Plain, dotted, plain, read_yaml, write_yaml
+from vkdnw_search.recipe.yaml_reader import MAX_BYTES, Plain, plain, read_yaml, write_yaml
 from vkdnw_search.recipe.yaml_reader import Path as Keys
 
 if TYPE_CHECKING:
@@ -56,25 +56,6 @@ DEFAULT_PLUGINS: dict[str, Plain] = {
     "latency": "torch",
 }
 """The plug-ins used when a recipe leaves a section out. There is no default space."""
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A value in which two recipes differ; ``str`` gives ``key: ours → theirs``."""
-
-    key: str
-    ours: Plain
-    theirs: Plain
-
-    @property
-    def texts(self) -> tuple[str, str]:
-        """Both values as a recipe has them."""
-        ours, theirs = (write_yaml(value).removesuffix("...\n").strip() for value in (self.ours, self.theirs))
-        return ours, theirs
-
-    def __str__(self) -> str:
-        ours, theirs = self.texts
-        return f"{self.key}: {ours} → {theirs}"
 
 
 class Recipe(Checked):
@@ -185,7 +166,7 @@ class Recipe(Checked):
 
     def difference(self, other: Recipe) -> list[Change]:
         """The values in which ``other`` is not this recipe, in the order of the keys."""
-        return list(_changes(self._values(), other._values(), ()))
+        return list(changes_between(self._values(), other._values(), ()))
 
 
 def load_recipe(
@@ -309,12 +290,3 @@ def _overridden(tree: dict[str, Plain], texts: Sequence[str]) -> tuple[dict[str,
         except RecipeError as error:
             faults.append(str(error))
     return tree, applied, faults
-
-
-def _changes(ours: Plain, theirs: Plain, keys: Keys) -> Iterator[Change]:
-    if isinstance(ours, dict) or isinstance(theirs, dict):
-        mine, other = (tree if isinstance(tree, dict) else {} for tree in (ours, theirs))
-        for key in {**mine, **other}:
-            yield from _changes(mine.get(key), other.get(key), (*keys, key))
-    elif ours != theirs:
-        yield Change(dotted(keys), ours, theirs)

@@ -1,7 +1,7 @@
 """Name → factory: spaces, proxies, optimizers, executors and sources of latencies, installed or joined.
 
-Installed ones are found by entry points (group ``vkdnw_search.spaces``, ``.proxies``, ``.optimizers``, ``.executors`` or
-``.latencies``), this project's own included. A file or module that is not installed joins only when
+Installed ones are found by entry points (group ``vkdnw_search.spaces``, ``.proxies``, ``.optimizers``, ``.executors``
+or ``.latencies``), this project's own included. A file or module that is not installed joins only when
 :func:`load_plugin` is called (``--plugin`` on the command line), and declares what it brings in one or more of the
 dictionaries ``SPACES``, ``PROXIES``, ``OPTIMIZERS``, ``EXECUTORS`` and ``LATENCIES``::
 

@@ -189,7 +189,10 @@ class Limits(Checked):
     parameters: Annotated[Bounds | None, "trainable scalars"] = None
     layers: Annotated[DepthBounds | None, "depth, as the search space counts it"] = None
     memory: Annotated[Bounds | None, "peak bytes of activations at inference of one input, such as 8M"] = None
-    latency: Annotated[LatencyBounds | None, "of one input, such as 20ms, on the device that `latency` says: one thread of this machine"] = None
+    latency: Annotated[
+        LatencyBounds | None,
+        "of one input, such as 20ms, on the device that `latency` says: one thread of this machine",
+    ] = None
 
     @property
     def names(self) -> list[str]:

@@ -11,7 +11,6 @@ the files may write it as well.
 
 import argparse
 import csv
-import os
 import sys
 import time
 from pathlib import Path
@@ -21,6 +20,7 @@ import onnxruntime
 
 
 def main() -> int:
+    """Time what is not yet in the table."""
     parser = argparse.ArgumentParser(description="Time the ONNX files of a manifest on this device.")
     parser.add_argument("--manifest", type=Path, default=Path(__file__).with_name("manifest.csv"))
     parser.add_argument("--out", type=Path, default=Path("measured.csv"), help="continued if it is there")
@@ -61,7 +61,7 @@ def write(path: Path, rows: list, columns: list) -> None:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    os.replace(draft, path)
+    draft.replace(path)
 
 
 def timing(path: Path, options: argparse.Namespace) -> tuple:
