@@ -5,8 +5,8 @@ python tests/benchmarks/device_latency.py --json FILE
 For each space: the parts of random networks, and the networks whole, are timed in ONNX Runtime, in float32 and int8,
 and in PyTorch; sums of parts are corrected by half of the networks and judged on the other half. All files are timed in
 turn, again and again, in seconds of the processor (other programs may share the machine), and the least of the medians
-of each counts. Then sums of the parts of NAS-Bench-201 networks are compared with the milliseconds of HW-NAS-Bench (Li et
-al. 2021) on a Raspberry Pi 4 and a Pixel 3, and so is a table of parts fitted to 200 of its rows.
+of each counts. Then sums of the parts of NAS-Bench-201 networks are compared with the milliseconds of HW-NAS-Bench (Li
+et al. 2021) on a Raspberry Pi 4 and a Pixel 3, and so is a table of parts fitted to 200 of its rows.
 """
 
 from __future__ import annotations
@@ -193,7 +193,7 @@ def main() -> None:
             figures[name] = compare(*given)
             print(f"{name}: {figures[name]}", file=sys.stderr)
     print(
-        f"{NETWORKS} random networks, corrected by {NETWORKS} others; one thread, one image; least of {ROUNDS} medians.\n"
+        f"{NETWORKS} random networks, corrected by {NETWORKS} others; one thread; least of {ROUNDS} medians.\n"
     )
     head = ["space", "source", "ρ", "error", "without correction", "ρ of sums, float32 whole", "int8 whole", "parts"]
     columns = ("rho", "error", "error_uncorrected", "rho_with_float32", "rho_with_int8", "parts")
