@@ -12,7 +12,7 @@ def test_a_line_is_found_exactly_and_its_error_is_nothing() -> None:
     sums = [1.0, 2.0, 3.0, 5.0, 8.0]
     line = fitted(sums, [0.5 + 2 * x for x in sums])
     assert (line.offset, line.factor) == (pytest.approx(0.5), pytest.approx(2.0))
-    assert line.networks == 5 and line.rank == 1.0 and line.error < 1e-12
+    assert line.networks == 5 and line.rank == pytest.approx(1.0) and line.error < 1e-12
     assert line(4.0) == pytest.approx(8.5) and Correction(-9.0, 1.0, 5, 0.1, 1.0)(4.0) == 0.0
 
 

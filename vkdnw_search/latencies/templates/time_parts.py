@@ -28,7 +28,8 @@ def main() -> int:
     parser.add_argument("--providers", nargs="+", default=["CPUExecutionProvider"], metavar="NAME")
     parser.add_argument("--seconds", type=float, default=0.05, help="that each file is timed for at least")
     options = parser.parse_args()
-    rows = list(csv.DictReader(options.manifest.open(encoding="utf-8", newline="")))
+    with options.manifest.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
     done = measured_before(options.out)
     failed, call = 0, timing(options.manifest.with_name("nothing.onnx"), options)[0]
     for number, row in enumerate(rows, 1):
@@ -46,7 +47,7 @@ def main() -> int:
     return 1 if failed else 0
 
 
-def measured_before(path: Path) -> dict:
+def measured_before(path: Path) -> dict[str, dict[str, str]]:
     """Part → row, of a table that is there already."""
     if not path.is_file():
         return {}
@@ -54,7 +55,7 @@ def measured_before(path: Path) -> dict:
         return {row["part"]: row for row in csv.DictReader(file)}
 
 
-def write(path: Path, rows: list, columns: list) -> None:
+def write(path: Path, rows: list[dict[str, str]], columns: list[str]) -> None:
     """Write the table beside itself, then put it in its place."""
     draft = path.with_name(path.name + ".draft")
     with draft.open("w", encoding="utf-8", newline="") as file:
@@ -64,7 +65,7 @@ def write(path: Path, rows: list, columns: list) -> None:
     draft.replace(path)
 
 
-def timing(path: Path, options: argparse.Namespace) -> tuple:
+def timing(path: Path, options: argparse.Namespace) -> tuple[float, float]:
     """The median seconds of a run, and the distance of the quartiles over it."""
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads, settings.inter_op_num_threads = options.threads, 1
@@ -74,7 +75,7 @@ def timing(path: Path, options: argparse.Namespace) -> tuple:
     inputs = {i.name: random.standard_normal(i.shape, dtype=numpy.float32) for i in session.get_inputs()}
     for _ in range(3):
         session.run(None, inputs)
-    runs = []
+    runs: list[float] = []
     while len(runs) < 11 or (sum(runs) < options.seconds and len(runs) < 1001):
         started = time.perf_counter()
         session.run(None, inputs)
