@@ -14,6 +14,7 @@ LAYERS = (
     "contained_files",  # files of a folder that may be a stranger's
     "records determinism atomic_files source_rules options provenance",  # what crosses borders; seeds, files, code
     "contracts",  # what a third party implements
+    "latencies",  # how long a module takes, and on which device
     "choices cost fisher optimizers",  # a step of the flow each; none knows another
     "recipe",  # what they are chosen by; it takes choices away from a space
     "proxies execution",  # how a candidate is judged, and where

@@ -1,10 +1,10 @@
-"""What a third party may implement: search spaces, proxies, optimizers, executors.
+"""What a third party may implement: search spaces, proxies, optimizers, executors, sources of latencies.
 
 A plug-in author needs this file and :mod:`vkdnw_search.records` only. Nothing has to be inherited: an object with
 these methods is enough. ``vkdnw_search.testing`` has a conformance test for each protocol.
 
-A plug-in is found by an entry point (group ``vkdnw_search.spaces``, ``.proxies``, ``.optimizers`` or
-``.executors``) that names a class or function. Its keyword-only parameters, with their type annotations and
+A plug-in is found by an entry point (group ``vkdnw_search.spaces``, ``.proxies``, ``.optimizers``, ``.executors`` or
+``.latencies``) that names a class or function. Its keyword-only parameters, with their type annotations and
 defaults, are its options in a recipe: ``space: {use: mobilenet, resolution: 224}`` calls
 ``MobileNet(resolution=224)``. Frozen dataclasses (``kw_only=True``) fit well. Spaces and proxies must be picklable.
 An option's type is bool, int, float, str, ``Literal``, a list or tuple of these, or a union, and ``Annotated`` adds its
@@ -15,11 +15,12 @@ are checked against them, and the table of options is made from them. A dataclas
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 
-from vkdnw_search.records import Cost, Evaluation, Gene, Genome, Part, Score
+from vkdnw_search.records import Cost, Evaluation, Gene, Genome, Part, Score, Timing
 
 if TYPE_CHECKING:  # torch takes seconds to import, which a mistake in a recipe need not wait for
     import numpy as np
@@ -457,4 +458,74 @@ class HasState(Protocol):
             state: as :meth:`state` gave it; lists where there were tuples.
             told: every evaluation that was told, in order, read from the store one by one.
         """
+        ...
+
+
+Make: TypeAlias = "Callable[[], tuple[nn.Module, tuple[int, ...]]]"
+"""Makes a module and the shape of its input, without the batch."""
+
+
+class LatencySource(Protocol):
+    """Tells how long a network, or a part of one, takes on the device that the network is for."""
+
+    def timing(self, name: str, make: Make) -> Timing:
+        """Return how long a module takes for one input in evaluation mode. Each name is asked once in a run.
+
+        Args:
+            name: what it is, on one line: kind and widths of a part, or the key of an architecture.
+            make: called where the module itself is needed.
+
+        Raises:
+            LatencyUnknown: it cannot be timed. Candidates that need it are recorded as outside the limits.
+        """
+        ...
+
+
+@runtime_checkable
+class TimesNetworks(Protocol):
+    """A source that can time whole networks, too.
+
+    With a ``correction`` of n, the latency of a candidate is a + b · Σ parts, where a and b are fitted to n whole
+    networks. With ``whole``, every candidate is timed whole, which takes no parts.
+    """
+
+    @property
+    def correction(self) -> int:
+        """Number of whole networks that the sums of parts are fitted to; 0: none."""
+        ...
+
+    @property
+    def whole(self) -> bool:
+        """Whether each candidate is timed whole in place of the sum of its parts."""
+        ...
+
+
+@runtime_checkable
+class HasNeeds(Protocol):
+    """A source that knows beforehand what it can tell, such as a table."""
+
+    def require(self, names: Collection[str]) -> None:
+        """Raise a LatencyError if one of ``names``, which the candidates of the run have, cannot be told."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyContext:
+    """What a source of latencies may need that no recipe can give.
+
+    Attributes:
+        folder: where the recipe is; files that it names are in it.
+        command: words of a command of the user's, who gave it to this program; empty: there is none.
+    """
+
+    folder: Path = Path()
+    command: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class NeedsContext(Protocol):
+    """What a recipe names in place of a source that takes more than options: a file beside it, a command."""
+
+    def within(self, context: LatencyContext) -> LatencySource:
+        """Return the source. Raises LatencyError if ``context`` lacks what it takes."""
         ...

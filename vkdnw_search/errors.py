@@ -25,7 +25,7 @@ class OptionError(VkdnwSearchError, ValueError):
 
 
 class PluginError(VkdnwSearchError, LookupError):
-    """A space, proxy, optimizer or executor of that name is not installed, or cannot be loaded."""
+    """A space, proxy, optimizer, executor or source of latencies of that name is not installed, or cannot be loaded."""
 
 
 class SpaceError(VkdnwSearchError, ValueError):
@@ -42,6 +42,17 @@ class UnknownOperators(BudgetError):
     def __init__(self, message: str, operators: Iterable[str]) -> None:
         self.operators = tuple(operators)
         super().__init__(message)
+
+
+class LatencyError(BudgetError):
+    """Latencies cannot be had: a table is damaged or of another space, or whatever would time them is missing."""
+
+
+class LatencyUnknown(LatencyError):
+    """One network or part cannot be timed.
+
+    Inside a search a candidate with such a part is recorded as outside the limits; it is not an error of the run.
+    """
 
 
 class ScoreError(VkdnwSearchError, ValueError):

@@ -68,7 +68,8 @@ class Cost:
         tensors: trainable parameter tensors.
         modules: leaf modules that own at least one trainable parameter.
         memory: peak bytes of the input and all intermediate tensors; None where no limit asks for it.
-        latency: microseconds on one thread of this machine; None where no limit asks for it.
+        latency: microseconds, as the recipe's source of latencies has them; None where no limit asks for it, or where
+            the source cannot tell.
     """
 
     flops: int
@@ -79,6 +80,23 @@ class Cost:
     modules: int
     memory: int | None = None
     latency: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How long one module takes for its input.
+
+    Attributes:
+        seconds: the median over its runs.
+        spread: the distance of the quartiles of the runs over their median; 0 where it is not known.
+    """
+
+    seconds: float
+    spread: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not all(math.isfinite(value) and value >= 0 for value in (self.seconds, self.spread)):
+            raise ValueError(f"a timing must be finite and not negative, but is {self.seconds} s, spread {self.spread}")
 
 
 @dataclass(frozen=True, slots=True)

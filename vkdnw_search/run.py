@@ -14,10 +14,19 @@ from pathlib import Path
 from typing import Any
 
 from vkdnw_search.choices.narrowing import NarrowedSpace
-from vkdnw_search.contracts import AnyProxy, HasStart, HasThreshold, Optimizer, Problem, SearchSpace
+from vkdnw_search.contracts import (
+    AnyProxy,
+    HasStart,
+    HasThreshold,
+    LatencyContext,
+    LatencySource,
+    Optimizer,
+    Problem,
+    SearchSpace,
+)
 from vkdnw_search.engine.best_scores import BestScores
 from vkdnw_search.engine.clock import Clock, Interrupted
-from vkdnw_search.engine.evaluator import Evaluator, limits_of
+from vkdnw_search.engine.evaluator import Evaluator, limits_of, source_of
 from vkdnw_search.engine.finalists import FRESH, Gate, judge, scores_needed, winner
 from vkdnw_search.engine.known_scores import KnownScores
 from vkdnw_search.engine.neighbours import score_neighbours
@@ -32,7 +41,7 @@ from vkdnw_search.execution.script_guard import must_not_be_a_worker
 from vkdnw_search.output.module import export_all, must_have_source
 from vkdnw_search.provenance.record import CodeRecord, code_record, origins_of
 from vkdnw_search.proxies.plain import must_be_proxy
-from vkdnw_search.recipe.recipe import Recipe, SectionName, load_recipe
+from vkdnw_search.recipe.recipe import Recipe, SectionName, folder_of_recipe, load_recipe
 from vkdnw_search.recipe.registry import find
 from vkdnw_search.recipe.sections import SECTIONS
 from vkdnw_search.runs.code_history import accepted_changes, tell_changes
@@ -51,6 +60,8 @@ def search(
     space: SearchSpace[Any] | None = None,
     proxy: AnyProxy | None = None,
     optimizer: Callable[[Problem], Optimizer] | None = None,
+    latency: LatencySource | None = None,
+    context: LatencyContext | None = None,
     listener: Listener = lambda evaluation: None,
     stopped: Callable[[], bool] = lambda: False,
     accept_changed_code: bool = False,
@@ -66,6 +77,9 @@ def search(
         proxy: a proxy in place of the one the recipe names, or a plain function of the network that gives a number.
         optimizer: makes an optimizer of the problem, in place of the one the recipe names: a class, or ``lambda
             problem: Mine(problem, children=4)``.
+        latency: a source of latencies in place of the one the recipe names.
+        context: the folder of the files that the recipe's source of latencies names, by default that of the recipe,
+            and the command that it runs.
         listener: called with every evaluation as it is done.
         stopped: asked between candidates and between files; once it is True, what is under way is finished and the
             search ends. The same call goes on from there.
@@ -79,12 +93,18 @@ def search(
         RunFolderError: ``out`` holds something else, or a run of other code, or is in use; or the scores of ``reuse``
             may be others than this search would compute.
         OptimizerError: what ``optimizer`` makes is none.
+        LatencyError: ``latency`` cannot tell what the candidates need.
         ScoreError: ``proxy`` is none, or does not suit the networks of the space.
         SpaceError: the space cannot write its networks down, which a run folder needs.
         ExportError: the source that the space writes does not make a network.
         ExecutionError: scoring raised an unexpected exception, or a worker runs other code than this process.
     """
-    given: dict[SectionName, object | None] = {"space": space, "score": proxy, "optimizer": optimizer}
+    given: dict[SectionName, object | None] = {
+        "space": space,
+        "score": proxy,
+        "optimizer": optimizer,
+        "latency": latency,
+    }
     must_not_be_a_worker()
     if proxy is not None:
         must_be_proxy(proxy)
@@ -94,7 +114,8 @@ def search(
     if out is not None:
         must_have_source(space, seed=chosen.seed)
     must_suit(proxy, space, chosen)
-    evaluator = Evaluator(space, limits=limits_of(chosen), proxy=proxy, seed=chosen.seed)
+    timing = latency or source_of(chosen, context or LatencyContext(folder_of_recipe(recipe)))
+    evaluator = Evaluator(space, limits=limits_of(chosen), proxy=proxy, seed=chosen.seed, latency=timing)
     problem = evaluator.problem(chosen.bands)
     proposing = _optimizer(optimizer or chosen.build_optimizer, problem)
     start = _start(chosen, space, proposing, out)
@@ -104,7 +125,7 @@ def search(
         _known_scores(reuse, path, chosen, space, proxy) as known,
         RunFolder(path, chosen, code=code, accept_changed_code=accept_changed_code) as folder,
     ):
-        evaluator.survey(folder.store.note("latencies"), partial(folder.store.set_note, "latencies"))
+        _have_latencies(evaluator, folder, stopped)
         clock = Clock(chosen.stop.seconds, before=folder.store.elapsed(), stopped=stopped)
         with chosen.build_executor() as workers:
             executor = SameCode(workers, code)
@@ -150,6 +171,15 @@ def _known_scores(
             "in it is continued"
         )
     return KnownScores(Path(reuse), recipe, _code_of(recipe, space, proxy, sections=("space", "score")))
+
+
+def _have_latencies(evaluator: Evaluator, folder: RunFolder, stopped: Callable[[], bool]) -> None:
+    """Have the latencies of random candidates, where a limit asks for any, and keep how that was done."""
+    store = folder.store
+    told = evaluator.survey(store.note("latencies"), partial(store.set_note, "latencies"), stopped=stopped)
+    if told:
+        store.set_note("latencies in words", told)
+        LOGGER.info("latencies: %s", told)
 
 
 def _code_of(recipe: Recipe, *objects: object, sections: Sequence[str] = tuple(SECTIONS)) -> CodeRecord:

@@ -9,11 +9,12 @@ from search_spaces.mobilenet import MobileNet
 from search_spaces.nasbench201 import NasBench201
 from tests.support.quick import leave_out_the_end
 from vkdnw_search import load_recipe, search
-from vkdnw_search.cost import latency
 from vkdnw_search.cost.counter import CostCounter
 from vkdnw_search.cost.latency import LatencyTable, measured
 from vkdnw_search.cost.limits import Limits, Range
 from vkdnw_search.errors import BudgetError, RecipeError
+from vkdnw_search.latencies.pytorch import TorchLatency
+from vkdnw_search.records import Timing
 
 SPACE = MobileNet(resolution=32, last_width=64)
 SMALLEST = SPACE.decode(tuple(0 for _ in SPACE.genes))
@@ -24,14 +25,14 @@ def bilinear(monkeypatch):
     """In place of the clock: (1 + inputs) (2 + outputs) of the first convolution of a part, in milliseconds."""
     asked = []
 
-    def pretended(model, input_shape):
+    def pretended(source, model, input_shape):
         conv = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
         asked.append(type(model).__name__)
         if conv is None:
-            return 1e-3
-        return 1e-3 * (1 + conv.in_channels // conv.groups) * (2 + conv.out_channels)
+            return Timing(1e-3)
+        return Timing(1e-3 * (1 + conv.in_channels // conv.groups) * (2 + conv.out_channels))
 
-    monkeypatch.setattr(latency, "measured", pretended)
+    monkeypatch.setattr(TorchLatency, "of", pretended)
     return asked
 
 

@@ -34,6 +34,7 @@ SECTIONS: dict[Kind, str] = {
     "proxies": "score",
     "optimizers": "optimizer",
     "executors": "executor",
+    "latencies": "latency",
 }
 ERRORS: dict[Kind, type[Exception]] = {"spaces": SpaceError, "proxies": ScoreError}
 

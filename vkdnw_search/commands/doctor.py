@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
+from vkdnw_search.commands.latency_options import add_latency_option, context_of, with_command
 from vkdnw_search.recipe.recipe import load_recipe
 from vkdnw_search.recipe.registry import add_plugin_option, load_plugins
 
@@ -21,11 +22,12 @@ def run_doctor(words: Sequence[str]) -> tuple[str, bool]:
     parser.add_argument("recipe", metavar="RECIPE", help="a YAML file, or the name of a shipped recipe")
     parser.add_argument("overrides", metavar="key=value", nargs="*", help="changes, e.g. limits.layers=12")
     add_plugin_option(parser)
+    add_latency_option(parser)
     options = parser.parse_intermixed_args(words)
     load_plugins(options.plugin)
-    recipe = load_recipe(options.recipe, options.overrides)
+    recipe = load_recipe(options.recipe, with_command(options))
 
     from vkdnw_search.engine.doctor import examine, page  # torch, which takes seconds to import
 
-    diagnosis = examine(recipe)
+    diagnosis = examine(recipe, context_of(options))
     return page(diagnosis, evaluations=recipe.stop.evaluations), diagnosis.hopeless

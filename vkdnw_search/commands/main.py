@@ -20,6 +20,7 @@ from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
 
+from vkdnw_search.commands.latency_options import add_latency_option, context_of, with_command
 from vkdnw_search.commands.settings import add_accept_option
 from vkdnw_search.errors import (
     PluginError,
@@ -88,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     add_plugin_option(parser)
     add_accept_option(parser)
+    add_latency_option(parser)
     volume = parser.add_mutually_exclusive_group()
     volume.add_argument("-q", "--quiet", action="store_true", help="show the result alone")
     volume.add_argument("-v", "--verbose", action="store_true", help="log to the terminal too")
@@ -104,7 +106,7 @@ def _search(words: list[str]) -> int:
     if options.reuse is not None:
         must_be_a_run(options.reuse)
     load_plugins(options.plugin)
-    recipe = load_recipe(options.recipe, options.overrides).named_after(options.recipe)
+    recipe = load_recipe(options.recipe, with_command(options)).named_after(options.recipe)
     out = options.out or Path("runs") / (recipe.name or Path(options.recipe).stem)
 
     from vkdnw_search.commands.progress import Progress, closing_table
@@ -121,6 +123,7 @@ def _search(words: list[str]) -> int:
         result = search(
             recipe,
             out=out,
+            context=context_of(options),
             listener=progress.update,
             stopped=signals.received,
             accept_changed_code=options.accept_changed_code,
@@ -234,6 +237,13 @@ def _report(words: list[str]) -> int:
     return DONE
 
 
+def _latency_table(words: list[str]) -> int:
+    from vkdnw_search.commands.latency_table import run_latency_table
+
+    print(run_latency_table(words))
+    return DONE
+
+
 VERBS: dict[str, Callable[[list[str]], int]] = {
     "list": _list,
     "export": _export,
@@ -243,4 +253,5 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "doctor": _doctor,
     "rank": _rank,
     "score": _score,
+    "latency-table": _latency_table,
 }

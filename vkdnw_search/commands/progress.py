@@ -130,7 +130,9 @@ def closing_table(result: Result) -> str:
     if result.best is None:
         rows += _nothing(result)
     else:
-        rows += _winner(result.best)
+        rows += _winner(result.best, _device(result))
+    if told := result.store.note("latencies in words"):
+        rows.append(("latencies", told))
     if result.folder is not None:
         rows.append(("table", str(result.folder / "results.csv")))
         if result.best is not None:
@@ -190,7 +192,19 @@ def _second_opinion(opinion: SecondOpinion | None) -> list[tuple[str, str]]:
     return rows
 
 
-def _winner(best: FoundNetwork) -> list[tuple[str, str]]:
+def _device(result: Result) -> str:
+    """Where latencies come from, in words."""
+    section = result.recipe.latency
+    if section is not None and section.use == "torch":
+        return f"on {_threads(section.options.get('threads', 1))} of this machine"
+    return f"by {'a source given from Python' if section is None else section.use}"
+
+
+def _threads(count: int) -> str:
+    return "one thread" if count == 1 else f"{count} threads"
+
+
+def _winner(best: FoundNetwork, device: str) -> list[tuple[str, str]]:
     score, cost = best.score, best.cost
     error = "" if math.isnan(score.standard_error) else f" ± {score.standard_error:.2g}"
     terms = ", ".join(f"{name} {value:.4g}" for name, value in score.terms.items() if not name.startswith("decile"))
@@ -201,7 +215,7 @@ def _winner(best: FoundNetwork) -> list[tuple[str, str]]:
         ("parameters", f"{cost.parameters:,}"),
         ("layers", str(cost.layers)),
         *([("memory", f"{cost.memory:,} bytes of activations at most")] if cost.memory is not None else []),
-        *([("latency", f"{cost.latency / 1000:.3g} ms on one thread of this machine")] if cost.latency else []),
+        *([("latency", f"{cost.latency / 1000:.3g} ms {device}")] if cost.latency else []),
     ]
 
 

@@ -179,7 +179,7 @@ class CostCounter(Generic[A]):
         if self._memory is not None:
             cost = replace(cost, memory=self._memory(architecture))
         if self.latencies is not None:
-            cost = replace(cost, latency=round(1e6 * self.latencies.seconds(architecture)))
+            cost = replace(cost, latency=self.latencies.microseconds(architecture))
         return cost
 
     def _new(self, part: Part) -> Counts:

@@ -11,6 +11,9 @@ from vkdnw_search.records import Cost
 
 __all__ = ["Limits", "Range"]
 
+UNKNOWN = 1.0
+"""The violation of a limit by a value that is not known: as if it were twice what it may be."""
+
 
 @dataclass(frozen=True, slots=True)
 class Range:
@@ -31,13 +34,20 @@ class Range:
         if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
             raise BudgetError(f"minimum: must not be above the maximum {self.maximum:g}, but is {self.minimum:g}")
 
-    def violation(self, value: float) -> float:
-        """The share by which ``value`` is outside: (x − maximum) / maximum, (minimum − x) / minimum, or 0."""
+    def violation(self, value: float | None) -> float:
+        """The share by which ``value`` is outside: (x − maximum) / maximum, (minimum − x) / minimum, or 0.
+
+        A value that is not known counts as outside by ``UNKNOWN``.
+        """
+        if value is None:
+            return UNKNOWN
         broken = self._broken(value)
         return abs(value - broken[1]) / broken[1] if broken else 0.0
 
-    def reason(self, value: float) -> str:
+    def reason(self, value: float | None) -> str:
         """How ``value`` is outside, as in "812.3M is above the limit 600M (by 35 %)", or an empty string."""
+        if value is None:
+            return "is not known"
         broken = self._broken(value)
         if broken is None:
             return ""
@@ -95,9 +105,10 @@ class Limits:
 
     def used(self, cost: Cost) -> dict[str, float]:
         """Limit → the share of its maximum that ``cost`` takes, for the limits that have one."""
-        return {name: value / limit.maximum for name, limit, value in self._each(cost) if limit.maximum is not None}
+        each = ((name, limit.maximum, value) for name, limit, value in self._each(cost))
+        return {name: value / most for name, most, value in each if most is not None and value is not None}
 
-    def _each(self, cost: Cost) -> Iterator[tuple[str, Range, int]]:
+    def _each(self, cost: Cost) -> Iterator[tuple[str, Range, int | None]]:
         """The limits that bound anything, with their names."""
         for field in fields(self):
             limit = getattr(self, field.name)

@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from vkdnw_search.contracts import HasMutation, SearchSpace
+from vkdnw_search.contracts import HasMutation, LatencyContext, SearchSpace
 from vkdnw_search.cost.limits import Limits
 from vkdnw_search.determinism import cores, seed_from
 from vkdnw_search.engine.budget import BudgetUse, budget_use, is_at_stake
-from vkdnw_search.engine.evaluator import Evaluator, limits_of
+from vkdnw_search.engine.evaluator import Evaluator, limits_of, source_of
 from vkdnw_search.engine.finalists import scores_needed
 from vkdnw_search.engine.neighbours import one_step
 from vkdnw_search.engine.start import different, read_start
@@ -94,10 +94,16 @@ class Diagnosis:
         return self.feasible == 0 and not self.repaired > 0
 
 
-def examine(recipe: Recipe) -> Diagnosis:
-    """Sample, count and score some candidates of the run that ``recipe`` describes."""
+def examine(recipe: Recipe, context: LatencyContext | None = None) -> Diagnosis:
+    """Sample, count and score some candidates of the run that ``recipe`` describes.
+
+    Args:
+        recipe: of the run.
+        context: what its source of latencies may need besides options.
+    """
     space, limits = recipe.build_space(), limits_of(recipe)
-    evaluator = Evaluator(space, limits=limits, proxy=recipe.build_proxy(), seed=recipe.seed)
+    latency = source_of(recipe, context or LatencyContext())
+    evaluator = Evaluator(space, limits=limits, proxy=recipe.build_proxy(), seed=recipe.seed, latency=latency)
     problem = evaluator.problem()
     given = different(read_start(recipe, space), evaluator.problem(recipe.bands))
     rng = np.random.default_rng(seed_from(recipe.seed, "doctor"))

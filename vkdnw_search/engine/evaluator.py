@@ -9,14 +9,14 @@ from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Self
 
-import numpy as np
-
 from vkdnw_search.contracts import (
     AnyProxy,
     Architecture,
     Band,
     HasRelativeFitness,
     HasUpperBound,
+    LatencyContext,
+    LatencySource,
     Problem,
     SearchSpace,
 )
@@ -24,9 +24,9 @@ from vkdnw_search.cost.counter import CostCounter
 from vkdnw_search.cost.latency import Keep, LatencyTable
 from vkdnw_search.cost.limits import Limits, Range
 from vkdnw_search.determinism import seed_from
+from vkdnw_search.engine.latency_survey import must_be_known, survey
 from vkdnw_search.engine.tasks import Outcome, Task
 from vkdnw_search.errors import ExecutionError
-from vkdnw_search.optimizers.variation import random_genome
 from vkdnw_search.recipe.recipe import Recipe
 from vkdnw_search.records import Cost, Evaluation, Genome, Score, Status
 
@@ -35,9 +35,6 @@ MEMO = 2**16
 
 ROUNDING = 1e-9
 """Share by which a score may exceed its upper bound, since sums are rounded."""
-
-SURVEYED = 200
-"""Number of random candidates whose latency is measured first: after so many, hardly a kind of part is new."""
 
 
 class Evaluator:
@@ -49,26 +46,43 @@ class Evaluator:
         proxy: the score; a session replaces it by a careful one where a fast way is wrong (see Audit).
         seed: of the run. All candidates are scored on the same random numbers, so that chance favours none of them
             (common random numbers; Glasserman and Yao 1992, doi 10.1287/mnsc.38.6.884).
+        latency: the source of the latencies that a limit asks for; by default PyTorch on this machine.
+
+    Raises:
+        LatencyError: the source knows beforehand that it lacks what the candidates need.
     """
 
-    def __init__(self, space: SearchSpace[Architecture], *, limits: Limits, proxy: AnyProxy, seed: int) -> None:
+    def __init__(
+        self,
+        space: SearchSpace[Architecture],
+        *,
+        limits: Limits,
+        proxy: AnyProxy,
+        seed: int,
+        latency: LatencySource | None = None,
+    ) -> None:
         self.space, self.limits, self.proxy, self.seed = space, limits, proxy, seed
-        self._counter = CostCounter(space, limits)
+        self._counter = CostCounter(space, limits, LatencyTable(space, latency))
+        if self._counter.latencies is not None:
+            must_be_known(self._counter.latencies, space, seed)
         self._seen = lru_cache(MEMO)(self._see)
 
-    def survey(self, text: str | None, keep: Keep) -> None:
-        """Where a limit asks for latencies, measure what random candidates need, before workers load the machine.
+    def survey(self, text: str | None, keep: Keep, *, stopped: Callable[[], bool] = lambda: False) -> str:
+        """Where a limit asks for latencies, have those that random candidates need, before workers load the machine.
 
         Args:
-            text: latencies of an earlier session, which are not measured again.
-            keep: called with all latencies whenever some were measured, now or later.
+            text: latencies of an earlier session, which are not had again.
+            keep: called with all latencies whenever some came in, now or later.
+            stopped: asked between networks; once it is True, the survey ends.
+
+        Returns:
+            What came of it, in words; empty where no limit asks for latencies.
         """
         if self._counter.latencies is None:
-            return
-        self._counter.latencies = table = LatencyTable(self.space, text=text, keep=keep)
-        rng = np.random.default_rng(seed_from(self.seed, "survey"))
-        for _ in range(SURVEYED):
-            table.seconds(self.space.decode(random_genome(self.space.genes, rng)))
+            return ""
+        source = self._counter.latencies.source
+        self._counter.latencies = table = LatencyTable(self.space, source, text=text, keep=keep)
+        return survey(table, self.space, self.limits, self.seed, stopped=stopped)
 
     def with_proxy(self, proxy: AnyProxy) -> Self:
         """An evaluator of the same candidates by another proxy. Both count, and measure, each candidate once."""
@@ -114,13 +128,19 @@ class Evaluator:
         """
         key, cost, violation = self._seen(genome)
         if violation > 0:
-            reason = self.limits.reason(cost)
+            reason = self.limits.reason(cost) + self._why_unknown(genome, cost)
             return Evaluation(number, generation, genome, key, cost, violation, Status.INFEASIBLE, reason)
         bound, least = self._upper_bound(cost), threshold(cost)
         if bound >= least:
             return None
         reason = f"scores at most {bound:.4f}, below the {least:.4f} it takes to matter"
         return Evaluation(number, generation, genome, key, cost, 0.0, Status.BOUNDED, reason, Score(bound))
+
+    def _why_unknown(self, genome: Genome, cost: Cost) -> str:
+        """Why a latency is not known, to stand behind the words that it is not; empty where it is known."""
+        table = self._counter.latencies
+        unknown = table is not None and cost.latency is None
+        return f": {table.fault(self.space.decode(genome))}" if table and unknown else ""
 
     def _upper_bound(self, cost: Cost) -> float:
         if isinstance(self.proxy, HasUpperBound) and not isinstance(self.proxy, HasRelativeFitness):
@@ -162,3 +182,12 @@ def limits_of(recipe: Recipe) -> Limits:
     ranges = {name: getattr(recipe.limits, name) for name in type(recipe.limits).model_fields}
     limits = Limits(**{name: Range(r.least, r.max) for name, r in ranges.items() if r is not None})
     return replace(limits, flops=Range(limits.flops.minimum, recipe.bands[-1])) if recipe.bands else limits
+
+
+def source_of(recipe: Recipe, context: LatencyContext) -> LatencySource | None:
+    """The recipe's source of latencies; None where no limit asks for latencies.
+
+    Raises:
+        RecipeError: its options do not go together, or ``context`` lacks what it takes.
+    """
+    return None if recipe.limits.latency is None else recipe.build_latency(context)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vkdnw_search.cost.counter import CostCounter
+from vkdnw_search.cost.limits import Range
 from vkdnw_search.engine.evaluator import limits_of
 from vkdnw_search.engine.neighbours import one_step
 from vkdnw_search.records import Evaluation
@@ -121,7 +122,7 @@ def bounds(visited: RunReader, winner: Evaluation) -> list[Bound]:
         limit = getattr(visited.recipe.limits, name)
         if limit is not None and (limit.least, limit.max) != (None, None):
             broken = sum(
-                not e.status.is_feasible and not (limit.least or 0) <= getattr(e.cost, name) <= (limit.max or math.inf)
+                not e.status.is_feasible and Range(limit.least, limit.max).violation(getattr(e.cost, name)) > 0
                 for e in visited.evaluations
             )
             rows.append(Bound(name, limit.least, limit.max, getattr(winner.cost, name), broken))

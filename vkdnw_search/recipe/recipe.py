@@ -6,8 +6,7 @@ each on one line with its key, what must hold, what came and what was probably m
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -15,11 +14,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from annotated_types import Interval
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
-from vkdnw_search.contracts import SPACE_MEMBERS
+from vkdnw_search.contracts import SPACE_MEMBERS, LatencyContext, NeedsContext
 from vkdnw_search.errors import RecipeError, VkdnwSearchError, nearest, told
 from vkdnw_search.options.checked import Checked, Context, Text, Whole, worded
 from vkdnw_search.options.type_descriptions import shown
 from vkdnw_search.quantities import LARGEST, compact
+from vkdnw_search.recipe.differences import Change, changes_between
 from vkdnw_search.recipe.faults import absences, faults_of, first_of, full_names, line_about
 from vkdnw_search.recipe.overrides import Override, parse_override
 from vkdnw_search.recipe.registry import options_in_source
@@ -28,6 +28,7 @@ from vkdnw_search.recipe.sections import (
     Bands,
     ExecutorSection,
     FolderName,
+    LatencySection,
     Limits,
     Networks,
     OptimizerSection,
@@ -38,38 +39,24 @@ from vkdnw_search.recipe.sections import (
     fits_a_folder,
 )
 from vkdnw_search.recipe.switched_plugins import without_lost_options
-from vkdnw_search.recipe.yaml_reader import MAX_BYTES, Plain, dotted, plain, read_yaml, write_yaml
+from vkdnw_search.recipe.yaml_reader import MAX_BYTES, Plain, plain, read_yaml, write_yaml
 from vkdnw_search.recipe.yaml_reader import Path as Keys
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-    from vkdnw_search.contracts import Architecture, Optimizer, Problem, Proxy, SearchSpace
+    from vkdnw_search.contracts import Architecture, LatencySource, Optimizer, Problem, Proxy, SearchSpace
 
-__all__ = ["Change", "Recipe", "SectionName", "load_recipe", "parse_recipe", "shipped_recipes"]
+__all__ = ["Change", "Recipe", "SectionName", "folder_of_recipe", "load_recipe", "parse_recipe", "shipped_recipes"]
 
-SectionName = Literal["space", "score", "optimizer", "executor"]
-DEFAULT_PLUGINS: dict[str, Plain] = {"score": "vkdnw_single", "optimizer": "evolution", "executor": "inline"}
+SectionName = Literal["space", "score", "optimizer", "executor", "latency"]
+DEFAULT_PLUGINS: dict[str, Plain] = {
+    "score": "vkdnw_single",
+    "optimizer": "evolution",
+    "executor": "inline",
+    "latency": "torch",
+}
 """The plug-ins used when a recipe leaves a section out. There is no default space."""
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A value in which two recipes differ; ``str`` gives ``key: ours → theirs``."""
-
-    key: str
-    ours: Plain
-    theirs: Plain
-
-    @property
-    def texts(self) -> tuple[str, str]:
-        """Both values as a recipe has them."""
-        ours, theirs = (write_yaml(value).removesuffix("...\n").strip() for value in (self.ours, self.theirs))
-        return ours, theirs
-
-    def __str__(self) -> str:
-        ours, theirs = self.texts
-        return f"{self.key}: {ours} → {theirs}"
 
 
 class Recipe(Checked):
@@ -90,6 +77,7 @@ class Recipe(Checked):
     )
     stop: Annotated[Stop, "when to end, whichever comes first"] = Stop()
     executor: Annotated[ExecutorSection | None, "where candidates are evaluated"]
+    latency: Annotated[LatencySection | None, "where the latencies come from that `limits.latency` bounds"]
     finalists: Annotated[Whole, Interval(ge=0, le=1000), "best candidates, scored anew at the end; 0: none"] = 10
     ties: Annotated[Literal["flops", "score"], "which finalist wins of those that the score cannot tell apart"] = (
         "flops"
@@ -131,6 +119,17 @@ class Recipe(Checked):
         executor: Executor = self._build("executor")
         return executor
 
+    def build_latency(self, context: LatencyContext) -> LatencySource:
+        """Build the source of latencies. Raises RecipeError if its options do not go together, or ``context`` lacks
+        what it takes.
+        """
+        source: Any = self._build("latency")
+        try:
+            built: LatencySource = source.within(context) if isinstance(source, NeedsContext) else source
+        except VkdnwSearchError as error:
+            raise RecipeError(f"latency ({self.latency.use if self.latency else ''}): {error}") from error
+        return built
+
     def _build(self, section: SectionName, *arguments: object) -> Any:
         chosen: Section | None = getattr(self, section)
         if chosen is None:
@@ -151,7 +150,17 @@ class Recipe(Checked):
         return self if self.name is not None or not fits_a_folder(name) else self.model_copy(update={"name": name})
 
     def resolved(self) -> dict[str, Plain]:
-        """Every value, defaults and options of plug-ins included, as plain data."""
+        """Every value, defaults and options of plug-ins included, as plain data.
+
+        A source of latencies that is the default is left out: it says nothing of most runs, and recipes from before
+        there was a choice are the same text.
+        """
+        values = self._values()
+        if values["latency"] == {"use": "torch", **options_in_source("latencies", "torch")().model_dump()}:
+            del values["latency"]
+        return values
+
+    def _values(self) -> dict[str, Plain]:
         values: dict[str, Any] = self.model_dump()
         for section in SECTIONS:
             chosen: Section | None = getattr(self, section)
@@ -164,7 +173,7 @@ class Recipe(Checked):
 
     def difference(self, other: Recipe) -> list[Change]:
         """The values in which ``other`` is not this recipe, in the order of the keys."""
-        return list(_changes(self.resolved(), other.resolved(), ()))
+        return list(changes_between(self._values(), other._values(), ()))
 
 
 def load_recipe(
@@ -203,6 +212,12 @@ def parse_recipe(
 def shipped_recipes() -> dict[str, Path]:
     """Name → file of the recipes that come with this project."""
     return {path.stem: path for path in sorted(_shipped_folder().glob("*.yaml"))}
+
+
+def folder_of_recipe(source: object) -> Path:
+    """The folder in which files are that a recipe names: its own; of one that ships or is no file, the current one."""
+    is_file = isinstance(source, str | Path) and Path(source).is_file()
+    return Path(str(source)).parent if is_file else Path()
 
 
 def _shipped_folder() -> Path:
@@ -282,12 +297,3 @@ def _overridden(tree: dict[str, Plain], texts: Sequence[str]) -> tuple[dict[str,
         except RecipeError as error:
             faults.append(str(error))
     return tree, applied, faults
-
-
-def _changes(ours: Plain, theirs: Plain, keys: Keys) -> Iterator[Change]:
-    if isinstance(ours, dict) or isinstance(theirs, dict):
-        mine, other = (tree if isinstance(tree, dict) else {} for tree in (ours, theirs))
-        for key in {**mine, **other}:
-            yield from _changes(mine.get(key), other.get(key), (*keys, key))
-    elif ours != theirs:
-        yield Change(dotted(keys), ours, theirs)

@@ -1,9 +1,9 @@
-"""Name → factory: spaces, proxies, optimizers and executors, installed or joined.
+"""Name → factory: spaces, proxies, optimizers, executors and sources of latencies, installed or joined.
 
-Installed ones are found by entry points (group ``vkdnw_search.spaces``, ``.proxies``, ``.optimizers`` or
-``.executors``), this project's own included. A file or module that is not installed joins only when
+Installed ones are found by entry points (group ``vkdnw_search.spaces``, ``.proxies``, ``.optimizers``, ``.executors``
+or ``.latencies``), this project's own included. A file or module that is not installed joins only when
 :func:`load_plugin` is called (``--plugin`` on the command line), and declares what it brings in one or more of the
-dictionaries ``SPACES``, ``PROXIES``, ``OPTIMIZERS`` and ``EXECUTORS``::
+dictionaries ``SPACES``, ``PROXIES``, ``OPTIMIZERS``, ``EXECUTORS`` and ``LATENCIES``::
 
     SPACES = {"my_space": MySpace}
 
@@ -51,7 +51,7 @@ __all__ = [
     "summary",
 ]
 
-Kind = Literal["spaces", "proxies", "optimizers", "executors"]
+Kind = Literal["spaces", "proxies", "optimizers", "executors", "latencies"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _WORDS: dict[Kind, str] = {
@@ -59,8 +59,9 @@ _WORDS: dict[Kind, str] = {
     "proxies": "proxy",
     "optimizers": "optimizer",
     "executors": "executor",
+    "latencies": "source of latencies",
 }
-_POSITIONAL: dict[Kind, int] = {"spaces": 0, "proxies": 0, "optimizers": 1, "executors": 0}
+_POSITIONAL: dict[Kind, int] = {"spaces": 0, "proxies": 0, "optimizers": 1, "executors": 0, "latencies": 0}
 """Number of arguments that a factory is given by position: an optimizer its problem."""
 
 _joined: dict[Kind, dict[str, Factory]] = {kind: {} for kind in KINDS}

@@ -188,6 +188,12 @@ class ExecutorSection(Section):
     kind = "executors"
 
 
+class LatencySection(Section):
+    """The source of latencies."""
+
+    kind = "latencies"
+
+
 class Bounds(Checked):
     """An interval with both ends included; a number alone is ``max``.
 
@@ -242,7 +248,10 @@ class Limits(Checked):
     parameters: Annotated[Bounds | None, "trainable scalars"] = None
     layers: Annotated[DepthBounds | None, "depth, as the search space counts it"] = None
     memory: Annotated[Bounds | None, "peak bytes of activations at inference of one input, such as 8M"] = None
-    latency: Annotated[LatencyBounds | None, "of one input on one thread of this machine, such as 20ms"] = None
+    latency: Annotated[
+        LatencyBounds | None,
+        "of one input, such as 20ms, on the device that `latency` says: one thread of this machine",
+    ] = None
 
     @property
     def names(self) -> list[str]:
@@ -263,5 +272,6 @@ SECTIONS: dict[str, Kind] = {
     "score": "proxies",
     "optimizer": "optimizers",
     "executor": "executors",
+    "latency": "latencies",
 }
 """The sections that choose a plug-in, with the kind of it."""

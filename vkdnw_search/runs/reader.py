@@ -98,11 +98,20 @@ class RunReader:
 
     @cached_property
     def latencies(self) -> LatencyTable[Architecture]:
-        """The latencies that the run measured, if a limit asked for them."""
+        """The latencies that the run had, if a limit asked for them. Of those of another source than this machine's
+        PyTorch, no others can be had: it may be a file that is not here, or a device.
+        """
         from vkdnw_search.cost.latency import LatencyTable  # torch, which takes seconds to import
+        from vkdnw_search.latencies.known import KnownAlone
 
-        table = self._note("latencies", lambda text: LatencyTable(self.space, text=text))
-        return LatencyTable(self.space) if table is None else table
+        source = None if self.recipe.latency is not None and self.recipe.latency.use == "torch" else KnownAlone()
+        table = self._note("latencies", lambda text: LatencyTable(self.space, source, text=text))
+        return LatencyTable(self.space, source) if table is None else table
+
+    @property
+    def latencies_in_words(self) -> str:
+        """How the run had its latencies; empty where no limit asked for them."""
+        return shortened(self.store.note("latencies in words") or "")
 
     def _note(self, name: str, read: Callable[[str], T]) -> T | None:
         """What ``read`` makes of a text that is kept with the run; None if there is no such text."""

@@ -189,9 +189,13 @@ class Store:
         yield from map(self._evaluation, self._rows(query, (first, last)))
 
     def must_have_costs(self, names: Iterable[str]) -> None:
-        """Refuse candidates without one of these costs, which the recipe limits, so that all must have them."""
+        """Refuse candidates without one of these costs, which the recipe limits, so that all must have them.
+
+        Only a latency may be unknown, of a candidate that is outside the limits for it.
+        """
         for name in names:
-            row = self._first(f"SELECT number FROM evaluation WHERE {name} IS NULL LIMIT 1")
+            but = "AND status != 'infeasible'" if name == "latency" else ""
+            row = self._first(f"SELECT number FROM evaluation WHERE {name} IS NULL {but} LIMIT 1")
             if row is not None:
                 raise self._damaged(f"candidate {row[0]} has no {name}, which the recipe limits")
 
