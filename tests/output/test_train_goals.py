@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
+from vkdnw_search.errors import RaceError
 from vkdnw_search.output.templates import train, train_data
+from vkdnw_search.racing.training import TrainingTask, train_network
 
 N, C, H, W = 6, 4, 5, 3
 
@@ -111,5 +113,19 @@ def test_the_outputs_of_a_network_for_numbers_are_as_many_as_the_targets_have(
     )
     (tmp_path / "of_numbers.py").write_text(text + "    return data, data\n")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.path", [str(tmp_path)])
+    monkeypatch.syspath_prepend(str(tmp_path))
     assert train_data.read("of_numbers:pairs", size=8)[2] == 7
+
+
+def test_a_race_is_of_classes_of_images_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = "torch.utils.data.TensorDataset(torch.zeros(4, 3, 4, 4), torch.zeros(4, 4, 4, dtype=torch.long))"
+    (tmp_path / "of_masks.py").write_text(f"import torch\ndef pairs():\n    return {pairs}, {pairs}\n")
+    (tmp_path / "model.py").write_text(
+        "from torch import nn\ndef Network(num_classes):\n    return nn.Conv2d(3, 2, 1)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    words = ("--data", "of_masks:pairs", "--classes", "2", "--size", "4", "--epochs", "1")
+    task = TrainingTask(module=tmp_path / "model.py", folder=tmp_path / "out", words=words, until=1, seed=0)
+    with pytest.raises(RaceError, match=r"must have a class for each image, .* but has a class of each pixel\. Train"):
+        train_network(task)
