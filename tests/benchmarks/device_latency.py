@@ -192,9 +192,7 @@ def main() -> None:
         if name in (options.spaces or [name]):
             figures[name] = compare(*given)
             print(f"{name}: {figures[name]}", file=sys.stderr)
-    print(
-        f"{NETWORKS} random networks, corrected by {NETWORKS} others; one thread; least of {ROUNDS} medians.\n"
-    )
+    print(f"{NETWORKS} random networks, corrected by {NETWORKS} others; one thread; least of {ROUNDS} medians.\n")
     head = ["space", "source", "ρ", "error", "without correction", "ρ of sums, float32 whole", "int8 whole", "parts"]
     columns = ("rho", "error", "error_uncorrected", "rho_with_float32", "rho_with_int8", "parts")
     rows = [[name, source, *(f[c] for c in columns)] for name, by in figures.items() for source, f in by.items()]
