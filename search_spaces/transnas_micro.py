@@ -22,7 +22,7 @@ from torch import nn
 from search_spaces import transnas_network as network
 from search_spaces.genomes import genome_of, values_of
 from search_spaces.scanner import Scanner
-from search_spaces.transnas_tasks import TransNas, UnitShape
+from search_spaces.transnas_tasks import Block, TransNas, UnitShape
 from vkdnw_search.records import Gene, Genome, Part
 
 MODULES = "41414"
@@ -136,7 +136,7 @@ class TransNasMicro(TransNas):
         """The blocks this space builds from, verbatim, then the cell as a constant and the class ``Network``."""
         edges = "".join(f"    {edge},\n" for edge in architecture.edges)
         constants = "EDGES: tuple[Edge, ...] = " + (f"(\n{edges})\n" if edges else "()\n")
-        blocks = [network.ReLUConvBN, network.Shift, network.operation, network.Cell]
+        blocks: list[Block] = [network.ReLUConvBN, network.Shift, network.operation, network.Cell]
         return self.exported("Cell(EDGES, *shape)", MODULES, key=architecture.key, blocks=blocks, constants=constants)
 
 

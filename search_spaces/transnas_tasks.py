@@ -12,7 +12,8 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, Any, Literal, NamedTuple
+from types import FunctionType
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
 import annotated_types as at
 from torch import nn
@@ -26,6 +27,9 @@ from vkdnw_search.options import check_options
 from vkdnw_search.records import Part
 
 TaskName = Literal["class_scene", "class_object", "jigsaw", "room_layout", "autoencoder", "normal", "segmentsemantic"]
+
+Block: TypeAlias = type[nn.Module] | FunctionType
+"""What the source of a network is made of."""
 
 STRIDE = 64
 """Most that any encoder divides the resolution by."""
@@ -47,7 +51,7 @@ class Task:
 
     outputs: int
     likelihood: Likelihood
-    network: type[heads.TaskNetwork]
+    network: Callable[[network.Encoder, int], heads.TaskNetwork]
     pieces: tuple[type[nn.Module], ...]
 
 
@@ -169,7 +173,13 @@ class TransNas:
         return Part(("head", self.task, self.num_classes, self.channels, shape, halvings), (), make)
 
     def exported(
-        self, unit: str, modules: str, *, key: str, blocks: Sequence[Callable[..., Any]], constants: str = ""
+        self,
+        unit: str,
+        modules: str,
+        *,
+        key: str,
+        blocks: Sequence[Block],
+        constants: str = "",
     ) -> str:
         """The classes that ``assembled`` constructs the network of, verbatim, then constants and the class ``Network``.
 

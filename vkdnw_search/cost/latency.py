@@ -104,7 +104,8 @@ class LatencyTable(Generic[A]):
     def sum(self, architecture: A) -> float:
         """The seconds of the parts of one candidate, added up without a correction."""
         assert self._parts is not None, "a space without parts is timed whole"
-        return self._kept(lambda: sum(self._interpolated(part) for part in self._parts(architecture)))
+        parts = self._parts(architecture)
+        return self._kept(lambda: sum(self._interpolated(part) for part in parts))
 
     def whole(self, architecture: A) -> float:
         """The seconds of a network that is timed whole."""

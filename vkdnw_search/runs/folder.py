@@ -62,7 +62,8 @@ class RunFolder:
     def __init__(
         self, path: Path | None, recipe: Recipe, *, code: CodeRecord | None = None, accept_changed_code: bool = False
     ) -> None:
-        self.path, code = path, code or code_record()
+        code = code or code_record()
+        self.path, self.code = path, code
         self._lock: IO[str] | None = None
         self._log: RunLog | None = None
         if path is None:

@@ -191,7 +191,8 @@ def _squares(outputs: Tensor, targets: Tensor) -> Tensor:
 def _r2(sums: Tensor) -> Tensor:
     """1 − Σ (z − y)² / Σ (y − mean y)²."""
     errors, squares, total, count = sums
-    return (1 - errors / (squares - total.square() / count))[None]
+    r2: Tensor = 1 - errors / (squares - total.square() / count)
+    return r2[None]
 
 
 @torch.no_grad()
@@ -202,12 +203,17 @@ def layout_of(model: nn.Module, image: Tensor) -> torch.memory_format:
     """
     if image.dim() != 3 or image.device.type not in ("cpu", "cuda"):
         return torch.contiguous_format
-    tried = copy.deepcopy(model).eval().to(memory_format=torch.channels_last)
+    tried = laid_out(copy.deepcopy(model).eval(), torch.channels_last)
     try:
         tried(image[None].contiguous(memory_format=torch.channels_last))
     except RuntimeError:  # whatever else is wrong comes up in the first step
         return torch.contiguous_format
     return torch.channels_last
+
+
+def laid_out(model: nn.Module, layout: torch.memory_format) -> nn.Module:
+    """``model`` with its weights in this order in memory."""
+    return model.to(memory_format=layout)  # type: ignore[no-any-return, call-overload]  # torch has no type for it
 
 
 class Trainer:
@@ -229,7 +235,7 @@ class Trainer:
             if isinstance(module, nn.BatchNorm2d):
                 module.momentum = options.bn_momentum
         self.layout = layout_of(self.model, train[0][0].to(self.device))
-        self.model = self.model.to(memory_format=self.layout)
+        self.model = laid_out(self.model, self.layout)
         self.ema = copy.deepcopy(self.model).requires_grad_(False)
         self.parallel = DistributedDataParallel(self.model) if self.world > 1 else self.model
         self.optimizer = torch.optim.SGD(self.groups(), lr=0.0, momentum=0.9, nesterov=True)
@@ -331,7 +337,7 @@ class Trainer:
                 _must_fit(outputs, labels)
                 loss = self.goal.loss(outputs, labels)
             self.optimizer.zero_grad()
-            self.scaler.scale(loss).backward()
+            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
             self.scaler.step(self.optimizer)
             self.scaler.update()
             self.average(step)
