@@ -62,8 +62,7 @@ class RunFolder:
     def __init__(
         self, path: Path | None, recipe: Recipe, *, code: CodeRecord | None = None, accept_changed_code: bool = False
     ) -> None:
-        code = code or code_record()
-        self.path, self.code = path, code
+        self.path, self._code = path, (code := code or code_record())
         self._lock: IO[str] | None = None
         self._log: RunLog | None = None
         if path is None:
@@ -117,7 +116,7 @@ class RunFolder:
 
     def tell(self, name: str, value: object) -> None:
         """Keep a fact about the run in environment.json."""
-        there = {} if self.path is None else read_environment(self.path) or environment(self.code)
+        there = {} if self.path is None else read_environment(self.path) or environment(self._code)
         if there.get(name) != value:
             self._write_environment({**there, name: value})
 
