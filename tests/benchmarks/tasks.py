@@ -9,6 +9,7 @@ whole ones. All is kept in DIR: the same command continues.
 
 from __future__ import annotations
 
+import csv
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from search_spaces.transnas_tasks import TASKS
 from tests.benchmarks.measuring import arguments, conclude, table
 from vkdnw_search.determinism import one_thread
 from vkdnw_search.ranking.evaluation import Study
+from vkdnw_search.ranking.metrics import kendall
 from vkdnw_search.ranking.regret.budgets import read_budgets
 from vkdnw_search.ranking.regret.measurement import RANDOM
 from vkdnw_search.ranking.study import rank
@@ -80,13 +82,38 @@ def shown(figures: dict[str, float]) -> str:
     return f"{order}{figures['regret']:.2f}"
 
 
+def convolutions(text: str) -> int:
+    """Those of a unit's main path and its changing shortcuts, times what is the same for all networks of a space."""
+    _, modules, cell = text.split("-")
+    if cell == "basic":
+        return 4 * len(modules) + sum(digit != "1" for digit in modules)
+    return sum(digit in "23" for digit in cell)
+
+
+def sizes(file: Path) -> list[list[object]]:
+    """τ of published FLOPs, published parameters and convolutions for each task, over all rows of a table."""
+    with file.open(newline="") as text:
+        rows = [row for row in csv.DictReader(text) if row["class_scene_mflops"]]
+    of = {
+        "flops": [float(row["class_scene_mflops"]) for row in rows],
+        "parameters": [float(row["params_m"]) for row in rows],
+        "convolutions": [convolutions(row["arch_str"]) for row in rows],
+    }
+    return [[name, *(kendall(v, [float(row[t]) for row in rows]) for t in TASKS)] for name, v in of.items()]
+
+
 def main() -> None:
     """Measure and print."""
     parser = arguments(__doc__ or "")
     parser.add_argument("--tables", type=Path, required=True, metavar="FOLDER", help="of the published tables")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="scores are kept there")
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS), help="default: all seven")
+    parser.add_argument("--sizes", action="store_true", help="published sizes alone, over all rows; needs no scores")
     given = parser.parse_args()
+    if given.sizes:
+        for name in SPACES:
+            print(f"\n{name}: τ\n\n{table(['size', *TASKS], sizes(given.tables / f'{name}.csv'))}")
+        return
     figures: dict[str, dict[str, Any]] = {name: {} for name in SPACES}
     for task in given.tasks:
         for name in SPACES:
