@@ -12,7 +12,6 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from types import FunctionType
 from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
 import annotated_types as at
@@ -28,7 +27,7 @@ from vkdnw_search.records import Part
 
 TaskName = Literal["class_scene", "class_object", "jigsaw", "room_layout", "autoencoder", "normal", "segmentsemantic"]
 
-Block: TypeAlias = type[nn.Module] | FunctionType
+Block: TypeAlias = Callable[..., Any]
 """What the source of a network is made of."""
 
 STRIDE = 64
@@ -191,7 +190,15 @@ class TransNas:
             constants: what the expression needs.
         """
         task = TASKS[self.task]
-        needed = [*blocks, network.Stem, network.shapes, network.Encoder, *task.pieces, heads.TaskNetwork, task.network]
+        needed: list[Block] = [
+            *blocks,
+            network.Stem,
+            network.shapes,
+            network.Encoder,
+            *task.pieces,
+            heads.TaskNetwork,
+            task.network,
+        ]
         code = "\n\n".join(inspect.getsource(each) for each in needed).rstrip()
         used = (line for line in _NAMES if re.search(rf"\b{line.split()[0]}\b", code))
         return _SOURCE.format(
