@@ -13,9 +13,10 @@ in the canonical text: in the benchmark they were built, and its counts include 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from torch import nn
 
@@ -136,7 +137,7 @@ class TransNasMicro(TransNas):
         """The blocks this space builds from, verbatim, then the cell as a constant and the class ``Network``."""
         edges = "".join(f"    {edge},\n" for edge in architecture.edges)
         constants = "EDGES: tuple[Edge, ...] = " + (f"(\n{edges})\n" if edges else "()\n")
-        blocks = [network.ReLUConvBN, network.Shift, network.operation, network.Cell]
+        blocks: list[Callable[..., Any]] = [network.ReLUConvBN, network.Shift, network.operation, network.Cell]
         return self.exported("Cell(EDGES, *shape)", MODULES, key=architecture.key, blocks=blocks, constants=constants)
 
 

@@ -47,7 +47,7 @@ class Task:
 
     outputs: int
     likelihood: Likelihood
-    network: type[heads.TaskNetwork]
+    network: type[heads.VectorNetwork | heads.JigsawNetwork | heads.DenseNetwork]
     pieces: tuple[type[nn.Module], ...]
 
 
@@ -181,7 +181,15 @@ class TransNas:
             constants: what the expression needs.
         """
         task = TASKS[self.task]
-        needed = [*blocks, network.Stem, network.shapes, network.Encoder, *task.pieces, heads.TaskNetwork, task.network]
+        needed: list[Callable[..., Any]] = [
+            *blocks,
+            network.Stem,
+            network.shapes,
+            network.Encoder,
+            *task.pieces,
+            heads.TaskNetwork,
+            task.network,
+        ]
         code = "\n\n".join(inspect.getsource(each) for each in needed).rstrip()
         used = (line for line in _NAMES if re.search(rf"\b{line.split()[0]}\b", code))
         return _SOURCE.format(

@@ -136,7 +136,7 @@ class Goal:
     """
 
     words: str
-    loss: Callable[[Tensor, Tensor], Tensor]
+    loss: Callable[[Tensor, Tensor], Any]
     sums: Callable[[Tensor, Tensor], Tensor]
     measures: Callable[[Tensor], Tensor] = lambda sums: sums[:-1] / sums[-1]
     curve: tuple[str, ...] = ("epoch", "lr", "loss", "accuracy", "ema_accuracy", "seconds")
@@ -189,7 +189,8 @@ def _squares(outputs: Tensor, targets: Tensor) -> Tensor:
 def _r2(sums: Tensor) -> Tensor:
     """1 − Σ (z − y)² / Σ (y − mean y)²."""
     errors, squares, total, count = sums
-    return (1 - errors / (squares - total.square() / count))[None]
+    r2: Tensor = 1 - errors / (squares - total.square() / count)
+    return r2[None]
 
 
 class Trainer:
