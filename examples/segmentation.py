@@ -10,21 +10,24 @@ import torch
 from torch.utils.data import TensorDataset
 
 SIDE, TRAIN, TEST = 64, 512, 128
-CLASSES = ("background", "disc", "square")
 
 
-def shapes() -> tuple[TensorDataset, TensorDataset]:
+class Made(TensorDataset):
+    """Images and masks. By ``classes`` train.py knows how many there are."""
+
+    classes = ("background", "disc", "square")
+
+
+def shapes() -> tuple[Made, Made]:
     """Training and test set of images (3, SIDE, SIDE) and masks (SIDE, SIDE) of whole numbers, a class for a pixel."""
     return made(TRAIN, seed=0), made(TEST, seed=1)
 
 
-def made(count: int, *, seed: int) -> TensorDataset:
-    """So many images, of which ``classes`` says what there is in them, and their masks."""
+def made(count: int, *, seed: int) -> Made:
+    """So many images, and their masks."""
     generator = torch.Generator().manual_seed(seed)
     pairs = [image(generator) for _ in range(count)]
-    data = TensorDataset(*(torch.stack(column) for column in zip(*pairs, strict=True)))
-    data.classes = CLASSES  # so that train.py knows how many there are
-    return data
+    return Made(*(torch.stack(column) for column in zip(*pairs, strict=True)))
 
 
 def image(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:

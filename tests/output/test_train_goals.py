@@ -74,7 +74,7 @@ def test_numbers_are_answers_only_if_that_is_asked_for() -> None:
 def trainer(folder: Path, targets: Tensor, *words: str) -> Any:
     """Of a convolution, for images of noise with these targets."""
     options = train.parse(["--data", "x", "--epochs", "2", "--batch", "4", "--out", str(folder), *words])
-    data = TensorDataset(drawn(len(targets), 3, H, W), targets)
+    data: Any = TensorDataset(drawn(len(targets), 3, H, W), targets)
     return train.Trainer(options, lambda num_classes: nn.Conv2d(3, num_classes, 1), data, data, C)
 
 
