@@ -178,7 +178,8 @@ def _have_latencies(evaluator: Evaluator, folder: RunFolder, stopped: Callable[[
     store = folder.store
     told = evaluator.survey(store.note("latencies"), partial(store.set_note, "latencies"), stopped=stopped)
     if told:
-        store.set_note("latencies in words", told)
+        if store.note("latencies in words") is None:  # a later session has little left to time
+            store.set_note("latencies in words", told)
         LOGGER.info("latencies: %s", told)
 
 

@@ -4,7 +4,6 @@ import copy
 import math
 import re
 from dataclasses import replace
-from typing import NamedTuple
 
 import pytest
 import torch
@@ -180,15 +179,3 @@ def test_a_network_that_refuses_without_a_word_is_told_by_the_line_that_did() ->
     words = r"Fixed: must accept inputs of shape \(2, 3, 8, 8\), but: AssertionError in foreign_kinds.py, line \d+: "
     with pytest.raises(ScoreError, match=rf"^{words}assert x\.shape\[-1\] == self\.side$"):
         score(model, (3, 8, 8))
-
-
-def test_a_network_that_returns_more_than_logits_is_told_how_to_wrap_it() -> None:
-    class Output(NamedTuple):
-        logits: Tensor
-
-    class Wrapping(nn.Sequential):
-        def forward(self, x: Tensor) -> Output:
-            return Output(super().forward(x))
-
-    with pytest.raises(ScoreError, match=r"returns Output\. Wrap it in a module .* returns network\(x\)\.logits$"):
-        score(Wrapping(nn.Flatten(), nn.Linear(12, 3)), (3, 2, 2))

@@ -415,7 +415,8 @@ class Trainer:
         state = {name: getattr(self, name).state_dict() for name in ("model", "ema", "optimizer", "scaler")}
         with self.part("curve.csv").open("w", newline="") as file:
             csv.writer(file, lineterminator="\n").writerows([self.goal.curve, *self.curve])
-        for name, content in (("weights.pt", state["ema"]), ("last.pt", {**state, "curve": self.curve})):
+        weights = {name: tensor.contiguous() for name, tensor in state["ema"].items()}  # as other programs want them
+        for name, content in (("weights.pt", weights), ("last.pt", {**state, "curve": self.curve})):
             torch.save(content, whole := io.BytesIO())  # into a file it hides that the disk is full in a RuntimeError
             self.part(name).write_bytes(whole.getbuffer())
         for name in ("curve.csv", "weights.pt", "last.pt"):
