@@ -49,7 +49,8 @@ def interpolated(handler: ast.ExceptHandler) -> Iterator[ast.FormattedValue]:
     """Where the text of the exception goes into another as it is."""
     for node in ast.walk(handler):
         if isinstance(node, ast.FormattedValue) and isinstance(node.value, ast.Name) and node.value.id == handler.name:
-            yield node
+            if node.conversion != ord("r"):  # which says the type
+                yield node
 
 
 def test_the_text_of_an_exception_that_may_have_none_goes_into_no_message_as_it_is() -> None:

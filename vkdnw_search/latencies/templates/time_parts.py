@@ -40,7 +40,7 @@ def main() -> int:
                 done[row["part"]] = {**row, "milliseconds": f"{milliseconds:.6g}", "spread": f"{spread:.3g}"}
             except Exception as error:  # of the runtime: the others can be timed all the same
                 failed += 1
-                print(f"{row['file']}, {row['part']}: {type(error).__name__}: {error}", file=sys.stderr)
+                print(f"{row['file']}, {row['part']}: {error!r}", file=sys.stderr)
             write(options.out, list(done.values()), [*rows[0], "milliseconds", "spread"])
         print(f"\r{number} of {len(rows)}", end="", file=sys.stderr)
     print(f"\n{options.out}: {len(done)} of {len(rows)} timed", file=sys.stderr)
