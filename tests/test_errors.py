@@ -47,10 +47,11 @@ def handlers() -> Iterator[tuple[Path, ast.ExceptHandler]]:
 
 def interpolated(handler: ast.ExceptHandler) -> Iterator[ast.FormattedValue]:
     """Where the text of the exception goes into another as it is."""
-    for node in ast.walk(handler):
-        if isinstance(node, ast.FormattedValue) and isinstance(node.value, ast.Name) and node.value.id == handler.name:
-            if node.conversion != ord("r"):  # which says the type
-                yield node
+    formatted = (node for node in ast.walk(handler) if isinstance(node, ast.FormattedValue))
+    for node in formatted:
+        by_itself = isinstance(node.value, ast.Name) and node.value.id == handler.name
+        if by_itself and node.conversion != ord("r"):  # a repr says the type
+            yield node
 
 
 def test_the_text_of_an_exception_that_may_have_none_goes_into_no_message_as_it_is() -> None:
