@@ -22,6 +22,7 @@ import annotated_types as at
 from torch import nn
 
 from search_spaces import nasbench201_network as network
+from search_spaces.cells import live_edges
 from search_spaces.resolution import AT, ImageSpace, Size
 from search_spaces.scanner import Scanner
 from vkdnw_search.errors import SpaceError, nearest
@@ -219,18 +220,8 @@ class Network(CellNetwork):
 def _without_dead_edges(operations: tuple[str, ...]) -> tuple[str, ...]:
     """``operations`` with ``none`` on every edge that is on no path from node 0 to node 3."""
     present = [edge for edge, name in zip(EDGES, operations, strict=True) if name != "none"]
-    reached = {0}
-    for source, target in present:  # ordered by target: sources are settled first
-        if source in reached:
-            reached.add(target)
-    useful = {3}
-    for source, target in sorted(present, reverse=True):  # from the last source: targets are settled first
-        if target in useful:
-            useful.add(source)
-    return tuple(
-        name if source in reached and target in useful else "none"
-        for (source, target), name in zip(EDGES, operations, strict=True)
-    )
+    live = live_edges(present, source=0, target=3)
+    return tuple(name if edge in live else "none" for edge, name in zip(EDGES, operations, strict=True))
 
 
 def _halved(size: Size, times: int) -> Size:

@@ -20,6 +20,7 @@ from functools import cached_property
 from torch import nn
 
 from search_spaces import transnas_network as network
+from search_spaces.cells import live_edges
 from search_spaces.genomes import genome_of, values_of
 from search_spaces.scanner import Scanner
 from search_spaces.transnas_tasks import Block, TransNas, UnitShape
@@ -142,16 +143,5 @@ class TransNasMicro(TransNas):
 
 def _without_dead_edges(operations: tuple[int, ...]) -> tuple[int, ...]:
     """``operations`` with 0 on every edge that is on no path from node 1 to node 4."""
-    present = [edge for edge, choice in zip(EDGES, operations, strict=True) if choice]
-    reached = {1}
-    for source, target in present:  # ordered by target: sources are settled first
-        if source in reached:
-            reached.add(target)
-    useful = {4}
-    for source, target in sorted(present, reverse=True):  # from the last source: targets are settled first
-        if target in useful:
-            useful.add(source)
-    return tuple(
-        choice if source in reached and target in useful else 0
-        for (source, target), choice in zip(EDGES, operations, strict=True)
-    )
+    live = live_edges([edge for edge, choice in zip(EDGES, operations, strict=True) if choice], source=1, target=4)
+    return tuple(choice if edge in live else 0 for edge, choice in zip(EDGES, operations, strict=True))

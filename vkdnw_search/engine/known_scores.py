@@ -51,8 +51,9 @@ class KnownScores:
     def __init__(self, folder: Path, recipe: Recipe, code: CodeRecord) -> None:
         self.folder = folder
         must_be_a_run(folder)
-        _refuse(folder, "options", list(_of_python(stored_recipe(folder / "recipe.yaml"), recipe)))
-        _refuse(folder, "options", list(_differences(stored_recipe(folder / "recipe.yaml"), recipe)))
+        there = stored_recipe(folder / "recipe.yaml")
+        _refuse(folder, "options", list(_of_python(there, recipe)))
+        _refuse(folder, "options", list(_differences(there, recipe)))
         self._store = Store.to_read(folder / "run.sqlite")
         try:
             _refuse(folder, "code", list(_changes(self._store, folder, code)))
