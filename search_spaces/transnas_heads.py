@@ -78,7 +78,7 @@ class TaskNetwork(nn.Module):
         self.encoder, self.head = encoder, head
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Images (N, 3, H, W) → what the head makes of their features."""
+        """Images (N, channels_in, H, W) → what the head makes of their features."""
         y: torch.Tensor = self.head(self.encoder(x))
         return y
 
@@ -88,14 +88,14 @@ class TaskNetwork(nn.Module):
 
 
 class VectorNetwork(TaskNetwork):
-    """One vector for an image, logits or numbers: (N, 3, H, W) → (N, outputs)."""
+    """One vector for an image, logits or numbers: (N, channels_in, H, W) → (N, outputs)."""
 
     def __init__(self, encoder: Encoder, outputs: int) -> None:
         super().__init__(encoder, Classifier(encoder.width, outputs))
 
 
 class JigsawNetwork(TaskNetwork):
-    """Cuts an image into nine tiles, all of which the same encoder sees: (N, 3, H, W) → logits (N, outputs).
+    """Cuts an image into nine tiles, all of which the same encoder sees: (N, channels_in, H, W) → logits (N, outputs).
 
     The benchmark feeds the encoder with one place of the nine after the other, so that its batch norms see them apart.
     """
@@ -105,12 +105,15 @@ class JigsawNetwork(TaskNetwork):
         self.tiles = Tiles()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(N, 3, H, W) → (N, outputs)."""
+        """(N, channels_in, H, W) → (N, outputs)."""
         return super().forward(self.tiles(x))
 
 
 class DenseNetwork(TaskNetwork):
-    """A vector for each pixel: (N, 3, H, W) → (N, outputs, H, W). H and W must be multiples of 2 to the halvings."""
+    """A vector for each pixel: (N, channels_in, H, W) → (N, outputs, H, W).
+
+    H and W must be multiples of 2 to the halvings.
+    """
 
     def __init__(self, encoder: Encoder, outputs: int) -> None:
         widest = 16 * encoder.channels  # the benchmark's 1024 behind its stem of 64

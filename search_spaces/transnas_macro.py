@@ -116,7 +116,7 @@ class TransNasMacro(TransNas):
         return TransNasModules(self.channels, modules)
 
     def build(self, architecture: TransNasModules) -> nn.Module:
-        """The network: (N, 3, H, W) → outputs of the task."""
+        """The network: (N, channels_in, H, W) → outputs of the task."""
         shapes = network.shapes(self.channels, architecture.modules)
         return self.assembled([network.Residual(*shape) for shape in shapes], architecture.modules)
 

@@ -112,7 +112,7 @@ class TransNasMicro(TransNas):
         return TransNasCell(self.channels, tuple(choices))
 
     def build(self, architecture: TransNasCell) -> nn.Module:
-        """The network of live edges: (N, 3, H, W) → outputs of the task."""
+        """The network of live edges: (N, channels_in, H, W) → outputs of the task."""
         shapes = network.shapes(self.channels, MODULES)
         return self.assembled([network.Cell(architecture.edges, *shape) for shape in shapes], MODULES)
 

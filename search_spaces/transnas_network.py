@@ -94,11 +94,11 @@ class Residual(nn.Module):
 
 
 class Stem(nn.Sequential):
-    """The first convolutions: (N, 3, H, W) → (N, channels, ⌈H/4⌉, ⌈W/4⌉)."""
+    """The first convolutions: (N, channels_in, H, W) → (N, channels, ⌈H/4⌉, ⌈W/4⌉)."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, channels_in: int = 3) -> None:
         half = channels // 2
-        first = nn.Conv2d(3, half, 3, stride=2, padding=1, bias=False)
+        first = nn.Conv2d(channels_in, half, 3, stride=2, padding=1, bias=False)
         super().__init__(first, nn.BatchNorm2d(half), ReLUConvBN(half, channels, kernel=3, stride=2))
 
 
@@ -124,8 +124,8 @@ class Encoder(nn.Sequential):
         halvings: of the resolution, those of the stem included.
     """
 
-    def __init__(self, channels: int, modules: str, units: list[nn.Module]) -> None:
-        super().__init__(Stem(channels), *units)
+    def __init__(self, channels: int, modules: str, units: list[nn.Module], channels_in: int = 3) -> None:
+        super().__init__(Stem(channels, channels_in), *units)
         self.channels = channels
         self.width = shapes(channels, modules)[-1][1]
         self.halvings = 2 + sum(stride == 2 for _, _, stride in shapes(channels, modules))

@@ -19,7 +19,7 @@ from torch import nn
 
 from search_spaces import transnas_heads as heads
 from search_spaces import transnas_network as network
-from search_spaces.resolution import divided
+from search_spaces.resolution import AT, ImageSpace, Side, Size, reduced
 from vkdnw_search.contracts import Likelihood
 from vkdnw_search.errors import SpaceError
 from vkdnw_search.options import check_options
@@ -71,37 +71,34 @@ class UnitShape(NamedTuple):
     inputs: int
     outputs: int
     stride: int
-    resolution: int
+    size: Size
 
     @property
     def before(self) -> tuple[int, int, int]:
         """The shape that goes in, (C, H, W)."""
-        return (self.inputs, self.resolution, self.resolution)
+        return (self.inputs, *self.size)
 
     @property
     def behind(self) -> tuple[int, int, int]:
         """The shape that comes out, (C, H, W)."""
-        resolution = divided(self.resolution, self.stride)
-        return (self.outputs, resolution, resolution)
+        return (self.outputs, *reduced(self.size, self.stride))
 
 
 @dataclass(frozen=True, kw_only=True)
-class TransNas:
+class TransNas(ImageSpace):
     """The options of both spaces, and what follows from them."""
 
     task: Annotated[TaskName, "what the networks are for, which says their head"] = "class_scene"
     num_classes: Annotated[
         int, at.Interval(ge=0, le=100_000), "classes, numbers or channels of the output; 0: as the benchmark's task"
     ] = 0
-    resolution: Annotated[
-        int, at.Interval(ge=16, le=1024), "input height and width; a multiple of 64 where outputs are images"
-    ] = 256
+    resolution: Annotated[Side | tuple[Side, Side], f"{AT}; multiples of {STRIDE} where outputs are images"] = 256
     channels: Annotated[int, at.Interval(ge=4, le=256), at.MultipleOf(2), "channels of the stem; 64: as known"] = 64
 
     def __post_init__(self) -> None:
         check_options(self, SpaceError)
         where = f"{type(self).__name__}, task {self.task}"
-        if self.is_dense and self.resolution % STRIDE:
+        if self.is_dense and any(side % STRIDE for side in self.sides):
             raise SpaceError(f"{where}: resolution must be a multiple of {STRIDE}, but is {self.resolution}")
         if self.likelihood == "categorical" and self.num_classes == 1:
             raise SpaceError(f"{where}: num_classes must be at least 2, or 0 for the benchmark's, but is 1")
@@ -118,11 +115,6 @@ class TransNas:
         return TASKS[self.task].network is heads.DenseNetwork
 
     @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """The shape of one input, (C, H, W)."""
-        return (3, self.resolution, self.resolution)
-
-    @property
     def free_operators(self) -> frozenset[str]:
         """Sums at nodes and shortcuts, a move by a pixel, zeros, and cutting into tiles: fvcore counts none of them."""
         return frozenset(f"aten::{name}" for name in ("add", "pad", "zeros_like", "unfold"))
@@ -133,20 +125,22 @@ class TransNas:
         return heads.SIDE**2 if self.task == "jigsaw" else 0
 
     @property
-    def seen(self) -> int:
+    def seen(self) -> Size:
         """Height and width of what the encoder sees."""
-        return self.resolution // heads.SIDE if self.tiles else self.resolution
+        height, width = self.sides
+        return (height // heads.SIDE, width // heads.SIDE) if self.tiles else (height, width)
 
     def assembled(self, units: list[nn.Module], modules: str) -> heads.TaskNetwork:
         """The network of these units: (N, 3, H, W) → (N, num_classes), or (N, num_classes, H, W) where it is dense."""
-        return TASKS[self.task].network(network.Encoder(self.channels, modules, units), self.num_classes)
+        encoder = network.Encoder(self.channels, modules, units, self.channels_in)
+        return TASKS[self.task].network(encoder, self.num_classes)
 
     def units(self, modules: str) -> list[UnitShape]:
         """The shapes of all units, in order."""
-        found, resolution = list[UnitShape](), divided(divided(self.seen, 2), 2)
+        found, size = list[UnitShape](), reduced(reduced(self.seen, 2), 2)
         for shape in network.shapes(self.channels, modules):
-            found.append(UnitShape(*shape, resolution))
-            resolution = divided(resolution, found[-1].stride)
+            found.append(UnitShape(*shape, size))
+            size = reduced(size, found[-1].stride)
         return found
 
     def block(self, make: Callable[..., nn.Module], shape: tuple[int, int, int], *arguments: Any) -> Part:
@@ -155,7 +149,7 @@ class TransNas:
 
     def framed(self, blocks: Iterable[Part], modules: str) -> list[Part]:
         """The parts of a network: the stem, what its units consist of, the head."""
-        stem = self.block(network.Stem, (3, self.seen, self.seen), self.channels)
+        stem = self.block(network.Stem, (self.channels_in, *self.seen), self.channels, self.channels_in)
         return [*self._cut(), stem, *blocks, self._head(modules)]
 
     def _cut(self) -> list[Part]:
@@ -212,6 +206,7 @@ class TransNas:
             channels=self.channels,
             modules=modules,
             num_classes=self.num_classes,
+            channels_in=self.channels_in,
         )
 
 
@@ -243,11 +238,11 @@ MODULES = "{modules}"
 {constants}
 
 class Network({base}):
-    """The architecture above, for any number of outputs."""
+    """The architecture above, for any number of outputs and channels of the images."""
 
-    def __init__(self, num_classes: int = {num_classes}) -> None:
+    def __init__(self, num_classes: int = {num_classes}, *, channels_in: int = {channels_in}) -> None:
         units: list[nn.Module] = [{unit} for shape in shapes(CHANNELS, MODULES)]
-        super().__init__(Encoder(CHANNELS, MODULES, units), num_classes)
+        super().__init__(Encoder(CHANNELS, MODULES, units, channels_in), num_classes)
 '''
 
 

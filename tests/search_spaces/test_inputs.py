@@ -27,6 +27,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "mobilenet": {"max_width": 64, "last_width": 64},
     "nasbench201": {"channels": 4, "cells": 1},
     "resnet": {"max_width": 64},
+    "transnas_macro": {"channels": 4},
+    "transnas_micro": {"channels": 4},
 }
 """Options that keep networks small."""
 
@@ -35,8 +37,7 @@ slow = pytest.mark.slow  # counts of many kinds of parts take seconds
 SHAPES = [(1, [32, 64]), (4, [64, 32]), *(pytest.param(*shape, marks=slow) for shape in ((4, [32, 64]), (1, [64, 32])))]
 
 shapes = pytest.mark.parametrize(("channels", "sides"), SHAPES, ids=str)
-IMAGE_SPACES = [name for name in shipped("spaces") if issubclass(find("spaces", name), ImageSpace)]
-"""All but those of TransNAS-Bench-101, whose images are the benchmark's."""
+IMAGE_SPACES = shipped("spaces")
 
 spaces = pytest.mark.parametrize("name", IMAGE_SPACES)
 few_parts = pytest.mark.parametrize(

@@ -173,18 +173,19 @@ def test_a_whole_network_survives_its_genome_and_its_text(genome):
     assert space.decode(space.encode(architecture)) == architecture == space.parse(architecture.key)
 
 
+@pytest.mark.parametrize(("channels_in", "sides"), [(3, (64, 64)), (2, (64, 128))], ids=["square", "oblong"])
 @pytest.mark.parametrize("kind", SPACES)
 @pytest.mark.parametrize("task", TASKS)
-def test_the_parts_and_the_source_are_the_network_of_every_task(kind, task):
-    space = SPACES[kind](task=task, channels=8, resolution=64)
+def test_the_parts_and_the_source_are_the_network_of_every_task(kind, task, channels_in, sides):
+    space = SPACES[kind](task=task, channels=8, channels_in=channels_in, resolution=sides)
     architecture = space.parse(TEXTS[kind])
     counter, model = CostCounter(space), space.build(architecture)
     assert counter.cost(architecture) == counter.whole(architecture)
     assert PeakMemory(space)(architecture) == PeakMemory(space).whole(architecture)
-    network, images = load_network(space.source(architecture)), torch.randn(2, 3, 64, 64)
+    network, images = load_network(space.source(architecture)), torch.randn(2, channels_in, *sides)
     assert_same_network(model, network(), images)
     outputs = network(num_classes=5)(images)
-    assert outputs.shape == ((2, 5, 64, 64) if space.is_dense else (2, 5))
+    assert outputs.shape == ((2, 5, *sides) if space.is_dense else (2, 5))
     assert len(model.stages()) == 1 + 2 * len(architecture.key.split("-")[1])
 
 
@@ -265,6 +266,7 @@ def test_an_error_in_a_text_says_where_it_is_and_what_was_expected(kind, text, m
     ("options", "message"),
     [
         ({"task": "normal", "resolution": 96}, "TransNasMicro, task normal: resolution must be a multiple of 64"),
+        ({"task": "normal", "resolution": (64, 96)}, "a multiple of 64, but is .64, 96."),
         ({"task": "jigsaw", "num_classes": 1}, "num_classes must be at least 2, or 0 for the benchmark's, but is 1"),
         ({"task": "segment"}, "task: must be .*segmentsemantic"),
         ({"channels": 5}, "channels: must be a whole number from 4 to 256, a multiple of 2, but is 5"),
