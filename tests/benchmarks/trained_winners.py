@@ -1,13 +1,14 @@
 """What the winners of the MobileNet recipes reach once they are trained, beside what one would have without a search.
 
     apt install dataset-fashion-mnist
-    OMP_NUM_THREADS=1 python tests/benchmarks/trained_winners.py --out DIR --json FILE [--evaluations 1500]
+    OMP_NUM_THREADS=1 python tests/benchmarks/trained_winners.py --out DIR --json FILE [--layers 7 9]
 
 Two recipes search the class of networks that `trained_networks.py` draws from (40×40 pixels, widths halved), each
 under the recipe's own score, priors and share of the budget. Their winners, the network of most FLOPs that a search
 visited, and MobileNetV2 as wide as the limit allows are trained by that script from three seeds. They are told beside
-the random networks of the class in `tests/data/trained_mobilenet`, which were trained alike. DIR keeps searches and
-trainings, and the same command goes on from there.
+the random networks of the class in `tests/data/trained_mobilenet`, which were trained alike. `--layers` adds the
+winners of `mbv2_600M` among networks of exactly so many layers. DIR keeps searches and trainings, and the same command
+goes on from there.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from tests.benchmarks.trained.networks import (
 from tests.benchmarks.trained.store import Plan, WorkFolder
 from tests.benchmarks.trained.training import Settings
 from tests.benchmarks.trained_networks import work
-from vkdnw_search import search
+from vkdnw_search import Result, search
 
 TABLE = Path(__file__).parents[1] / "data" / "trained_mobilenet" / "trainings.csv"
 SEEDS = (0, 1, 2)
@@ -60,6 +61,9 @@ WORDS = (
 )
 """The recipes' limits, scaled as the table's networks are."""
 
+AT_DEPTH = RECIPES[0]
+"""The recipe that searches among networks of one depth."""
+
 SCALES = tuple(hundredth / 100 for hundredth in range(100, 9, -1))
 
 
@@ -71,14 +75,35 @@ def found(out: Path, evaluations: int) -> dict[str, Structure]:
     """
     winners = {}
     for recipe in RECIPES:
-        result = search(recipe, [*WORDS, f"stop.evaluations={evaluations}"], out=out / recipe)
-        if result.best is None:
-            raise ValueError(f"{recipe}: must find a network within the limits, but found none. Raise --evaluations")
-        winners[f"winner of {recipe}"] = parse(result.best.key)
+        result = searched(recipe, (), out / recipe, evaluations)
+        winners[f"winner of {recipe}"] = best_of(result)
         if "most FLOPs" not in winners:
             costs = {e.key: e.cost.flops for e in result.evaluations() if e.status.is_feasible and e.cost is not None}
             winners["most FLOPs"] = parse(max(costs, key=lambda key: (costs[key], key)))
     return winners
+
+
+def searched(recipe: str, words: Sequence[str], out: Path, evaluations: int) -> Result:
+    """The search of a recipe under the scaled limits."""
+    return search(recipe, [*WORDS, *words, f"stop.evaluations={evaluations}"], out=out)
+
+
+def best_of(result: Result) -> Structure:
+    """The winner.
+
+    Raises:
+        ValueError: a search found nothing within the limits.
+    """
+    if result.best is None:
+        raise ValueError("a search must find a network within the limits, but found none. Raise --evaluations")
+    return parse(result.best.key)
+
+
+def of_depth(layers: int, out: Path, evaluations: int) -> dict[str, Structure]:
+    """Name → winner of ``AT_DEPTH`` among networks of so many layers."""
+    words = (f"limits.layers={{min: {layers}, max: {layers}}}",)
+    result = searched(AT_DEPTH, words, out / f"{AT_DEPTH}-{layers}", evaluations)
+    return {f"winner of {AT_DEPTH}, {layers} layers": best_of(result)}
 
 
 def mobilenetv2() -> Structure:
@@ -116,21 +141,28 @@ def main() -> None:
     parser = arguments(__doc__ or "")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="searches and trainings")
     parser.add_argument("--images", type=Path, default=FOLDER, help="Fashion-MNIST (default: %(default)s)")
+    parser.add_argument("--layers", type=int, nargs="*", default=[], metavar="N", help="winners of these depths, too")
     parser.add_argument("--evaluations", type=int, default=1500, help="of each search (default: %(default)s)")
     options = parser.parse_args()
     structures = found(options.out, options.evaluations)
     structures["MobileNetV2, scaled"] = mobilenetv2()
     structures |= {name: s for name, s in published().items() if is_feasible(cost_of(s), "class")}
-    folder = WorkFolder(options.out / "trainings")
-    plan = folder.open_plan(plan_of(structures))
+    groups = {"trainings": structures}
+    groups |= {f"trainings-{n}": of_depth(n, options.out, options.evaluations) for n in options.layers}
+    folders = {WorkFolder(options.out / name): plan_of(group) for name, group in groups.items()}
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     try:
-        work(folder, plan, read_images(options.images))
+        for folder, plan in folders.items():
+            work(folder, folder.open_plan(plan), read_images(options.images))
     finally:
         torch.set_flush_denormal(False)
     others = random_accuracies()
-    accuracies = {n: [t.outcome.accuracy for t in folder.trainings() if t.network == n.number] for n in plan.networks}
+    accuracies = {
+        network: [t.outcome.accuracy for t in folder.trainings() if t.network == network.number]
+        for folder, plan in folders.items()
+        for network in plan.networks
+    }
     rows = [told(network, own, others) for network, own in accuracies.items()]
     print(table(["network", "layers", "FLOPs", f"accuracy, {len(SEEDS)} seeds", "random ones better"], rows))
     print(f"\n{len(others)} random networks: {fmean(others):.2f} ± {stdev(others):.2f}, the best {max(others):.2f}")
