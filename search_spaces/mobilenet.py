@@ -63,6 +63,9 @@ class MobileNet(ImageSpace):
     least_waist: Annotated[
         float, at.Interval(ge=0, le=1), "inside a block are at least this share of the most channels before it; 0: any"
     ] = 0.5
+    least_bottleneck: Annotated[
+        float, at.Interval(ge=0, le=1), "inside a block are at least this share of its own channels; 0: any"
+    ] = 0
     least_stem: Annotated[
         int, at.Interval(ge=8, le=STEM_WIDTH), at.MultipleOf(8), "fewest channels of the stem; 8: as published"
     ] = 16
@@ -141,9 +144,9 @@ class MobileNet(ImageSpace):
             if block != wide:
                 raise SpaceError(
                     f"{self.name}: widths must not fall below least_width = {self.least_width:g} of the widest before, "
-                    f"nor a waist below least_waist = {self.least_waist:g} of it, but the block "
-                    f"{block.out}, {block.btn} (out, btn) would have to be {wide.out}, {wide.btn}: {architecture.key}. "
-                    "Set both options to 0 to allow any widths"
+                    f"nor btn below least_waist = {self.least_waist:g} of it or least_bottleneck = "
+                    f"{self.least_bottleneck:g} of out, but the block {block.out}, {block.btn} (out, btn) would have "
+                    f"to be {wide.out}, {wide.btn}: {architecture.key}. Set these options to 0 to allow any widths"
                 )
         return genome
 
@@ -156,9 +159,7 @@ class MobileNet(ImageSpace):
         return parse(text)
 
     def layers(self, architecture: Structure) -> int:
-        """The published depth: the sum of depths, stem and last convolution being 1 each; a depth is two residual
-        units.
-        """
+        """The published depth: the sum of depths, each two residual units; stem and last convolution are 1 each."""
         return 2 + sum(block.depth for block in architecture.blocks)
 
     def mutate(self, genome: Genome, rng: np.random.Generator) -> Genome:
@@ -231,8 +232,9 @@ class MobileNet(ImageSpace):
         return int(values[0]), self._widened(int(values[0]), stages)
 
     def _widened(self, stem: int, stages: list[list[SuperBlock]]) -> list[list[SuperBlock]]:
-        """These super-blocks, none narrower than ``least_width`` and ``least_waist`` allow."""
-        return widened(stem, stages, least_width=self.least_width, least_waist=self.least_waist)
+        """These super-blocks, none narrower than the options allow."""
+        shares = {"least_width": self.least_width, "least_waist": self.least_waist}
+        return widened(stem, stages, **shares, least_bottleneck=self.least_bottleneck)
 
     def _write(self, stem: int, stages: Sequence[Sequence[SuperBlock]]) -> Genome:
         """The genome of these blocks. A slot without a block repeats the one before: one step of its depth adds it."""

@@ -16,7 +16,12 @@ from search_spaces.mobilenet_structure import SuperBlock
 
 
 def widened(
-    stem: int, stages: Sequence[Sequence[SuperBlock]], *, least_width: float, least_waist: float
+    stem: int,
+    stages: Sequence[Sequence[SuperBlock]],
+    *,
+    least_width: float,
+    least_waist: float,
+    least_bottleneck: float,
 ) -> list[list[SuperBlock]]:
     """The super-blocks of each stage, none narrower than allowed; those that are wide enough stay as they are.
 
@@ -25,6 +30,7 @@ def widened(
         stages: the super-blocks of each stage.
         least_width: ``out`` of a block is at least this share of the widest ``out`` before it, the stem included.
         least_waist: ``btn`` of a block is at least this share of the same.
+        least_bottleneck: ``btn`` of a block is at least this share of its own ``out``.
     """
     widest = stem
     changed: list[list[SuperBlock]] = []
@@ -32,7 +38,7 @@ def widened(
         blocks = []
         for block in stage:
             out = max(block.out, _at_least(least_width * widest))
-            btn = max(block.btn, _at_least(least_waist * widest))
+            btn = max(block.btn, _at_least(least_waist * widest), _at_least(least_bottleneck * out))
             if out != block.out or btn != block.btn:
                 block = replace(block, out=out, btn=btn)
             blocks.append(block)

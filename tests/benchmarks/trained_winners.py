@@ -1,14 +1,14 @@
 """What the winners of the MobileNet recipes reach once they are trained, beside what one would have without a search.
 
     apt install dataset-fashion-mnist
-    OMP_NUM_THREADS=1 python tests/benchmarks/trained_winners.py --out DIR --json FILE [--layers 7 9]
+    OMP_NUM_THREADS=1 python tests/benchmarks/trained_winners.py --out DIR --json FILE [--layers 7 9 --words KEY=VALUE]
 
 Two recipes search the class of networks that `trained_networks.py` draws from (40×40 pixels, widths halved), each
 under the recipe's own score, priors and share of the budget. Their winners, the network of most FLOPs that a search
 visited, and MobileNetV2 as wide as the limit allows are trained by that script from three seeds. They are told beside
 the random networks of the class in `tests/data/trained_mobilenet`, which were trained alike. `--layers` adds the
-winners of `mbv2_600M` among networks of exactly so many layers. DIR keeps searches and trainings, and the same command
-goes on from there.
+winners of `mbv2_600M` among networks of exactly so many layers, with more words of a recipe if you like. DIR keeps
+searches and trainings, and the same command goes on from there.
 """
 
 from __future__ import annotations
@@ -99,11 +99,12 @@ def best_of(result: Result) -> Structure:
     return parse(result.best.key)
 
 
-def of_depth(layers: int, out: Path, evaluations: int) -> dict[str, Structure]:
-    """Name → winner of ``AT_DEPTH`` among networks of so many layers."""
-    words = (f"limits.layers={{min: {layers}, max: {layers}}}",)
-    result = searched(AT_DEPTH, words, out / f"{AT_DEPTH}-{layers}", evaluations)
-    return {f"winner of {AT_DEPTH}, {layers} layers": best_of(result)}
+def of_depth(layers: int, words: Sequence[str], out: Path, evaluations: int) -> dict[str, Structure]:
+    """Name → winner of ``AT_DEPTH`` among networks of so many layers, with more words of a recipe."""
+    name = " ".join((f"{layers} layers", *words))
+    limit = f"limits.layers={{min: {layers}, max: {layers}}}"
+    result = searched(AT_DEPTH, (limit, *words), out / f"{AT_DEPTH} {name}", evaluations)
+    return {f"winner of {AT_DEPTH}, {name}": best_of(result)}
 
 
 def mobilenetv2() -> Structure:
@@ -142,13 +143,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="searches and trainings")
     parser.add_argument("--images", type=Path, default=FOLDER, help="Fashion-MNIST (default: %(default)s)")
     parser.add_argument("--layers", type=int, nargs="*", default=[], metavar="N", help="winners of these depths, too")
+    parser.add_argument("--words", nargs="*", default=[], metavar="KEY=VALUE", help="of the recipe, for these winners")
     parser.add_argument("--evaluations", type=int, default=1500, help="of each search (default: %(default)s)")
     options = parser.parse_args()
     structures = found(options.out, options.evaluations)
     structures["MobileNetV2, scaled"] = mobilenetv2()
     structures |= {name: s for name, s in published().items() if is_feasible(cost_of(s), "class")}
     groups = {"trainings": structures}
-    groups |= {f"trainings-{n}": of_depth(n, options.out, options.evaluations) for n in options.layers}
+    for layers in options.layers:
+        group = of_depth(layers, options.words, options.out, options.evaluations)
+        groups[f"trainings of {', '.join(group)}"] = group
     folders = {WorkFolder(options.out / name): plan_of(group) for name, group in groups.items()}
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)

@@ -333,20 +333,24 @@ def test_one_replacement_changes_at_most_one_block_and_never_the_strides(genome,
     assert sum(b.stride == 2 for b in space.decode(child).blocks) == 4
 
 
-def narrow_places(structure, *, least_width, least_waist):
+def narrow_places(structure, *, least_width, least_waist, least_bottleneck=0):
     """The blocks that are narrower than allowed."""
     inputs = [structure.stem, *(block.out for block in structure.blocks)]
     return [
         block
         for place, block in enumerate(structure.blocks)
-        if block.out < least_width * max(inputs[: place + 1]) or block.btn < least_waist * max(inputs[: place + 1])
+        if block.out < least_width * max(inputs[: place + 1])
+        or block.btn < max(least_waist * max(inputs[: place + 1]), least_bottleneck * block.out)
     ]
 
 
+SHARES = [(0.7, 0.5, 0.0), (1.0, 1.0, 0.0), (0.5, 0.0, 0.4), (0.0, 0.6, 1.0)]
+
+
 @settings(max_examples=100)
-@given(genomes(SPACE), st.integers(0, 2**32), st.sampled_from([(0.7, 0.5), (1.0, 1.0), (0.5, 0.0), (0.0, 0.6)]))
+@given(genomes(SPACE), st.integers(0, 2**32), st.sampled_from(SHARES))
 def test_no_network_of_the_space_is_narrower_than_its_options_allow(genome, seed, least):
-    options = dict(zip(("least_width", "least_waist"), least, strict=True))
+    options = dict(zip(("least_width", "least_waist", "least_bottleneck"), least, strict=True))
     space = MobileNet(**options)
     child = space.mutate(genome, np.random.default_rng(seed))
     for structure in (space.decode(genome), space.decode(child)):
@@ -366,10 +370,17 @@ def test_only_what_is_too_narrow_is_widened(genome, seed):
         assert widened == structure
 
 
+@golden
+def test_published_winners_are_no_narrower_inside_than_two_fifths_of_their_blocks(entry):
+    structure = SPACE.parse(entry["structure"])
+    narrow = narrow_places(structure, least_width=0, least_waist=0, least_bottleneck=0.4)
+    assert bool(narrow) == (entry["name"] == "initial"), "the start of the published searches has a block of 8 in 32"
+
+
 def test_a_network_with_a_waist_cannot_be_expressed_and_the_message_says_how_it_could():
     structure = Structure(32, tuple(SuperBlock(6, 3, out, 2, out, 1) for out in (48, 16, 64, 128)), 2048)
     with pytest.raises(
-        SpaceError, match=r"the block 16, 16 \(out, btn\) would have to be 40, 24: .* Set both options to 0"
+        SpaceError, match=r"the block 16, 16 \(out, btn\) would have to be 40, 24: .* Set these options to 0"
     ):
         SPACE.encode(structure)
     assert MobileNet(least_width=0, least_waist=0).encode(structure)
