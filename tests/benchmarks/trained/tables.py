@@ -141,8 +141,10 @@ def _sizes(networks: Sequence[Candidate], values: Sequence[float]) -> list[str]:
 
 
 def _shapes(networks: Sequence[Candidate]) -> dict[str, NDArray[np.float64]]:
-    """Shares that the space's options bound (mobilenet_widths), the least of each network, and the stem's channels."""
-    columns: dict[str, list[float]] = {"least width": [], "least waist": [], "stem": []}
+    """Shares that the space's options bound (mobilenet_widths), the least of each network, the stem's channels, and the
+    blocks whose shortcuts are all projections, since they are not as wide inside as outside.
+    """
+    rows = []
     for network in networks:
         structure = parse(network.key)
         widest, widths, waists = structure.stem, [1.0], [1.0]
@@ -150,9 +152,10 @@ def _shapes(networks: Sequence[Candidate]) -> dict[str, NDArray[np.float64]]:
             widths.append(block.out / widest)
             waists.append(block.btn / widest)
             widest = max(widest, block.out)
-        for name, value in zip(columns, (min(widths), min(waists), structure.stem), strict=True):
-            columns[name].append(value)
-    return {name: np.array(column, dtype=np.float64) for name, column in columns.items()}
+        inside = [block.btn / block.out for block in structure.blocks]
+        rows.append((min(widths), min(waists), min(inside), structure.stem, sum(share != 1 for share in inside)))
+    names = ("least width", "least waist", "least bottleneck", "stem", "projected blocks")
+    return dict(zip(names, np.array(rows, dtype=np.float64).T, strict=True))
 
 
 def partial_rho(x: NDArray[np.float64], y: NDArray[np.float64], z: NDArray[np.float64]) -> float:
