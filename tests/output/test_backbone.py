@@ -72,7 +72,7 @@ def test_features_are_those_within_the_network_and_its_weights_load(name: str) -
     for sides in ((32, 64), (64, 32)):
         x = torch.randn(2, 1, *sides)
         features = backbone(x)
-        assert len(features) == len(by_hooks(network, x)) >= 3
+        assert len(features) == len(by_hooks(network, x)) >= 2
         assert all(map(torch.equal, features, by_hooks(network, x)))
         assert [y.shape[1] for y in features] == info.channels()
         assert [(-(-sides[0] // r), -(-sides[1] // r)) for r in info.reduction()] == [
@@ -130,7 +130,7 @@ def test_the_exported_backbone_is_checked_and_describes_itself(tmp_path: Path) -
 def test_the_backbone_of_every_space_is_exported(name: str, tmp_path: Path) -> None:
     space, architecture = some(name, seed=2)
     path = export(unvisited(space, architecture), tmp_path / "backbone.py", backbone=True)
-    assert len(load(path).Backbone()(torch.zeros(2, 1, 32, 64))) >= 3
+    assert len(load(path).Backbone()(torch.zeros(2, 1, 32, 64))) >= 2, "stem and at least one that halves"
 
 
 class Branched(NasBench201):
