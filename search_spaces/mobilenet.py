@@ -233,8 +233,8 @@ class MobileNet(ImageSpace):
 
     def _widened(self, stem: int, stages: list[list[SuperBlock]]) -> list[list[SuperBlock]]:
         """These super-blocks, none narrower than the options allow."""
-        shares = {"least_width": self.least_width, "least_waist": self.least_waist}
-        return widened(stem, stages, **shares, least_bottleneck=self.least_bottleneck)
+        width, waist, bottleneck = self.least_width, self.least_waist, self.least_bottleneck
+        return widened(stem, stages, least_width=width, least_waist=waist, least_bottleneck=bottleneck)
 
     def _write(self, stem: int, stages: Sequence[Sequence[SuperBlock]]) -> Genome:
         """The genome of these blocks. A slot without a block repeats the one before: one step of its depth adds it."""

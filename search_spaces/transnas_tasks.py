@@ -19,7 +19,7 @@ from torch import nn
 
 from search_spaces import transnas_heads as heads
 from search_spaces import transnas_network as network
-from search_spaces.resolution import AT, ImageSpace, Side, Size, reduced
+from search_spaces.resolution import AT, ImageSpace, Size, reduced
 from vkdnw_search.contracts import Likelihood
 from vkdnw_search.errors import SpaceError
 from vkdnw_search.options import check_options
@@ -29,6 +29,8 @@ TaskName = Literal["class_scene", "class_object", "jigsaw", "room_layout", "auto
 
 Block: TypeAlias = Callable[..., Any]
 """What the source of a network is made of."""
+
+Side = Annotated[int, at.Interval(ge=16, le=1024)]
 
 STRIDE = 64
 """Most that any encoder divides the resolution by."""
@@ -131,7 +133,7 @@ class TransNas(ImageSpace):
         return (height // heads.SIDE, width // heads.SIDE) if self.tiles else (height, width)
 
     def assembled(self, units: list[nn.Module], modules: str) -> heads.TaskNetwork:
-        """The network of these units: (N, 3, H, W) → (N, num_classes), or (N, num_classes, H, W) where it is dense."""
+        """A network of these units: (N, channels_in, H, W) → (N, num_classes), or its like at each pixel if dense."""
         encoder = network.Encoder(self.channels, modules, units, self.channels_in)
         return TASKS[self.task].network(encoder, self.num_classes)
 

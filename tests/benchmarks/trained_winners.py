@@ -76,7 +76,7 @@ def found(out: Path, evaluations: int) -> dict[str, Structure]:
     winners = {}
     for recipe in RECIPES:
         result = searched(recipe, (), out / recipe, evaluations)
-        winners[f"winner of {recipe}"] = best_of(result)
+        winners[f"winner of {recipe}"] = best_of(result, recipe)
         if "most FLOPs" not in winners:
             costs = {e.key: e.cost.flops for e in result.evaluations() if e.status.is_feasible and e.cost is not None}
             winners["most FLOPs"] = parse(max(costs, key=lambda key: (costs[key], key)))
@@ -88,23 +88,23 @@ def searched(recipe: str, words: Sequence[str], out: Path, evaluations: int) -> 
     return search(recipe, [*WORDS, *words, f"stop.evaluations={evaluations}"], out=out)
 
 
-def best_of(result: Result) -> Structure:
-    """The winner.
+def best_of(result: Result, name: str) -> Structure:
+    """The winner of the search of that name.
 
     Raises:
         ValueError: a search found nothing within the limits.
     """
     if result.best is None:
-        raise ValueError("a search must find a network within the limits, but found none. Raise --evaluations")
+        raise ValueError(f"{name}: must find a network within the limits, but found none. Raise --evaluations")
     return parse(result.best.key)
 
 
-def of_depth(layers: int, words: Sequence[str], out: Path, evaluations: int) -> dict[str, Structure]:
-    """Name → winner of ``AT_DEPTH`` among networks of so many layers, with more words of a recipe."""
-    name = " ".join((f"{layers} layers", *words))
+def of_depth(layers: int, words: Sequence[str], out: Path, evaluations: int) -> tuple[str, Structure]:
+    """Name and winner of ``AT_DEPTH`` among networks of so many layers, with more words of a recipe."""
+    name = f"{AT_DEPTH} {' '.join((f'{layers} layers', *words))}"
     limit = f"limits.layers={{min: {layers}, max: {layers}}}"
-    result = searched(AT_DEPTH, (limit, *words), out / f"{AT_DEPTH} {name}", evaluations)
-    return {f"winner of {AT_DEPTH}, {name}": best_of(result)}
+    result = searched(AT_DEPTH, (limit, *words), out / name, evaluations)
+    return f"winner of {name}", best_of(result, name)
 
 
 def mobilenetv2() -> Structure:
@@ -151,22 +151,21 @@ def main() -> None:
     structures |= {name: s for name, s in published().items() if is_feasible(cost_of(s), "class")}
     groups = {"trainings": structures}
     for layers in options.layers:
-        group = of_depth(layers, options.words, options.out, options.evaluations)
-        groups[f"trainings of {', '.join(group)}"] = group
+        name, winner = of_depth(layers, options.words, options.out, options.evaluations)
+        groups[f"trainings of {name}"] = {name: winner}
     folders = {WorkFolder(options.out / name): plan_of(group) for name, group in groups.items()}
+    images, accuracies = read_images(options.images), dict[Candidate, list[float]]()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     try:
         for folder, plan in folders.items():
-            work(folder, folder.open_plan(plan), read_images(options.images))
+            work(folder, folder.open_plan(plan), images)
     finally:
         torch.set_flush_denormal(False)
     others = random_accuracies()
-    accuracies = {
-        network: [t.outcome.accuracy for t in folder.trainings() if t.network == network.number]
-        for folder, plan in folders.items()
-        for network in plan.networks
-    }
+    for folder, plan in folders.items():
+        done = folder.trainings()
+        accuracies |= {n: [t.outcome.accuracy for t in done if t.network == n.number] for n in plan.networks}
     rows = [told(network, own, others) for network, own in accuracies.items()]
     print(table(["network", "layers", "FLOPs", f"accuracy, {len(SEEDS)} seeds", "random ones better"], rows))
     print(f"\n{len(others)} random networks: {fmean(others):.2f} ± {stdev(others):.2f}, the best {max(others):.2f}")

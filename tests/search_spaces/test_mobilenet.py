@@ -344,7 +344,11 @@ def narrow_places(structure, *, least_width, least_waist, least_bottleneck=0):
     ]
 
 
-SHARES = [(0.7, 0.5, 0.0), (1.0, 1.0, 0.0), (0.5, 0.0, 0.4), (0.0, 0.6, 1.0)]
+SHARES = [
+    *[(0.7, 0.5, 0.0), (1.0, 1.0, 0.0), (0.5, 0.0, 0.0), (0.0, 0.6, 0.0)],
+    *[(0.5, 0.0, 0.4), (0.0, 0.6, 1.0)],
+]
+"""Shares of least_width, least_waist and least_bottleneck."""
 
 
 @settings(max_examples=100)

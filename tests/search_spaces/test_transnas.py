@@ -268,6 +268,7 @@ def test_an_error_in_a_text_says_where_it_is_and_what_was_expected(kind, text, m
         ({"task": "normal", "resolution": 96}, "TransNasMicro, task normal: resolution must be a multiple of 64"),
         ({"task": "normal", "resolution": (64, 96)}, "a multiple of 64, but is .64, 96."),
         ({"task": "jigsaw", "num_classes": 1}, "num_classes must be at least 2, or 0 for the benchmark's, but is 1"),
+        ({"resolution": 8}, "resolution: must be a whole number from 16 to 1024"),
         ({"task": "segment"}, "task: must be .*segmentsemantic"),
         ({"channels": 5}, "channels: must be a whole number from 4 to 256, a multiple of 2, but is 5"),
     ],
