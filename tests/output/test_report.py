@@ -193,7 +193,7 @@ def test_a_run_in_which_nothing_was_feasible_shows_the_nearest_and_what_it_misse
     with RunReader(folder) as visited:
         nearest = min(visited.evaluations, key=lambda e: (e.violation, e.number))
     assert "Nothing within the limits" in text and Page(text).open == []
-    assert f"The nearest is network {nearest.number}, which misses them by" in text and nearest.key in text
+    assert f"The nearest is network {nearest.number}:" in text and nearest.key in text
     assert f'<td class="n">{nearest.cost.layers}</td><td class="n">5</td>' in text
 
 
