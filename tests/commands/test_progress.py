@@ -45,6 +45,7 @@ def test_where_there_is_no_terminal_a_line_a_minute_says_how_far_the_search_is(c
 
 def test_a_search_from_python_shows_its_progress_if_asked_and_leaves_logging_alone(capsys, caplog):
     recipe = {"space": "nasbench201", "executor": "inline", "finalists": 0, "stop": {"evaluations": 3}}
+    caplog.set_level(logging.WARNING, "vkdnw_search")  # which commands lower
     logger = logging.getLogger(STEPS)
     before = logger.level, list(logger.filters)
     for progress in (False, True):

@@ -245,7 +245,7 @@ def test_a_listed_network_has_its_structure_and_the_command_that_exports_it(fold
     with RunReader(folder) as visited:
         ten = visited.ranked[:10]
     for e in ten:
-        assert text.count(f"vkdnw-search export {folder} --number {e.number}<") == 1 and f"{e.key}</code>" in text
+        assert text.count(f"vkdnw-search export DIR --number {e.number}<") == 1 and f"{e.key}</code>" in text
 
 
 def test_the_start_of_a_long_structure_is_shown_and_all_of_a_short_one() -> None:

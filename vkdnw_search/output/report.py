@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -126,7 +125,6 @@ def _content(visited: RunReader, figures: Mapping[str, Drawn], check: Callable[[
         "below_front": winner not in pareto_front(visited.evaluations, visited.fitness),
         "networks": {e.number: e for e in visited.evaluations},
         "structures": _structures(visited),
-        "folder": shlex.quote(str(visited.path)),
         "top": [(e, visited.fitness[e.number]) for e in visited.ranked[:10]],
     }
 

@@ -161,7 +161,7 @@ def _dots(axes: Axes, x: Sequence[float], y: Sequence[float]) -> None:
     pairs = list(zip(x, y, strict=True))
     near, far = [p for p in pairs if p[1] >= floor], [p for p in pairs if p[1] < floor]
     style: dict[str, Any] = {"color": MUTED, "alpha": 0.5, "linewidths": 0, "rasterized": len(pairs) > MANY}
-    axes.scatter(*zip(*near, strict=True), s=9, label="scored", **style)
+    axes.scatter([p[0] for p in near], [p[1] for p in near], s=9, label="scored", **style)
     margin = 0.05 * (high - floor) or 0.5
     if far:
         foot = [floor - margin / 2] * len(far)
