@@ -19,9 +19,10 @@ from vkdnw_search.choices import Choice, space_of
 from vkdnw_search.cost.counter import CostCounter, count
 from vkdnw_search.cost.latency import measured
 from vkdnw_search.cost.peak_memory import PeakMemory, memory_profile
-from vkdnw_search.determinism import forked_generators, seed_generators
+from vkdnw_search.determinism import device_of, forked_generators, seed_generators
 from vkdnw_search.engine.tasks import Outcome, Task, score_candidate
 from vkdnw_search.engine.trainability import Trial, check, try_training
+from vkdnw_search.errors import ScoreError
 from vkdnw_search.output.formats import write_torch_export
 from vkdnw_search.output.module import must_have_source
 from vkdnw_search.proxies.naswot import Naswot
@@ -146,6 +147,12 @@ def test_a_network_that_draws_from_any_of_them_has_one_score_for_one_seed(found:
 
 
 FIXED = drawing()
+
+
+def test_a_score_may_name_one_of_several_gpus() -> None:
+    assert device_of(VkdnwSingle(device="cuda:1")) == torch.device("cuda", 1)
+    with pytest.raises(ScoreError, match="must be one of 'auto', 'cpu', 'cuda', 'mps', 'cuda:0'"):
+        VkdnwSingle(device="gpu1")  # type: ignore[arg-type]
 
 
 def test_a_block_draws_from_its_seed_and_is_left_by_an_exception_as_by_its_end() -> None:

@@ -85,6 +85,33 @@ def compact(number: float) -> str:
     return str(int(number))
 
 
+def score_text(value: float, standard_error: float = math.nan) -> str:
+    """Write a score with its standard error, where it has one.
+
+    Four decimals tell scores of neighbours apart; of a large score they say nothing, of a tiny one too little.
+
+    >>> score_text(15.27981, 0.0093), score_text(221934208.0, 0.0), score_text(0.00001234)
+    ('15.2798 ± 0.0093', '221,934,208', '1.234e-05')
+    """
+    size = abs(value)
+    spelling = ",.0f" if 1e5 <= size < 1e12 else ".4g" if size >= 1e12 or 0 < size < 1e-3 else ".4f"
+    error = f" ± {standard_error:.2g}" if standard_error > 0 else ""
+    return f"{value:{spelling}}{error}"
+
+
+def amount(limit: str, value: float) -> str:
+    """Write what is limited under the name ``limit`` in its own unit: a latency comes in µs, memory in bytes.
+
+    >>> amount("latency", 5000), amount("latency", 800), amount("memory", 8e6), amount("flops", 598.2e6)
+    ('5 ms', '800 µs', '8 MB', '598.2M')
+    """
+    if limit == "latency":
+        unit, size = next(((u, s) for u, s in (("s", 1e6), ("ms", 1e3)) if value >= s), ("µs", 1))
+        return f"{value / size:.4g} {unit}"
+    prefix, size = next(((u, s) for u, s in (("G", 1e9), ("M", 1e6), ("k", 1e3)) if abs(value) >= s), ("", 1))
+    return f"{value / size:.4g}{f' {prefix}B' if limit == 'memory' else prefix}"
+
+
 def suggestion(text: str) -> str:
     """The number that ``text`` nearly is, or an empty string.
 

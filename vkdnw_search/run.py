@@ -39,6 +39,7 @@ from vkdnw_search.errors import OptimizerError, RunFolderError
 from vkdnw_search.execution.same_code import SameCode
 from vkdnw_search.execution.script_guard import must_not_be_a_worker
 from vkdnw_search.output.module import export_all, must_have_source
+from vkdnw_search.output.progress import Progress
 from vkdnw_search.provenance.record import CodeRecord, code_record, origins_of
 from vkdnw_search.proxies.plain import must_be_proxy
 from vkdnw_search.recipe.recipe import Recipe, SectionName, folder_of_recipe, load_recipe
@@ -66,6 +67,7 @@ def search(
     stopped: Callable[[], bool] = lambda: False,
     accept_changed_code: bool = False,
     reuse: str | Path | None = None,
+    progress: bool = False,
 ) -> Result:
     """Search as ``recipe`` says, and export the winner.
 
@@ -87,6 +89,7 @@ def search(
             from have changed since, which is then kept with it and told in its report.
         reuse: the folder of another run with the same space, score, seed and code, perhaps under other limits: what it
             has scored is taken from there. What is found is the same, to the byte.
+        progress: whether to show on stderr how far the search is: a bar on a terminal, a line a minute elsewhere.
 
     Raises:
         RecipeError: the recipe is not valid, or its score does not suit the networks of the space.
@@ -124,12 +127,15 @@ def search(
     with (
         _known_scores(reuse, path, chosen, space, proxy) as known,
         RunFolder(path, chosen, code=code, accept_changed_code=accept_changed_code) as folder,
+        Progress(chosen.stop.evaluations, limits_of(chosen), shown=progress, steps=progress, listener=listener) as bar,
     ):
         _have_latencies(evaluator, folder, stopped)
         clock = Clock(chosen.stop.seconds, before=folder.store.elapsed(), stopped=stopped)
         with chosen.build_executor() as workers:
             executor = SameCode(workers, code)
             LOGGER.info(folder.opening())
+            if count := getattr(workers, "count", 0):
+                LOGGER.info("starting %d worker%s, which takes some seconds", count, "s" * (count > 1))
             if genomes := begin_with(start, chosen, problem, folder.store):
                 assert isinstance(proposing, HasStart)
                 proposing.begin_with(genomes)
@@ -144,7 +150,7 @@ def search(
                 clock=clock,
                 reserve=scores_needed(chosen),
                 best=BestScores(chosen.finalists, chosen.bands),
-                listener=listener,
+                listener=bar.update,
                 known=known,
             )
             ended = explore(proposing, session)

@@ -54,6 +54,20 @@ def test_a_network_that_was_not_the_winner_can_be_exported_for_other_classes(run
     assert (tmp_path / "train.py").exists()
 
 
+def test_the_best_are_exported_at_once_each_to_a_folder_of_its_own(run: Result) -> None:
+    assert run.folder is not None
+    scored = sorted((-e.score.value, e.number, e.key) for e in run.evaluations() if e.score)[:3]
+    files = [Path(line) for line in run_export([str(run.folder), "--top", "3"]).splitlines()]
+    modules = [file for file in files if file.name == "model.py"]
+    assert [file.parent.name for file in modules] == [str(number) for _, number, _ in scored]
+    assert all(key in file.read_text() for file, (_, _, key) in zip(modules, scored, strict=True))
+    shutil.rmtree(run.folder / "exports")
+    with pytest.raises(RunFolderError, match=r"--top: must be in 1 … 20, the scored networks, but is 21"):
+        run_export([str(run.folder), "--top", "21"])
+    with pytest.raises(SystemExit):
+        run_export([str(run.folder), "--top", "2", "--to", "model.py"])
+
+
 def test_a_network_can_be_exported_for_images_of_other_channels_and_is_counted_anew(
     run: Result, tmp_path: Path
 ) -> None:

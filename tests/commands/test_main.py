@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.quick import leave_out_the_end
-from vkdnw_search.commands.main import main
+from vkdnw_search.commands.main import _Signals, main
 
 INSTANT = ["nb201", "score=flops", "executor=inline", "finalists=2"]
 
@@ -137,6 +138,23 @@ def test_overrides_may_stand_before_and_after_options(tmp_path: Path) -> None:
     assert (tmp_path / "mixed/results.csv").read_text().count("\n") == 6
 
 
+def test_after_ctrl_c_the_command_that_goes_on_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(signals: _Signals) -> bool:
+        if not signals.number:
+            signal.raise_signal(signal.SIGINT)
+        return True
+
+    words = [*INSTANT, "stop.evaluations=30", "--out", "with space"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_Signals, "received", interrupted)
+        assert main(words) == 130
+    shown = "this goes on from here: "
+    (command,) = (line.removeprefix(shown) for line in capsys.readouterr().err.splitlines() if line.startswith(shown))
+    assert command.startswith("vkdnw-search nb201 ")
+    assert main(shlex.split(command)[1:]) == 0
+    assert shown not in capsys.readouterr().err
+
+
 def test_the_steps_of_a_search_are_told_and_whether_it_continues(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -182,7 +200,7 @@ def test_a_second_signal_stops_at_once_with_its_own_exit_code(
         for _signal in range(2):
             os.kill(os.getpid(), number)
 
-    monkeypatch.setattr("vkdnw_search.commands.progress.Progress.update", signal_twice)
+    monkeypatch.setattr("vkdnw_search.output.progress.Progress.update", signal_twice)
     assert main([*INSTANT, "-q", "--out", str(tmp_path / "run")]) == 128 + number
     said = capsys.readouterr().err
     assert said.count("finishing what is under way") == 1 and said.endswith("stopped at once\n")

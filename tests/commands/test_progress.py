@@ -1,11 +1,14 @@
 """progress: what the bar says of the best candidate, and the table at the end of it."""
 
+import logging
+import re
 from dataclasses import replace
 
 from tests.support.quick import Quick
 from vkdnw_search import search
-from vkdnw_search.commands.progress import Progress, _finalists, _second_opinion, closing_table
+from vkdnw_search.commands.progress import _finalists, _second_opinion, closing_table
 from vkdnw_search.cost.limits import Limits, Range
+from vkdnw_search.output.progress import STEPS, Progress
 from vkdnw_search.records import Cost, Evaluation, Score, Status
 from vkdnw_search.runs.judgement import Finalist, Judgement, SecondOpinion, Standing
 
@@ -22,6 +25,46 @@ def test_the_bar_says_how_much_of_each_limit_the_best_candidate_takes():
     with Progress(2, Limits(), shown=False, steps=False) as progress:
         progress.update(best)
         assert progress._summary() == "best 51.500 at 300 MFLOPs, feasible 100%"
+
+
+def test_where_there_is_no_terminal_a_line_a_minute_says_how_far_the_search_is(capsys):
+    cost = Cost(300_000_000, 0, 2_000_000, 10, 50, 40)
+    best = Evaluation(0, 0, (0,), "a", cost, 0.0, Status.SCORED, "", Score(51.5))
+    seconds = iter([0.0, 30.0, 59.0, 60.0, 90.0, 130.0])
+    with Progress(100, Limits(), shown=True, steps=True, now=lambda: next(seconds)) as progress:
+        for _ in range(5):
+            progress.update(best)
+    assert capsys.readouterr().err.splitlines() == [
+        "3 of 100 candidates, best 51.500 at 300 MFLOPs, feasible 100%, about 32 min left",  # 97 at 3 a minute
+        "5 of 100 candidates, best 51.500 at 300 MFLOPs, feasible 100%, about 55 min left",  # 95 at 2 in 70 s
+    ]
+    with Progress(100, Limits(), shown=False, steps=False, now=lambda: 0.0) as silent:
+        silent.update(best)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_search_from_python_shows_its_progress_if_asked_and_leaves_logging_alone(capsys, caplog):
+    recipe = {"space": "nasbench201", "executor": "inline", "finalists": 0, "stop": {"evaluations": 3}}
+    caplog.set_level(logging.WARNING, "vkdnw_search")  # which commands lower
+    logger = logging.getLogger(STEPS)
+    before = logger.level, list(logger.filters)
+    for progress in (False, True):
+        heard = []
+        with search(recipe, proxy=Quick(), listener=heard.append, progress=progress) as result:
+            assert len(heard) == result.visited == 3
+        told = capsys.readouterr().err.splitlines()
+        assert told[:1] == ["begins in memory"] * progress and bool(told) == progress
+        assert (logger.level, logger.filters) == before and not caplog.records
+
+
+def test_large_and_exact_scores_are_told_in_digits_that_say_something():
+    recipe = {"space": "nasbench201", "executor": "inline", "score": "flops", "stop": {"evaluations": 2}}
+    with search(recipe, ["finalists=0"]) as result:
+        (score,) = (line for line in closing_table(result).splitlines() if line.startswith("score "))
+    assert re.fullmatch(r"score +[0-9]{1,3}(,[0-9]{3})+ \(flops .*\)", score)
+    lone = Finalist("finalist", 1, "a", (2e8, 2e8))
+    rows = dict(_finalists(Judgement(1, (lone,), (), (), {}, ())))
+    assert rows["rescored"] == "200,000,000 over 2 fresh initializations" and "rank corr." not in rows
 
 
 def test_percentiles_take_a_row_of_sizes_and_one_of_measures():

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import re
 import shutil
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -19,7 +21,11 @@ from vkdnw_search.cost.counter import CostCounter
 from vkdnw_search.errors import RunFolderError
 from vkdnw_search.output import diagram
 from vkdnw_search.output import report_facts as facts
+from vkdnw_search.output.pages import plain
 from vkdnw_search.output.report import write_report
+from vkdnw_search.output.report_figures import MANY, _dots, _figure
+from vkdnw_search.output.report_limits import Bound, asked, binding, bounds
+from vkdnw_search.recipe.recipe import load_recipe
 from vkdnw_search.runs.fitness import pareto_front
 from vkdnw_search.runs.judgement import SecondOpinion, Standing
 from vkdnw_search.runs.reader import RunReader
@@ -98,10 +104,11 @@ def test_the_page_shows_the_winner_and_the_limit_that_binds(folder: Path) -> Non
     with RunReader(folder) as visited:
         best = max(visited.evaluations, key=lambda e: (e.score.value if e.score else -1, -e.number))
         assert visited.ranked[0] == best and best.key in text
-        (bound,) = facts.bounds(visited, best)
+        (bound,) = bounds(visited, best)
     assert bound.broken == sum(e.cost.flops > 300_000 for e in visited.evaluations) > 0
     assert bound.room == pytest.approx(1 - best.cost.flops / 300_000)
-    assert "flops binds" in text
+    told = f"the maximum of flops, 300k, from which the winner is {100 * bound.room:.0f} % away."
+    assert f"No limit binds: the nearest is {told}" in text
 
 
 def test_blocks_of_any_kind_are_drawn_or_left_to_the_text() -> None:
@@ -180,9 +187,103 @@ def test_a_run_that_has_not_ended_says_so(folder: Path, tmp_path: Path) -> None:
     assert "This run has not ended: below is what it has found so far" in write_report(copy).read_text()
 
 
-def test_a_run_without_a_score_has_a_page_that_says_so(tmp_path: Path) -> None:
-    text = write_report(run(tmp_path / "run", {"limits": {"flops": 1}, "stop": {"evaluations": 5}})).read_text()
-    assert "No candidate has a score yet" in text and Page(text).open == []
+def test_a_run_in_which_nothing_was_feasible_shows_the_nearest_and_what_it_misses(tmp_path: Path) -> None:
+    folder = run(tmp_path / "run", {"limits": {"flops": 1, "layers": 3}, "stop": {"evaluations": 5}})
+    text = write_report(folder).read_text()
+    with RunReader(folder) as visited:
+        nearest = min(visited.evaluations, key=lambda e: (e.violation, e.number))
+    assert "Nothing within the limits" in text and Page(text).open == []
+    assert f"The nearest is network {nearest.number}:" in text and nearest.key in text
+    assert f'<td class="n">{nearest.cost.layers}</td><td class="n">5</td>' in text
+
+
+def test_a_run_that_has_just_begun_has_no_score_yet(tmp_path: Path) -> None:
+    folder = run(tmp_path / "run", {"stop": {"evaluations": 1}, "limits": {}})
+    with closing(sqlite3.connect(folder / "run.sqlite")) as database, database:
+        database.execute("DELETE FROM evaluation")
+        database.execute("DELETE FROM note WHERE name = 'judgement'")
+    text = write_report(folder).read_text()
+    assert "No candidate has a score yet." in text and Page(text).open == []
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ([Bound("flops", 90, 100, 98, 0)], "flops binds: the winner is 2 % below its maximum, 100."),
+        ([Bound("flops", 90, 100, 91, 0)], "flops binds: the winner is 1.1 % above its minimum, 90."),
+        ([Bound("latency", None, 5000, 5000, 0)], "latency binds: the winner is at its maximum, 5 ms."),
+        ([Bound("layers", None, 20, 20, 0), Bound("memory", None, 8e6, 7.8e6, 0)],
+         "layers binds: the winner is at its maximum, 20; memory binds: the winner is 2.5 % below its maximum, 8 MB."),
+        ([Bound("flops", None, 600e6, 331_800_000, 0)],
+         "No limit binds: the nearest is the maximum of flops, 600M, from which the winner is 45 % away."),
+        ([Bound("latency", None, 5000, None, 0), Bound("flops", 100, None, 100, 0)],
+         "flops binds: the winner is at its minimum, 100."),
+    ],
+)  # fmt: skip
+def test_a_limit_binds_where_little_of_it_is_left_and_on_the_side_that_is_near(given: list[Bound], words: str) -> None:
+    assert binding(sorted(given, key=lambda bound: bound.room)) == words
+
+
+def test_the_head_says_what_was_asked_for(folder: Path) -> None:
+    rows = [("space", "nasbench201"), ("score", "trainable_layers"), ("limits", "flops at most 300k"), ("seed", "0")]
+    with RunReader(folder) as visited:
+        assert asked(visited.recipe) == rows
+    text = write_report(folder).read_text()
+    assert all(f"{name} <b>{words}</b>" in text for name, words in rows)
+    limits = {"flops": {"min": "1M", "max": "2M"}, "latency": "5ms", "layers": {"min": 3}}
+    told = dict(asked(load_recipe({**RECIPE, "limits": limits})))["limits"]
+    assert told == "flops 1M to 2M, layers at least 3, latency at most 5 ms"
+
+
+def test_what_is_a_mapping_is_written_as_words() -> None:
+    assert plain({"torch": "2.5", "numpy": "2.1"}) == "torch 2.5, numpy 2.1"
+    assert plain({"commit": "0e5c", "changed": False}) == "commit 0e5c, changed no" and plain(None) == "none"
+
+
+def test_a_listed_network_has_its_structure_and_the_command_that_exports_it(folder: Path) -> None:
+    text = write_report(folder).read_text()
+    with RunReader(folder) as visited:
+        ten = visited.ranked[:10]
+    for e in ten:
+        assert text.count(f"vkdnw-search export DIR --number {e.number}<") == 1 and f"{e.key}</code>" in text
+
+
+def test_the_start_of_a_long_structure_is_shown_and_all_of_a_short_one() -> None:
+    stages = Stages()
+    assert diagram.brief(stages.decode(tuple(0 for _ in stages.genes))).startswith("16 → 24 → ")
+    assert diagram.brief(SimpleNamespace(key="|conv|")) == "|conv|"
+    assert len(diagram.brief(SimpleNamespace(key="x" * 500))) < 100
+
+
+@pytest.mark.parametrize("count", [MANY, MANY + 1])
+def test_many_dots_are_one_picture(count: int) -> None:
+    drawn = _figure("dots", lambda axes: _dots(axes, range(count), [float(n % 7) for n in range(count)]), png=False)
+    assert ("<image" in drawn.svg) == (count > MANY) and len(drawn.svg) < 215 * MANY + 20_000
+
+
+def test_scores_far_below_the_best_are_counted_at_the_foot_of_a_linear_axis() -> None:
+    scores = [10.0, *[9.9] * 20, -1e9, -5.0]
+
+    def paint(axes: Any) -> None:
+        _dots(axes, range(len(scores)), scores)
+        assert axes.get_yscale() == "linear" and 9 < axes.get_ylim()[0] < 9.3 and axes.get_ylim()[1] > 10
+        assert [c.get_label() for c in axes.collections] == ["scored", "2 below 9.2"]
+
+    _figure("foot", paint, png=False)
+    _figure("one", lambda axes: _dots(axes, [1.0], [3.0]), png=False)
+
+
+def test_the_page_says_why_a_winner_is_below_the_front(folder: Path, tmp_path: Path) -> None:
+    assert "not on the front of these first scores" not in write_report(folder).read_text()
+    copy = run(tmp_path / "run", {"finalists": 2})
+    with RunReader(copy) as visited:
+        assert visited.judgement is not None
+        front = pareto_front(visited.evaluations, visited.fitness)
+        beaten = next(e.number for e in visited.ranked if e not in front)
+        judgement = replace(visited.judgement, winner=beaten)
+    with Store(copy / "run.sqlite") as store:
+        store.set_note("judgement", judgement.to_json())
+    assert "not on the front of these first scores" in write_report(copy).read_text()
 
 
 def test_a_folder_that_is_no_run_is_refused_and_left_alone(tmp_path: Path) -> None:

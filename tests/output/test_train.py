@@ -143,6 +143,19 @@ def test_data_that_is_not_there_is_told(tmp_path: Path, data: str) -> None:
         program(tmp_path).main(["--data", data])
 
 
+@pytest.mark.parametrize(("load", "threads", "device", "hints"), [
+    (1.9, 2, "cpu", True), (0.1, 2, "cpu", False), (1.9, 1, "cpu", False), (1.9, 2, "cuda", False),
+])  # fmt: skip
+def test_on_a_busy_machine_one_thread_is_hinted_at(
+    load: float, threads: int, device: str, hints: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = program(tmp_path)
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0))
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    assert ("--threads 1 may be faster" in train.busy(torch.device(device))) == hints
+
+
 def test_an_earlier_run_is_neither_overwritten_nor_invented(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train = program(tmp_path)
     with pytest.raises(SystemExit):

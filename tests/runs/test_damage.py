@@ -97,7 +97,7 @@ def test_without_an_environment_there_is_a_report_and_the_run_goes_on(
 def test_an_environment_without_keys_is_shown_as_it_is(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (run / "environment.json").write_text('{"python": {"<b>": [1, null]}}')
     assert said(capsys, "report", str(run)) == (0, "")
-    assert "{&#39;&lt;b&gt;&#39;: [1, None]}" in (run / "report.html").read_text()
+    assert "<td>&lt;b&gt; 1, none</td>" in (run / "report.html").read_text()
 
 
 # ------------------------------------------------------------------------------------------------------- candidates

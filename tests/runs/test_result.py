@@ -11,6 +11,7 @@ import pytest
 from tests.support.quick import Failing, Quick, leave_out_the_end
 from vkdnw_search import search
 from vkdnw_search.errors import ExecutionError, RunFolderError
+from vkdnw_search.runs.result import table_of
 
 RECIPE: dict[str, Any] = {"space": "nasbench201", "executor": "inline", "finalists": 2, "stop": {"evaluations": 8}}
 LOGGER = logging.getLogger("vkdnw_search")
@@ -64,3 +65,17 @@ def test_who_listens_to_the_library_hears_it_still(tmp_path: Path, caplog: pytes
     with caplog.at_level(logging.INFO, logger="vkdnw_search"):
         search(RECIPE, proxy=Quick(), out=tmp_path / "run")
     assert sum("ended after 8 candidates" in record.getMessage() for record in caplog.records) == 1
+
+
+def test_a_notebook_shows_a_result_and_a_network_as_tables() -> None:
+    recipe = {"space": "nasbench201", "executor": "inline", "score": "flops", "stop": {"evaluations": 3}}
+    with search({**recipe, "finalists": 0, "name": "mine"}) as result:
+        assert result.best is not None
+        page, network = result._repr_html_(), result.best._repr_html_()
+    for table in (page, network):
+        assert table.startswith("<table>") and result.best.key in table and f"{result.best.cost.flops:,}" in table
+    assert table_of({"a": "<b>", "none": ""}) == "<table><tr><th>a</th><td>&lt;b&gt;</td></tr></table>"
+    assert "<td>mine</td>" in page and "3 scored" in page and "<td></td>" not in page
+    assert "3 scored" not in result._repr_html_()  # closed, it no longer counts
+    with search({**recipe, "limits": {"flops": 1}}) as result:
+        assert "nothing has a score" in result._repr_html_()

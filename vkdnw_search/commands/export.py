@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vkdnw_search.atomic_files import all_or_nothing
-from vkdnw_search.commands.settings import build_plugin, check_plugin, file_to_write, must_be_new, seed
+from vkdnw_search.commands.settings import build_plugin, check_plugin, file_to_write, must_be_new, positive, seed
 from vkdnw_search.contracts import Architecture, HasEncoding, HasText, SearchSpace
 from vkdnw_search.errors import ExportError, RecipeError, RunFolderError, SpaceError, VkdnwSearchError
 from vkdnw_search.quantities import whole
@@ -42,13 +42,20 @@ def run_export(words: Sequence[str]) -> str:
         check_plugin("spaces", options.folder.name, {})
     else:
         must_be_a_run(options.folder)
-    recipe, place = None, Path()
     if options.text is not None:
-        found = _written(options.folder.name, options.text)
-    else:
-        with RunReader(options.folder) as visited:
-            found, recipe = visited.found(_chosen(visited, options, most)), visited.recipe
-        place = options.folder / "exports" / f"{found.evaluation.number}"
+        return "\n".join(map(str, _exported(_written(options.folder.name, options.text), Path(), options, None)))
+    with RunReader(options.folder) as visited:
+        chosen, recipe = [visited.found(e) for e in _chosen(visited, options, most)], visited.recipe
+    places = [options.folder / "exports" / f"{found.evaluation.number}" for found in chosen]
+    return "\n".join(
+        str(file)
+        for found, place in zip(chosen, places, strict=True)
+        for file in _exported(found, place, options, recipe)
+    )
+
+
+def _exported(found: FoundNetwork, place: Path, options: argparse.Namespace, recipe: Recipe | None) -> list[Path]:
+    """Write one network, by default to ``place``. Returns all files that are shown to the user."""
     found = _with(found, num_classes=options.num_classes, channels_in=options.channels_in)
     path: Path = options.to or place / ("backbone.py" if options.backbone else SUFFIXES[options.format])
     written = _files(path, options)
@@ -68,7 +75,7 @@ def run_export(words: Sequence[str]) -> str:
             f"{path.parent}: files cannot be written there: {error.strerror or error}. Nothing was kept; name another "
             "place with --to"
         ) from error
-    return "\n".join(map(str, written))
+    return written
 
 
 @contextmanager
@@ -117,6 +124,7 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--text", metavar="TEXT", help="an architecture of SPACE as text, such as a published one")
     which.add_argument("--rank", type=int, metavar="K", help="the K-th best, finalists first (default: the best)")
+    which.add_argument("--top", type=positive, metavar="K", help="the K best, each to DIR/exports/NUMBER")
     which.add_argument("--flops", metavar="450M", help="the best with at most so many FLOPs")
     which.add_argument("--number", type=int, metavar="N", help="the candidate of that number in results.csv")
     parser.add_argument("--format", choices=SUFFIXES, default="python")
@@ -124,8 +132,15 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--to", type=file_to_write, metavar="PATH", help="file to write (default: under DIR/exports, or here)"
     )
-    parser.add_argument("--num-classes", type=int, metavar="N", help="other than those searched for")
-    parser.add_argument("--channels-in", type=int, metavar="N", help="of the images, other than those searched for")
+    parser.add_argument(
+        "--num-classes", type=int, metavar="N", help="other than those searched for, in every space that ships"
+    )
+    parser.add_argument(
+        "--channels-in",
+        type=int,
+        metavar="N",
+        help="of the images, such as 1 for grey ones: other than those searched for, in every space that ships",
+    )
     parser.add_argument(
         "--network",
         type=_mapping,
@@ -141,6 +156,8 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
         parser.error("--network: Network of model.py takes them as arguments; give them there")
     if options.backbone and options.format != "python":
         parser.error("--backbone: is for --format python")
+    if options.top and options.to is not None:
+        parser.error("--to: names one file, but --top exports several; leave it out, or take --rank")
     return options
 
 
@@ -176,24 +193,25 @@ def _number(text: str) -> int:
     return number
 
 
-def _chosen(visited: RunReader, options: argparse.Namespace, most: int | None) -> Evaluation:
-    """The evaluation that the options point at, ``most`` being the FLOPs it may have."""
+def _chosen(visited: RunReader, options: argparse.Namespace, most: int | None) -> list[Evaluation]:
+    """The evaluations that the options point at, ``most`` being the FLOPs they may have."""
     if options.number is not None:
         for evaluation in visited.evaluations:
             if evaluation.number == options.number:
-                return evaluation
+                return [evaluation]
         raise RunFolderError(f"--number: must be in 0 … {len(visited.evaluations) - 1}, but is {options.number}")
     ranked = visited.ranked
     if most is not None:
         ranked = [e for e in ranked if e.cost.flops <= most]
         if not ranked:
             raise RunFolderError(f"--flops: no scored network of {visited.path} has at most {options.flops} FLOPs")
-    rank: int = 1 if options.rank is None else options.rank
+    option = "--rank" if options.top is None else "--top"
+    rank: int = next((given for given in (options.rank, options.top) if given is not None), 1)
     if not 1 <= rank <= len(ranked):
         raise RunFolderError(
-            f"--rank: must be in 1 … {len(ranked)}, the scored networks, but is {rank}; results.csv lists them"
+            f"{option}: must be in 1 … {len(ranked)}, the scored networks, but is {rank}; results.csv lists them"
         )
-    return ranked[rank - 1]
+    return ranked[:rank] if options.top is not None else ranked[rank - 1 : rank]
 
 
 def _with(found: FoundNetwork, **options: int | None) -> FoundNetwork:

@@ -12,6 +12,7 @@ import argparse
 import io
 import logging
 import os
+import shlex
 import signal
 import sqlite3
 import sys
@@ -46,11 +47,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")  # what a terminal cannot show shall not end a finished search
     words = list(sys.argv[1:] if arguments is None else arguments)
     verb: Callable[[list[str]], int] = _search
+    given = shlex.join(["vkdnw-search", *words])
     if words and words[0] in VERBS:
         verb = VERBS[words.pop(0)]
     try:
         code = verb(words)
         sys.stdout.flush()  # at exit it would be too late to do anything about an error
+        if code in (128 + signal.SIGINT, 128 + signal.SIGTERM) and verb in CONTINUED:
+            sys.stderr.write(f"this goes on from here: {given}\n")
         return code
     except (RecipeError, PluginError, RunFolderError, SpaceError, RaceError, RankingError) as error:
         sys.stderr.write(f"{error}\n")
@@ -63,11 +67,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return READER_LEFT
     except (OSError, sqlite3.OperationalError) as error:  # a full disk, for instance
         kept = "What was found so far is in its folder; the same command continues the run"
-        hint = f". {kept}" if verb in (_search, _rank, _race) else ""
+        hint = f". {kept}" if verb in CONTINUED else ""
         sys.stderr.write(f"files cannot be written or read: {error}{hint}\n")
         return FAILED
     except KeyboardInterrupt as interrupt:
-        sys.stderr.write("stopped at once\n")
+        goes_on = f"this goes on from what is kept: {given}\n" if verb in CONTINUED else ""
+        sys.stderr.write(f"{goes_on}stopped at once\n")
         return 128 + next((number for number in interrupt.args if isinstance(number, int)), signal.SIGINT)
 
 
@@ -109,8 +114,9 @@ def _search(words: list[str]) -> int:
     recipe = load_recipe(options.recipe, with_command(options)).named_after(options.recipe)
     out = options.out or Path("runs") / (recipe.name or Path(options.recipe).stem)
 
-    from vkdnw_search.commands.progress import Progress, closing_table
-    from vkdnw_search.engine.evaluator import limits_of  # torch is imported only when there is work
+    from vkdnw_search.commands.progress import closing_table  # torch is imported only when there is work
+    from vkdnw_search.engine.evaluator import limits_of
+    from vkdnw_search.output.progress import Progress
     from vkdnw_search.run import search
 
     logging.raiseExceptions = False  # a log that cannot be written shall not end a run, nor fill the terminal
@@ -255,3 +261,6 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "score": _score,
     "latency-table": _latency_table,
 }
+
+CONTINUED = (_search, _rank, _race)
+"""The commands that, given again, go on from where they were stopped."""

@@ -1,61 +1,16 @@
-"""What a person sees of a search or a race: a bar while it runs, a table when it has ended."""
+"""What a person sees of a race while it runs, and of a search when it has ended."""
 
 from __future__ import annotations
 
-import logging
-import math
 import sys
 from typing import Any, Self
 
 from tqdm import tqdm
 
-from vkdnw_search.cost.limits import Limits
-from vkdnw_search.records import Evaluation
+from vkdnw_search.output.progress import quantity
+from vkdnw_search.quantities import score_text
 from vkdnw_search.runs.judgement import Judgement, SecondOpinion
 from vkdnw_search.runs.result import FoundNetwork, Result
-
-STEPS = "vkdnw_search.run"
-"""The logger that tells the steps of a search."""
-
-
-class Progress:
-    """A bar on stderr: candidates of how many, best score, its share of each limit, share feasible, time left.
-
-    The bar is shown on a terminal only; with ``steps``, what the search is at, a line each, elsewhere too.
-    """
-
-    def __init__(self, total: int, limits: Limits, *, shown: bool, steps: bool) -> None:
-        self._limits = limits
-        self._steps = _Steps() if steps else logging.NullHandler()
-        self._bar: tqdm[Any] = tqdm(total=total, unit="net", disable=None if shown else True, dynamic_ncols=True)
-        self._visited = self._feasible = 0
-        self._best: Evaluation | None = None
-
-    def __enter__(self) -> Self:
-        logging.getLogger(STEPS).addHandler(self._steps)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        logging.getLogger(STEPS).removeHandler(self._steps)
-        self._bar.close()
-
-    def update(self, evaluation: Evaluation) -> None:
-        """Take one more candidate into account."""
-        self._visited += 1
-        self._feasible += evaluation.status.is_feasible
-        if evaluation.status.has_score and _value(evaluation) > _value(self._best):
-            self._best = evaluation
-        self._bar.set_postfix_str(self._summary(), refresh=False)
-        self._bar.update()
-
-    def _summary(self) -> str:
-        feasible = f"feasible {self._feasible / self._visited:.0%}"
-        if self._best is None:
-            return feasible
-        used = self._limits.used(self._best.cost)
-        shares = [f"{share:.0%} of {name}" for name, share in used.items()]
-        size = ", ".join(shares) or f"{quantity(self._best.cost.flops)}FLOPs"
-        return f"best {_value(self._best):.3f} at {size}, {feasible}"
 
 
 class RaceProgress:
@@ -90,25 +45,6 @@ class RaceProgress:
             )
         self._bar.total, self._bar.n = over + left, over
         self._bar.refresh()
-
-
-class _Steps(logging.Handler):
-    """Shows what is logged, above the bar."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(record.getMessage(), file=sys.stderr)
-
-
-def _value(evaluation: Evaluation | None) -> float:
-    return float("-inf") if evaluation is None or evaluation.score is None else evaluation.score.value
-
-
-def quantity(value: float) -> str:
-    """Three to four digits and a unit: ``"598.2 M"``."""
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if value >= size:
-            return f"{value / size:.4g} {unit}"
-    return f"{value:g} "
 
 
 _STATUS = {
@@ -150,7 +86,7 @@ def closing_table(result: Result) -> str:
 def _band(found: FoundNetwork | None) -> str:
     if found is None:
         return "no network has a score"
-    return f"{found.score.value:.4f} with {found.cost.flops:,} FLOPs: {found.key}"
+    return f"{score_text(found.score.value)} with {found.cost.flops:,} FLOPs: {found.key}"
 
 
 def _judgement(result: Result) -> list[tuple[str, str]]:
@@ -168,16 +104,17 @@ def _finalists(judgement: Judgement) -> list[tuple[str, str]]:
     first, *others = judgement.finalists
     rows = [
         ("compared", "by score: p below is about the score, not about accuracy"),
-        ("rescored", f"{first.mean:.4f} ± {first.standard_error:.2g} over {len(first.values)} fresh initializations"),
+        ("rescored", f"{score_text(first.mean, first.standard_error)} over {len(first.values)} fresh initializations"),
     ]
-    rows += [("next", f"{others[0].mean:.4f} ± {others[0].standard_error:.2g}, {others[0].verdict}")] if others else []
+    rows += [("next", f"{score_text(others[0].mean, others[0].standard_error)}, {others[0].verdict}")] if others else []
     told = {others[0].number: "next"} if others else {}
     for b in judgement.baselines:
-        text = f"{b.mean:.4f} ± {b.standard_error:.2g}, {b.verdict}"
+        text = f"{score_text(b.mean, b.standard_error)}, {b.verdict}"
         rows.append((b.role, f"the same network as {told[b.number]}" if b.number in told else text))
         told.setdefault(b.number, b.role)
-    rhos = ", ".join(f"{size} {rho:+.2f}" for size, rho in judgement.correlations.items())
-    return [*rows, ("rank corr.", f"of the score with {rhos}")]
+    if rhos := ", ".join(f"{size} {rho:+.2f}" for size, rho in judgement.correlations.items()):
+        rows.append(("rank corr.", f"of the score with {rhos}"))
+    return rows
 
 
 def _second_opinion(opinion: SecondOpinion | None) -> list[tuple[str, str]]:
@@ -206,11 +143,10 @@ def _threads(count: int) -> str:
 
 def _winner(best: FoundNetwork, device: str) -> list[tuple[str, str]]:
     score, cost = best.score, best.cost
-    error = "" if math.isnan(score.standard_error) else f" ± {score.standard_error:.2g}"
     terms = ", ".join(f"{name} {value:.4g}" for name, value in score.terms.items() if not name.startswith("decile"))
     return [
         ("best", best.key),
-        ("score", f"{score.value:.4f}{error} ({terms})"),
+        ("score", f"{score_text(score.value, score.standard_error)}{f' ({terms})' if terms else ''}"),
         ("FLOPs", f"{cost.flops:,}"),
         ("parameters", f"{cost.parameters:,}"),
         ("layers", str(cost.layers)),

@@ -60,7 +60,7 @@ class Workers(Executor):
 
     def __init__(self, count: int, *, seconds: float | None = None, memory: int | None = None) -> None:
         must_not_be_a_worker()
-        self.capacity = count + WAITING
+        self.count, self.capacity = count, count + WAITING
         self._gate = threading.Lock()
         self._is_shut_down = False
         self._calls: SimpleQueue[tuple[Future[Any], Any] | None] = SimpleQueue()

@@ -55,6 +55,13 @@ NODE_GAP, MIDDLE = 180, 165
 """Pixels between nodes of a cell, and the height at which they stand."""
 
 
+FULL = {"btn": "bottleneck"}
+"""Field of a block → the word that it is short for."""
+
+LONGEST_KEY = 90
+"""Characters of a key that are shown of a network in a table: all of a cell of NAS-Bench-201."""
+
+
 def cell(architecture: object) -> tuple[list[tuple[int, int]], list[Arc]]:
     """Nodes (x, number) in a row, and arcs: neighbours by a line, others by curves above and below in turn."""
     edges = _items(architecture.edges) if isinstance(architecture, HasEdges) else []
@@ -79,9 +86,17 @@ def chain(architecture: object) -> list[Bar]:
     for block in blocks:
         stage += block.stride > 1
         fields = {n: getattr(block, n) for n in getattr(block, "__dataclass_fields__", ("out", "stride"))}
-        detail = ", ".join(f"{name} {value}" for name, value in fields.items() if name != "out")
+        detail = ", ".join(f"{FULL.get(name, name)} {value}" for name, value in fields.items() if name != "out")
         bars.append(Bar(f"{block.out} channels", detail, 100 * block.out / widest, stage))
     return bars
+
+
+def brief(architecture: object) -> str:
+    """The structure in a few words, which fit a column: the channels of a chain, else the start of the key."""
+    if bars := chain(architecture):
+        return f"{' → '.join(bar.label.split()[0] for bar in bars)} channels"
+    key = str(getattr(architecture, "key", ""))
+    return key if len(key) <= LONGEST_KEY else f"{key[:LONGEST_KEY]}…"
 
 
 def _items(value: object) -> list[Any]:

@@ -18,6 +18,7 @@ from vkdnw_search.output import report_facts as facts
 from vkdnw_search.output.pages import si, templates
 from vkdnw_search.output.race_files import RaceFiles, read_race
 from vkdnw_search.output.report_figures import Drawn, draw
+from vkdnw_search.output.report_limits import asked, binding, bounds
 from vkdnw_search.quantities import compact
 from vkdnw_search.records import Evaluation
 from vkdnw_search.runs.fitness import pareto_front
@@ -95,10 +96,12 @@ def _content(visited: RunReader, figures: Mapping[str, Drawn], check: Callable[[
         "judgement": visited.judgement,
         "low": LOW,
         "changes_of_code": visited.changes_of_code,
+        "asked": asked(visited.recipe),
         "winner": None,
     }
     if not visited.ranked:
-        return content
+        nearest = visited.store.least_infeasible()
+        return content | {"nearest": nearest, "bounds": [] if nearest is None else bounds(visited, nearest)}
     winner = visited.ranked[0]
     architecture = visited.found(winner).architecture
     check()
@@ -115,11 +118,23 @@ def _content(visited: RunReader, figures: Mapping[str, Drawn], check: Callable[[
         "mutations": (mutations := facts.mutations(visited, winner)),
         "surroundings": facts.surroundings(mutations, winner),
         "shared": facts.shared(visited),
-        "bounds": facts.bounds(visited, winner),
+        "bounds": (limits := bounds(visited, winner)),
+        "binding": binding(limits) if limits else "",
         "family": _family(visited),
         "values": visited.fitness,
+        "below_front": winner not in pareto_front(visited.evaluations, visited.fitness),
+        "networks": {e.number: e for e in visited.evaluations},
+        "structures": _structures(visited),
         "top": [(e, visited.fitness[e.number]) for e in visited.ranked[:10]],
     }
+
+
+def _structures(visited: RunReader) -> dict[int, str]:
+    """Number → structure in a few words, of the networks that the page lists."""
+    judged = () if visited.judgement is None else (*visited.judgement.finalists, *visited.judgement.baselines)
+    listed = {e.number for e in visited.ranked[:10]} | {f.number for f in judged}
+    chosen = [e for e in visited.evaluations if e.number in listed]
+    return {e.number: diagram.brief(visited.space.decode(e.genome)) for e in chosen}
 
 
 def _family(visited: RunReader) -> dict[str, list[tuple[str, str, Evaluation | None]]]:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vkdnw_search.cost.counter import CostCounter
-from vkdnw_search.cost.limits import Range
 from vkdnw_search.engine.evaluator import limits_of
 from vkdnw_search.engine.neighbours import one_step
 from vkdnw_search.records import Evaluation
@@ -45,23 +44,6 @@ class Shared:
     value: object
     good: float
     all: float
-
-
-@dataclass(frozen=True, slots=True)
-class Bound:
-    """One limit: how much of it the winner uses, and how many candidates broke it."""
-
-    name: str
-    minimum: float | None
-    maximum: float | None
-    value: int
-    broken: int
-
-    @property
-    def room(self) -> float:
-        """The share of the nearer bound that is left; 0 where the winner is at it."""
-        sides = [abs(bound - self.value) / bound for bound in (self.minimum, self.maximum) if bound is not None]
-        return min(sides)
 
 
 def mutations(visited: RunReader, winner: Evaluation) -> list[Mutation]:
@@ -113,20 +95,6 @@ def shared(visited: RunReader) -> list[Shared]:
         everywhere = sum(e.genome[place] == index for e in scored) / len(scored)
         rows.append(Shared(gene.name, gene.choices[index], number / len(good), everywhere))
     return sorted(rows, key=lambda row: row.all - row.good)
-
-
-def bounds(visited: RunReader, winner: Evaluation) -> list[Bound]:
-    """The limits of the recipe, the one with the least room first: that one binds."""
-    rows = []
-    for name in type(visited.recipe.limits).model_fields:
-        limit = getattr(visited.recipe.limits, name)
-        if limit is not None and (limit.least, limit.max) != (None, None):
-            broken = sum(
-                not e.status.is_feasible and Range(limit.least, limit.max).violation(getattr(e.cost, name)) > 0
-                for e in visited.evaluations
-            )
-            rows.append(Bound(name, limit.least, limit.max, getattr(winner.cost, name), broken))
-    return sorted(rows, key=lambda bound: bound.room)
 
 
 def best_so_far(visited: RunReader) -> list[tuple[int, float]]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import io
-import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from vkdnw_search.output import report_facts as facts
 from vkdnw_search.output.race_files import RaceFiles
@@ -23,16 +22,24 @@ from vkdnw_search.records import Evaluation
 from vkdnw_search.runs.fitness import pareto_front
 from vkdnw_search.runs.reader import RunReader
 
-INK, ACCENT, MUTED, SECOND = "#010203", "#2a78d6", "#8a8f98", "#d9730d"
-"""Text and axes, which the page replaces by its own text colour; the winner; others; the second kind of marks."""
+INK, PAPER, ACCENT, MUTED, SECOND = "#010203", "#fdfefd", "#2a78d6", "#8a8f98", "#d9730d"
+"""Text and axes, and what lies below words, which the page replaces by its own colours; the winner; others; the second
+kind of marks."""
 
 SIZE = (6.4, 3.6)
 
 ROUNDING = 1e-10
 """A decile with less than this share of the sum is as good as none."""
 
-SQUEEZED = 20
-"""So many times the typical distance from the best is the largest before an axis is no longer linear."""
+FAR = 8
+"""Scores further below the best than so many times the median's distance are drawn at the foot of a figure: one that
+is far below would squeeze all others together."""
+
+MANY = 400
+"""Of more dots than these a figure has a picture: as shapes each takes 215 bytes."""
+
+LONGEST_NAME = 24
+"""Characters of the name of a baseline that stand beside its mark."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +92,7 @@ def _figure(name: str, paint: Callable[[Axes], None], *, png: bool) -> Drawn:
         text, pixels = io.StringIO(), io.BytesIO()
         if png:
             figure.savefig(pixels, format="png", dpi=160, facecolor="white")
-        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
+        figure.savefig(text, format="svg", dpi=160, transparent=True, metadata={"Date": None})
     return Drawn(text.getvalue(), pixels.getvalue())
 
 
@@ -93,18 +100,17 @@ def _inline(svg: str) -> str:
     element = svg[svg.index("<svg") :]
     for side in ("width", "height"):
         element = re.sub(rf'(<svg[^>]*?) {side}="[^"]*"', r"\1", element, count=1)
-    return element.replace(INK, "currentColor")
+    return element.replace(INK, "currentColor").replace(PAPER, "var(--page)")
 
 
 def _progress(axes: Axes, visited: RunReader) -> None:
     numbers, values = [number + 1 for number in visited.fitness], list(visited.fitness.values())
-    axes.scatter(numbers, values, s=9, color=MUTED, alpha=0.5, linewidths=0, label="scored")
+    _dots(axes, numbers, values)
     axes.step(
         *zip(*facts.best_so_far(visited), strict=True), where="post", color=ACCENT, linewidth=2, label="best so far"
     )
     axes.set(xlabel="candidates visited", ylabel="score")
-    _open_towards_the_best(axes, values)
-    axes.legend(frameon=False, loc="lower right")
+    _legend(axes)
 
 
 def _score_flops(axes: Axes, visited: RunReader, winner: Evaluation) -> None:
@@ -113,51 +119,79 @@ def _score_flops(axes: Axes, visited: RunReader, winner: Evaluation) -> None:
         return [e.cost.flops / 1e6 for e in chosen], [visited.fitness[e.number] for e in chosen]
 
     scored = {e.number: e for e in visited.evaluations if e.number in visited.fitness}
-    x, y = places(scored.values())
-    axes.scatter(x, y, s=9, color=MUTED, alpha=0.5, linewidths=0, label="scored")
+    _dots(axes, *places(scored.values()))
     axes.plot(*places(pareto_front(visited.evaluations, visited.fitness)), color=MUTED, linewidth=1, label="front")
-    baselines = () if visited.judgement is None else visited.judgement.baselines
-    x, y = places(scored[b.number] for b in baselines if b.number in scored)
-    if x:
-        axes.scatter(x, y, s=40, marker="s", color=SECOND, label="baselines")
+    roles: dict[int, list[str]] = defaultdict(list)
+    for baseline in () if visited.judgement is None else visited.judgement.baselines:
+        if baseline.number in scored:
+            roles[baseline.number].append(baseline.role)
+    _baselines(axes, {", ".join(names): places([scored[number]]) for number, names in roles.items()})
     x, y = places([winner])
     axes.scatter(x, y, s=120, marker="*", color=ACCENT, zorder=3, label="winner")
     axes.set(xlabel="FLOPs (millions)", ylabel="score")
-    _open_towards_the_best(axes, list(visited.fitness.values()))
-    axes.legend(frameon=False, loc="lower right")
+    _legend(axes)
 
 
-def _open_towards_the_best(axes: Axes, values: Sequence[float]) -> None:
-    """Make the axis logarithmic in the distance from the best, where a linear one would squeeze most scores
-    together.
-    """
-    low, high = min(values), max(values)
-    typical = high - float(np.median(values))
-    if high - low <= SQUEEZED * typical or typical == 0:
-        return
-    unit = typical / 3
-    axes.set_yscale(
-        "function",
-        functions=(lambda y: -np.log1p(np.maximum((high - y) / unit, -0.9)), lambda z: high - unit * np.expm1(-z)),
-    )
-    decades = range(math.ceil(math.log10(unit)), math.floor(math.log10(high - low)) + 1)
-    ticks = [high, *(high - 10.0**decade for decade in decades)]
-    axes.yaxis.set_major_locator(FixedLocator(ticks))
-    axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:.6g}"))
-    axes.set_ylim(low - 0.1 * (high - low), high + unit / 2)  # room for a marker at the top
-    axes.set_ylabel("score (scale finer near the best)")
+def _baselines(axes: Axes, named: Mapping[str, tuple[list[float], list[float]]]) -> None:
+    """Mark networks that need no search, each with its name on the side where there is more room."""
+    middle, foot = sum(axes.get_xlim()) / 2, axes.get_ylim()[0]
+    label: str | None = "baselines"
+    for name, (x, y) in named.items():
+        height = max(y[0], foot)
+        axes.scatter(x, [height], s=40, marker="s", color=SECOND, label=label, clip_on=False)
+        shown = name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…"
+        side, shift = ("left", 7) if x[0] < middle else ("right", -7)
+        axes.annotate(
+            shown,
+            (x[0], height),
+            (shift, 4),
+            textcoords="offset points",
+            ha=side,
+            fontsize=9,
+            color=SECOND,
+            bbox={"facecolor": PAPER, "alpha": 0.8, "linewidth": 0, "pad": 0.5},
+        )
+        label = None
+
+
+def _dots(axes: Axes, x: Sequence[float], y: Sequence[float]) -> None:
+    """Draw scored candidates, those far below the best at the foot of the axis."""
+    high, low = max(y), min(y)
+    floor = max(low, high - FAR * (high - float(np.median(y)))) if high > float(np.median(y)) else low
+    pairs = list(zip(x, y, strict=True))
+    near, far = [p for p in pairs if p[1] >= floor], [p for p in pairs if p[1] < floor]
+    style: dict[str, Any] = {"color": MUTED, "alpha": 0.5, "linewidths": 0, "rasterized": len(pairs) > MANY}
+    axes.scatter([p[0] for p in near], [p[1] for p in near], s=9, label="scored", **style)
+    margin = 0.05 * (high - floor) or 0.5
+    if far:
+        foot = [floor - margin / 2] * len(far)
+        label = f"{len(far)} below {floor:.4g}"
+        axes.scatter([p[0] for p in far], foot, s=18, marker="v", label=label, **style)
+    axes.set_ylim(floor - margin, high + 2 * margin)  # room for a marker at the top
 
 
 def _spectrum(axes: Axes, visited: RunReader, winner: Evaluation) -> None:
     levels = [k / 10 for k in range(1, 10)]
     other = facts.random_network(visited, winner)
+    drawn, zeros = [], []
     for e, colour, label in ((other, MUTED, "a random network"), (winner, ACCENT, "the winner")):
         values = [] if e is None else facts.deciles(e)
-        total = sum(values)
-        if total > 0:
-            axes.plot(levels, [v / total for v in values], marker="o", color=colour, linewidth=2, label=label)
+        shares = [v / sum(values) for v in values] if sum(values) > 0 else []
+        shown = [(level, share) for level, share in zip(levels, shares, strict=False) if share >= ROUNDING]
+        drawn += [share for _, share in shown]
+        zeros += [(level, colour) for level, share in zip(levels, shares, strict=False) if share < ROUNDING]
+        if shown:
+            axes.plot(*zip(*shown, strict=True), marker="o", color=colour, linewidth=2, label=label)
     axes.set_yscale("log")
-    axes.set_ylim(bottom=max(axes.get_ylim()[0], ROUNDING))
-    axes.set(xlabel="level of the decile", ylabel="share of the sum of deciles")
-    axes.legend(frameon=False)
+    if zeros:
+        foot = min(drawn) / 3
+        for level, colour in zeros:
+            axes.scatter([level], [foot], marker="v", facecolors="none", edgecolors=colour, linewidths=1.5)
+        axes.set_ylim(bottom=foot / 2)
+    axes.set(xlabel="level of the decile", ylabel="share of the sum of deciles", xlim=(0.06, 0.94))
+    _legend(axes)
+
+
+def _legend(axes: Axes) -> None:
+    """Above the axes, where no mark can be under it."""
+    axes.figure.legend(loc="outside upper left", ncols=4, frameon=False, fontsize=9, columnspacing=1, handletextpad=0.4)

@@ -25,6 +25,12 @@ from vkdnw_search.records import Cost, Score
 Layers = Literal["tensors", "modules", "depth"]
 """What ℵ, the number of trainable layers, counts."""
 
+Device = Literal[
+    "auto", "cpu", "cuda", "mps",
+    "cuda:0", "cuda:1", "cuda:2", "cuda:3", "cuda:4", "cuda:5", "cuda:6", "cuda:7",
+]  # fmt: skip
+"""Where a network is scored."""
+
 DECILES = tuple(k / 10 for k in range(1, 10))
 """Levels 0.1 … 0.9 (arXiv 2502.04975, section 3); adding the maximum costs 0.04 in Kendall's τ on NAS-Bench-201."""
 
@@ -85,7 +91,7 @@ class VkdnwSingle:
     check: Annotated[
         bool, "compare fast derivatives with literal ones in every network, not in the first of a run alone"
     ] = False
-    device: Annotated[Literal["auto", "cpu", "cuda", "mps"], "auto: CUDA or MPS where there is one"] = "auto"
+    device: Annotated[Device, "auto: CUDA or MPS where there is one; cuda:1 is the second GPU"] = "auto"
 
     def __post_init__(self) -> None:
         check_options(self, ScoreError)

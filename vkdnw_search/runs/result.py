@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from vkdnw_search.contracts import AnyProxy, Architecture, HasText, SearchSpace
 from vkdnw_search.errors import RunFolderError, shortened
-from vkdnw_search.quantities import compact
+from vkdnw_search.quantities import compact, score_text
 from vkdnw_search.recipe.recipe import Recipe
 from vkdnw_search.records import Cost, Evaluation, Genome, Score, Status
 from vkdnw_search.runs.code_history import accepted_changes
@@ -57,6 +58,20 @@ class FoundNetwork:
     def score(self) -> Score:
         """The score; NaN for a candidate without one."""
         return self.evaluation.score or Score(math.nan)
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """Structure, score and size in words, each with its name."""
+        return {
+            "network": self.key,
+            "score": score_text(self.score.value, self.score.standard_error),
+            "FLOPs": f"{self.cost.flops:,}",
+            "parameters": f"{self.cost.parameters:,}",
+            "layers": f"{self.cost.layers}",
+        }
+
+    def _repr_html_(self) -> str:
+        return table_of(self.facts)
 
     def __repr__(self) -> str:
         return (
@@ -213,11 +228,24 @@ class Result:
         axes.legend(frameon=False)
         return figure
 
+    def _repr_html_(self) -> str:
+        best = {"network": "nothing has a score"} if self.best is None else self.best.facts
+        counts = ", ".join(f"{number} {status}" for status, number in self.counts.items()) if self.store.is_open else ""
+        doubts = () if self.judgement is None else self.judgement.warnings
+        facts = {"search": self.recipe.name or "", "ended": self.ended, "candidates": counts, **best}
+        return table_of(facts | {"warnings": "; ".join(doubts)})
+
     def __repr__(self) -> str:
         name = self.recipe.name or "search"
         counts = ", ".join(f"{number} {status}" for status, number in self.counts.items()) if self.store.is_open else ""
         visited = f"{self.visited} candidates ({counts}), " if self.store.is_open else "closed, "
         return f"<{name}: {visited}{self.ended}; best: {self.best!r}>"
+
+
+def table_of(facts: Mapping[str, str]) -> str:
+    """An HTML table of two columns, names and texts, without those that are empty: what a notebook shows."""
+    rows = (f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in facts.items() if text)
+    return f"<table>{''.join(rows)}</table>"
 
 
 def band_module(at_most: int) -> str:

@@ -216,6 +216,18 @@ def laid_out(model: nn.Module, layout: torch.memory_format) -> nn.Module:
     return model.to(memory_format=layout)  # type: ignore[no-any-return, call-overload]  # torch has no type for it
 
 
+def busy(device: torch.device) -> str:
+    """What to try where other programs keep the processor busy that this one computes on; empty where they do not."""
+    threads, cores = torch.get_num_threads(), os.cpu_count() or 1
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    if device.type != "cpu" or threads == 1 or load < cores / 2:
+        return ""
+    return (
+        f"other programs keep {load:.1f} of {cores} cores busy, and threads wait for each other: --threads 1 may be "
+        f"faster than the {threads} of now"
+    )
+
+
 class Trainer:
     """The model, its average, and what changes them."""
 
@@ -264,6 +276,8 @@ class Trainer:
                 sys.exit(f"--epochs {last}: last.pt has {len(self.curve)} already")
         if self.rank == 0:
             print(f"learning {self.goal.words}", flush=True)
+            if hint := busy(self.device):
+                print(hint, file=sys.stderr, flush=True)
         for epoch in range(len(self.curve), last):
             started = time.perf_counter()
             loss = self.epoch(epoch)
