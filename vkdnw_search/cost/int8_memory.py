@@ -96,4 +96,5 @@ def _is_depthwise(func: Any, args: tuple[Any, ...]) -> bool:
 
 
 def _address(tensor: Tensor) -> int:
-    return tensor.untyped_storage()._cdata
+    address: int = tensor.untyped_storage()._cdata
+    return address

@@ -171,7 +171,8 @@ class _WeightWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # of it
 
 
 def _address(tensor: Tensor) -> int:
-    return tensor.untyped_storage()._cdata
+    address: int = tensor.untyped_storage()._cdata
+    return address
 
 
 _COUNTERS: dict[str, Callable[[_WeightWatch, tuple[Any, ...], Tensor], None]] = {
