@@ -70,6 +70,10 @@ class Cost:
         memory: peak bytes of the input and all intermediate tensors; None where no limit asks for it.
         latency: microseconds, as the recipe's source of latencies has them; None where no limit asks for it, or where
             the source cannot tell.
+        int8_size: bytes of weights quantized to int8, as ``vkdnw_search.cost.int8_size`` counts them; None where no
+            limit asks for it.
+        int8_memory: peak bytes of int8 activations, as ``vkdnw_search.cost.int8_memory`` plans them; None where no
+            limit asks for it.
     """
 
     flops: int
@@ -80,6 +84,8 @@ class Cost:
     modules: int
     memory: int | None = None
     latency: int | None = None
+    int8_size: int | None = None
+    int8_memory: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -187,6 +187,8 @@ def test_every_value_is_in_the_resolved_recipe_defaults_of_plug_ins_included():
             "layers": None,
             "memory": None,
             "latency": None,
+            "int8_size": None,
+            "int8_memory": None,
         },
         "score": {"use": "toy_proxy", "images": 64, "smoothing": 0.0, "side": None},
         "optimizer": {"use": "toy_optimizer", "population": 8, "children": 4},

@@ -69,7 +69,8 @@ def test_all_faults_come_at_once_one_on_each_line():
         "r.yaml, sede: is not a known key",
         "r.yaml, space.resolution: must be a whole number from 32 to 1024, a multiple of 8, but is 65 (line 2)",
         "r.yaml, space.bias: must be one of 'uniform', 'published', but is 'unifrom'. Did you mean 'uniform'? (line 2)",
-        "r.yaml, limits.flop: is not a known key: must be one of flops, macs, parameters, layers, memory, latency.",
+        "r.yaml, limits.flop: is not a known key: must be one of flops, macs, parameters, layers, memory, latency, "
+        "int8_size, int8_memory.",
         "r.yaml, limits.macs: must be a positive number such as 600M or 6e8, but is 'x' (line 3)",
         "r.yaml, stop.seconds: must be a number above 0, at most 100M, but is 0 (line 4)",
         "override 'finalists=-1', finalists: must be a whole number from 0 to 1000, but is -1",

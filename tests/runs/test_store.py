@@ -148,7 +148,7 @@ def test_a_schema_of_another_version_is_refused_naming_both(run: Path, version: 
     database.execute(f"PRAGMA user_version = {version}")
     database.commit()
     database.close()
-    refused(run, f"must have schema version 3, but has {version}")
+    refused(run, f"must have schema version 4, but has {version}")
 
 
 def test_a_database_with_a_trigger_of_a_stranger_is_refused_and_left_as_it_is(run: Path) -> None:

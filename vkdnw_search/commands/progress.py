@@ -151,6 +151,12 @@ def _winner(best: FoundNetwork, device: str) -> list[tuple[str, str]]:
         ("parameters", f"{cost.parameters:,}"),
         ("layers", str(cost.layers)),
         *([("memory", f"{cost.memory:,} bytes of activations at most")] if cost.memory is not None else []),
+        *([("int8 size", f"{cost.int8_size:,} bytes of weights")] if cost.int8_size is not None else []),
+        *(
+            [("int8 memory", f"{cost.int8_memory:,} bytes of activations at most")]
+            if cost.int8_memory is not None
+            else []
+        ),
         *([("latency", f"{cost.latency / 1000:.3g} ms {device}")] if cost.latency else []),
     ]
 

@@ -10,18 +10,20 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Generic
+from typing import Any, Generic
 
 import torch
 from torch import nn
 
 from vkdnw_search.contracts import A, HasFreeOperators, HasLayers, HasParts, SearchSpace
+from vkdnw_search.cost.int8_memory import int8_memory_profile
+from vkdnw_search.cost.int8_size import Int8Size
 from vkdnw_search.cost.interpolation import Counts, Multilinear
 from vkdnw_search.cost.latency import LatencyTable
-from vkdnw_search.cost.limits import Limits, Range
+from vkdnw_search.cost.limits import ON_DEMAND, Limits, Range
 from vkdnw_search.cost.peak_memory import PeakMemory
 from vkdnw_search.determinism import forked_generators
 from vkdnw_search.errors import BudgetError, UnknownOperators, told
@@ -128,7 +130,7 @@ class CostCounter(Generic[A]):
     Args:
         space: if it has ``parts``, the cost of a network is their sum, which equals that of the whole network;
             otherwise every network is built and traced, once for each key.
-        limits: peak memory and latency, which take longer, are found only where these ask for them.
+        limits: peak memory, latency and what int8 takes are found only where these ask for them, for it takes longer.
         latencies: a table of the latencies known so far; by default none are.
     """
 
@@ -136,9 +138,9 @@ class CostCounter(Generic[A]):
         self, space: SearchSpace[A], limits: Limits | None = None, latencies: LatencyTable[A] | None = None
     ) -> None:
         self.space = space
-        self._memory = PeakMemory(space) if limits is not None and limits.memory != Range() else None
-        with_latency = limits is not None and limits.latency != Range()
-        self.latencies = (latencies or LatencyTable(space)) if with_latency else None
+        wanted = [name for name in ON_DEMAND if getattr(limits or Limits(), name) != Range()]
+        self.latencies = (latencies or LatencyTable(space)) if "latency" in wanted else None
+        self._on_demand = {name: self._finder(name) for name in wanted}
         self._free = free_operators(space)
         self._parts = space.parts if isinstance(space, HasParts) else None
         self._layers = space.layers if isinstance(space, HasLayers) else None
@@ -173,14 +175,26 @@ class CostCounter(Generic[A]):
             raise BudgetError(f"{self.space.name}, {architecture.key}: {error}") from error
 
     def _completed(self, cost: Cost, architecture: A) -> Cost:
-        """The cost ``added`` together with depth, peak memory and latency, which do not add up over parts."""
+        """The cost ``added`` together with depth, which does not add up over parts, and what is found on demand."""
         if self._layers is not None:
             cost = replace(cost, layers=self._layers(architecture))
-        if self._memory is not None:
-            cost = replace(cost, memory=self._memory(architecture))
-        if self.latencies is not None:
-            cost = replace(cost, latency=self.latencies.microseconds(architecture))
-        return cost
+        found: dict[str, Any] = {name: find(architecture) for name, find in self._on_demand.items()}
+        return replace(cost, **found) if found else cost
+
+    def _finder(self, name: str) -> Callable[[A], int | None]:
+        """What finds the cost ``name``, one of ``ON_DEMAND``, of an architecture."""
+        match name:
+            case "memory":
+                return PeakMemory(self.space)
+            case "int8_memory":
+                return PeakMemory(self.space, int8_memory_profile)
+            case "int8_size":
+                return Int8Size(self.space)
+        return self._latency
+
+    def _latency(self, architecture: A) -> int | None:
+        """Look the latency up in the table, which whoever holds this counter may exchange at any time."""
+        return None if self.latencies is None else self.latencies.microseconds(architecture)
 
     def _new(self, part: Part) -> Counts:
         return self._remember((part.kind, part.widths), self._kind(part)(part.widths))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from vkdnw_search.errors import BudgetError
 from vkdnw_search.records import Cost
@@ -77,6 +77,9 @@ def _short(value: float) -> str:
 
 ANYTHING = Range()
 
+ON_DEMAND = ("memory", "latency", "int8_size", "int8_memory")
+"""Fields of a cost that take longer to find, and are found only where a limit asks for them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -88,6 +91,12 @@ class Limits:
     layers: Range = ANYTHING
     memory: Range = ANYTHING
     latency: Range = ANYTHING
+    int8_size: Range = ANYTHING
+    int8_memory: Range = ANYTHING
+
+    def without_on_demand(self) -> Limits:
+        """The limits but those of ``ON_DEMAND``, for costs that were counted without any limit."""
+        return replace(self, **dict.fromkeys(ON_DEMAND, ANYTHING))
 
     def violation(self, cost: Cost) -> float:
         """The sum over all limits of the share by which each is exceeded; 0 for a feasible network."""
@@ -116,4 +125,4 @@ class Limits:
                 yield field.name, limit, getattr(cost, field.name)
 
 
-_UNIT = {"memory": " in bytes", "latency": " in µs"}
+_UNIT = {"memory": " in bytes", "latency": " in µs", "int8_size": " in bytes", "int8_memory": " in bytes"}

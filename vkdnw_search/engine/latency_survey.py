@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import numpy as np
 from vkdnw_search.contracts import HasNeeds, HasParts, SearchSpace, TimesNetworks
 from vkdnw_search.cost.counter import CostCounter
 from vkdnw_search.cost.latency import LatencyTable
-from vkdnw_search.cost.limits import Limits, Range
+from vkdnw_search.cost.limits import Limits
 from vkdnw_search.determinism import seed_from
 from vkdnw_search.errors import LatencyError
 from vkdnw_search.optimizers.variation import random_genome
@@ -38,7 +37,7 @@ def networks_to_correct(space: SearchSpace[Any], limits: Limits, count: int) -> 
     They do not depend on the seed of a run, so that a table measured elsewhere serves all seeds.
     """
     counter = CostCounter(space)
-    others = replace(limits, latency=Range(), memory=Range())
+    others = limits.without_on_demand()
     drawn = {a.key: a for a in random_networks(space, DRAWN, "networks to correct latencies by")}
     ranked = sorted(drawn.values(), key=lambda a: others.violation(counter.cost(a)) > 0)  # sorting keeps the order else
     return ranked[:count]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from vkdnw_search.contracts import AnyProxy, HasRequirements, SearchSpace
 from vkdnw_search.cost.counter import CostCounter
-from vkdnw_search.cost.limits import Limits, Range
+from vkdnw_search.cost.limits import Limits
 from vkdnw_search.determinism import seed_from
 from vkdnw_search.engine.evaluator import limits_of
 from vkdnw_search.errors import RecipeError, ScoreError
@@ -43,10 +42,10 @@ def must_suit(proxy: AnyProxy, space: SearchSpace[Any], recipe: Recipe) -> None:
 
 
 def _candidate(space: SearchSpace[Any], limits: Limits, seed: int) -> Cost | None:
-    """What the one of most tensors among random candidates within the limits costs; the limits of memory and latency,
-    whose counting takes longer, aside.
+    """What the one of most tensors among random candidates within the limits costs; limits of what takes longer to
+    count, such as memory and latency, aside.
     """
-    limits = replace(limits, memory=Range(), latency=Range())
+    limits = limits.without_on_demand()
     counter, rng = CostCounter(space, limits), np.random.default_rng(seed_from(seed, "requirements"))
     costs = (counter.cost(space.decode(random_genome(space.genes, rng))) for _ in range(TRIES))
     within = (cost for cost in costs if limits.violation(cost) == 0)

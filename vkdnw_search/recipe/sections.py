@@ -252,6 +252,8 @@ class Limits(Checked):
         LatencyBounds | None,
         "of one input, such as 20ms, on the device that `latency` says: one thread of this machine",
     ] = None
+    int8_size: Annotated[Bounds | None, "bytes of weights quantized to int8, their scales included, such as 1M"] = None
+    int8_memory: Annotated[Bounds | None, "peak bytes of int8 activations on a microcontroller, such as 320k"] = None
 
     @property
     def names(self) -> list[str]:

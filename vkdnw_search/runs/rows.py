@@ -13,7 +13,7 @@ from vkdnw_search.records import Cost, Evaluation, Genome, Score, Status
 __all__ = ["evaluation_of", "plain_json", "row_of", "score_of", "text_of"]
 
 STATUSES = tuple(map(str, Status))
-COSTS = 8
+COSTS = 10
 """Columns of a cost, after number, generation, genome and key."""
 
 
@@ -28,6 +28,7 @@ def row_of(evaluation: Evaluation) -> tuple[object, ...]:
     return (
         evaluation.number, evaluation.generation, json.dumps(evaluation.genome), evaluation.key,
         cost.flops, cost.macs, cost.parameters, cost.layers, cost.tensors, cost.modules, cost.memory, cost.latency,
+        cost.int8_size, cost.int8_memory,
         evaluation.violation, str(evaluation.status), evaluation.reason, *judged,
     )  # fmt: skip
 

@@ -9,13 +9,14 @@ __all__ = ["RUN"]
 RUN = DatabaseSchema(
     what="the database of a run",
     application_id=0x766B646E,  # ASCII "vkdn"
-    version=3,
+    version=4,
     schema="""
 CREATE TABLE generation (number INTEGER PRIMARY KEY, first INTEGER NOT NULL, genomes TEXT NOT NULL) STRICT;
 CREATE TABLE evaluation (
     number INTEGER PRIMARY KEY, generation INTEGER NOT NULL, genome TEXT NOT NULL, key TEXT NOT NULL,
     flops INTEGER NOT NULL, macs INTEGER NOT NULL, parameters INTEGER NOT NULL, layers INTEGER NOT NULL,
     tensors INTEGER NOT NULL, modules INTEGER NOT NULL, memory INTEGER, latency INTEGER,
+    int8_size INTEGER, int8_memory INTEGER,
     violation REAL NOT NULL, status TEXT NOT NULL, reason TEXT NOT NULL,
     value REAL, standard_error REAL, terms TEXT
 ) STRICT;

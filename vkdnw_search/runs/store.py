@@ -142,7 +142,7 @@ class Store:
         """
         rows = [row_of(evaluation) for evaluation in evaluations]
         with self._transaction():
-            self._db.executemany(f"INSERT INTO evaluation VALUES ({','.join('?' * 18)})", rows)
+            self._db.executemany(f"INSERT INTO evaluation VALUES ({','.join('?' * 20)})", rows)
             self._db.executemany(
                 "INSERT INTO timing VALUES (?, ?, ?)",
                 [(e.number, now, seconds.get(e.number, 0.0)) for e in evaluations],
@@ -216,7 +216,7 @@ class Store:
     def least_infeasible(self) -> Evaluation | None:
         """The candidate that misses the limits by least, if no candidate is feasible."""
         row = self._first("SELECT * FROM evaluation ORDER BY violation, number LIMIT 1")
-        return None if row is None or row[12] <= 0 else self._evaluation(row)
+        return None if row is None or row[14] <= 0 else self._evaluation(row)
 
     def counts(self) -> dict[str, int]:
         """Status → number of evaluations."""
