@@ -12,6 +12,9 @@ UNITS = {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 LARGEST = 2**63 - 1
 """The largest whole number in a recipe: what SQLite and NumPy can hold."""
 
+BYTES = ("memory", "int8_size", "int8_memory")
+"""The limits that are counted in bytes."""
+
 _WITH_UNIT = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,18})?)([kKMGT])", re.ASCII)
 _TIME = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)(us|ms|s)", re.ASCII)
 _PERCENTAGE = re.compile(r"[0-9]{1,2}(?:\.[0-9]{1,6})?%", re.ASCII)
@@ -102,14 +105,14 @@ def score_text(value: float, standard_error: float = math.nan) -> str:
 def amount(limit: str, value: float) -> str:
     """Write what is limited under the name ``limit`` in its own unit: a latency comes in µs, memory in bytes.
 
-    >>> amount("latency", 5000), amount("latency", 800), amount("memory", 8e6), amount("flops", 598.2e6)
-    ('5 ms', '800 µs', '8 MB', '598.2M')
+    >>> amount("latency", 5000), amount("memory", 8e6), amount("int8_size", 2400), amount("flops", 598.2e6)
+    ('5 ms', '8 MB', '2.4 kB', '598.2M')
     """
     if limit == "latency":
         unit, size = next(((u, s) for u, s in (("s", 1e6), ("ms", 1e3)) if value >= s), ("µs", 1))
         return f"{value / size:.4g} {unit}"
     prefix, size = next(((u, s) for u, s in (("G", 1e9), ("M", 1e6), ("k", 1e3)) if abs(value) >= s), ("", 1))
-    return f"{value / size:.4g}{f' {prefix}B' if limit == 'memory' else prefix}"
+    return f"{value / size:.4g}{f' {prefix}B' if limit in BYTES else prefix}"
 
 
 def suggestion(text: str) -> str:
