@@ -142,7 +142,7 @@ class RunFolder:
                 write_table(file, evaluations, self.store.terms())
 
     def write_judgement(self, judgement: Judgement | None) -> None:
-        """finalists.csv: finalists and baselines, with their scores on fresh initializations.
+        """finalists.csv: finalists, baselines and the user's networks, with their scores on fresh initializations.
 
         None, of a run that was interrupted: that of an earlier session goes, for it may name another winner.
         """
@@ -167,6 +167,9 @@ def finalists_csv(judgement: Judgement) -> str:
     for f in (*judgement.finalists, *judgement.baselines):
         values = " ".join(map(repr, f.values))
         writer.writerow([f.role, f.number, repr(f.mean), repr(f.standard_error), f.verdict, values, f.key])
+    for y in judgement.yardsticks:
+        values, told = " ".join(map(repr, y.values)), "; ".join(filter(None, (y.verdict, y.fault, y.outside, y.note)))
+        writer.writerow([f"yours: {y.name}", "", repr(y.mean), repr(y.standard_error), told, values, y.source])
     return text.getvalue()
 
 
