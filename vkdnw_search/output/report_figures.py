@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from vkdnw_search.errors import shortened
 from vkdnw_search.output import report_facts as facts
 from vkdnw_search.output.race_files import RaceFiles
 from vkdnw_search.output.race_story import draw_curves
@@ -125,20 +127,38 @@ def _score_flops(axes: Axes, visited: RunReader, winner: Evaluation) -> None:
     for baseline in () if visited.judgement is None else visited.judgement.baselines:
         if baseline.number in scored:
             roles[baseline.number].append(baseline.role)
-    _baselines(axes, {", ".join(names): places([scored[number]]) for number, names in roles.items()})
+    named = {", ".join(names): places([scored[number]]) for number, names in roles.items()}
+    _named_marks(axes, named, label="baselines", marker="s")
+    _named_marks(axes, _yardsticks(visited), label="yours", marker="D")
     x, y = places([winner])
     axes.scatter(x, y, s=120, marker="*", color=ACCENT, zorder=3, label="winner")
     axes.set(xlabel="FLOPs (millions)", ylabel="score")
     _legend(axes)
 
 
-def _baselines(axes: Axes, named: Mapping[str, tuple[list[float], list[float]]]) -> None:
+def _yardsticks(visited: RunReader) -> dict[str, tuple[list[float], list[float]]]:
+    """The user's networks that have a score, by name: FLOPs in millions, and the mean over fresh initializations."""
+    yours = () if visited.judgement is None else visited.judgement.yardsticks
+    return {_end_of(shortened(y.name)): ([y.cost.flops / 1e6], [y.mean]) for y in yours if math.isfinite(y.mean)}
+
+
+def _end_of(name: str) -> str:
+    """A file by the end of its path, which tells files apart; another name as it is."""
+    return f"…{name[1 - LONGEST_NAME :]}" if ".py" in name and len(name) > LONGEST_NAME else name
+
+
+def _named_marks(
+    axes: Axes, named: Mapping[str, tuple[list[float], list[float]]], *, label: str | None, marker: str
+) -> None:
     """Mark networks that need no search, each with its name on the side where there is more room."""
-    middle, foot = sum(axes.get_xlim()) / 2, axes.get_ylim()[0]
-    label: str | None = "baselines"
+    highest = max((y[0] for _, y in named.values()), default=-math.inf)
+    foot, top = axes.get_ylim()
+    if highest > top:
+        axes.set_ylim(foot, highest + 0.05 * (highest - foot))
+    middle = sum(axes.get_xlim()) / 2
     for name, (x, y) in named.items():
         height = max(y[0], foot)
-        axes.scatter(x, [height], s=40, marker="s", color=SECOND, label=label, clip_on=False)
+        axes.scatter(x, [height], s=40, marker=marker, color=SECOND, label=label, clip_on=False)
         shown = name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…"
         side, shift = ("left", 7) if x[0] < middle else ("right", -7)
         axes.annotate(
@@ -149,6 +169,7 @@ def _baselines(axes: Axes, named: Mapping[str, tuple[list[float], list[float]]])
             ha=side,
             fontsize=9,
             color=SECOND,
+            parse_math=False,
             bbox={"facecolor": PAPER, "alpha": 0.8, "linewidth": 0, "pad": 0.5},
         )
         label = None

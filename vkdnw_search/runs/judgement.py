@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 from collections.abc import Sequence
@@ -202,6 +204,20 @@ class Judgement:
             ValueError: it stands for none.
         """
         return read_record(cls, text)
+
+
+def finalists_csv(judgement: Judgement) -> str:
+    """The table of ``judgement``: the winner first, baselines after the finalists, the user's networks last."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["role", "number", "mean", "standard_error", "verdict", "values", "architecture"])
+    for f in (*judgement.finalists, *judgement.baselines):
+        values = " ".join(map(repr, f.values))
+        writer.writerow([f.role, f.number, repr(f.mean), repr(f.standard_error), f.verdict, values, f.key])
+    for y in judgement.yardsticks:
+        values, told = " ".join(map(repr, y.values)), "; ".join(filter(None, (y.verdict, y.fault, y.outside, y.note)))
+        writer.writerow([f"yours: {y.name}", "", repr(y.mean), repr(y.standard_error), told, values, y.source])
+    return text.getvalue()
 
 
 def standard_error(values: Sequence[float]) -> float:
