@@ -69,7 +69,7 @@ def search(
     stopped: Callable[[], bool] = lambda: False,
     accept_changed_code: bool = False,
     reuse: str | Path | None = None,
-    baselines: Sequence[str | Path] = (),
+    baselines: Sequence[str | Path] | Path = (),
     progress: bool = False,
 ) -> Result:
     """Search as ``recipe`` says, and export the winner.

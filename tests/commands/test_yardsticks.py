@@ -6,11 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
 from tests.support.quick import leave_out_the_end
 from vkdnw_search import search
 from vkdnw_search.commands.main import main
 from vkdnw_search.output.report import write_report
+from vkdnw_search.output.report_figures import _score_flops
+from vkdnw_search.runs.reader import RunReader
 from vkdnw_search.runs.store import Store
 
 INSTANT = ["nb201", "score=flops", "executor=inline", "finalists=2", "stop.evaluations=15", "--out", "run"]
@@ -93,8 +96,34 @@ def test_a_recipe_names_none() -> None:
     assert main(["stranger.yaml"]) == 2
 
 
+def test_one_that_is_far_from_all_others_stands_at_the_edge_of_the_figure() -> None:
+    with search("nb201", INSTANT[1:5], out="run", baselines=["mine.py:Net"]) as result:
+        assert result.judgement is not None
+        (yours,) = result.judgement.yardsticks
+        far = replace(yours, cost=replace(yours.cost, flops=10**12), values=(1e12,) * 8)
+        result.store.set_note("judgement", replace(result.judgement, yardsticks=(yours, far)).to_json())
+        highest = max(e.cost.flops for e in result.evaluations()) / 1e6
+    write_report("run")
+    text = Path("run/figures/score_flops.svg").read_text()
+    assert "mine.py:Net (1000G, " in text and ">1000000<" not in text
+    with RunReader(Path("run")) as visited:
+        axes = Figure().subplots()
+        _score_flops(axes, visited, visited.ranked[0])
+    assert axes.get_xlim()[1] < 3 * highest and axes.get_ylim()[1] < 3e6 * highest
+
+
 def test_the_figure_of_a_notebook_has_their_names() -> None:
     with search("nb201", INSTANT[1:5], baselines=["resnet"]) as result:
         (axes,) = result.plot().axes
     legend = axes.get_legend()
     assert legend is not None and "resnet" in [text.get_text() for text in legend.get_texts()]
+
+
+def test_the_doctor_says_what_they_cost_and_whether_they_keep_the_limits(capsys: pytest.CaptureFixture[str]) -> None:
+    limits = ["limits.flops=30M", "limits.latency=1s"]
+    assert main(["doctor", "nb201", "score=flops", *limits, "--with", "mine.py:Net", "--with", "resnet"]) == 0
+    out = capsys.readouterr().out
+    assert f"yours        mine.py:Net\n             {FLOPS:,} FLOPs, " in out
+    assert f"outside the limits: flops {FLOPS / 1e6:.4g}M is above the limit 30M (by 20 %)" in out
+    assert out.endswith("latencies are timed by the search alone\n") and "nan" not in out
+    assert main(["doctor", "nb201", "--with", "gone.py"]) == 2

@@ -365,8 +365,26 @@ def test_a_file_that_is_edited_while_the_search_lasts_is_not_scored(mine: Path) 
     assert not y.values and y.fault.endswith("must be the code that the search began with, but is other code here")
 
 
-def test_a_network_that_is_given_twice_stands_there_once() -> None:
+def test_a_network_that_is_given_twice_stands_there_once_and_one_needs_no_list() -> None:
     assert only(search(NB201, proxy=Quick(), baselines=["resnet", RESNET])).name == "resnet"
+    assert only(search(NB201, proxy=Quick(), baselines="resnet")).name == "resnet"
+
+
+def test_a_search_that_is_stopped_among_them_goes_on_from_there(tmp_path: Path, mine: Path) -> None:
+    proxy, given = Noting(file=str(tmp_path / "scored")), ["resnet", mine]
+
+    def scored() -> int:
+        return len((tmp_path / "scored").read_text().splitlines()) if (tmp_path / "scored").exists() else 0
+
+    whole = search(NB201, proxy=proxy, baselines=given)
+    needed = scored()
+    stopped = search(
+        NB201, proxy=proxy, out=tmp_path / "run", baselines=given, stopped=lambda: scored() >= 2 * needed - 5
+    )
+    assert stopped.unfinished.endswith("before the networks given by --with were scored") and scored() < 2 * needed
+    assert yardsticks(stopped) == {}
+    again = search(NB201, proxy=proxy, out=tmp_path / "run", baselines=given)
+    assert again.judgement == whole.judgement and scored() == 2 * needed
 
 
 @pytest.mark.slow

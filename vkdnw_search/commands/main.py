@@ -22,7 +22,7 @@ from pathlib import Path
 from types import FrameType
 
 from vkdnw_search.commands.latency_options import add_latency_option, context_of, with_command
-from vkdnw_search.commands.settings import add_accept_option
+from vkdnw_search.commands.settings import add_accept_option, add_with_option
 from vkdnw_search.engine.named_networks import must_be_there
 from vkdnw_search.errors import (
     PluginError,
@@ -94,11 +94,7 @@ def _parser() -> argparse.ArgumentParser:
         "--from", metavar="RUN", type=Path, dest="reuse",
         help="take the scores of this earlier run, where they are the same: for other limits or a longer search",
     )  # fmt: skip
-    parser.add_argument(
-        "--with", metavar="STRUCTURE|NAME|FILE.py[:CLASS]", action="append", default=[], dest="others",
-        help="a network to see beside the winner, such as yours of today: an architecture of the space as text, a name "
-        "that the space gives one, or a Python file, whose code runs; repeatable",
-    )  # fmt: skip
+    add_with_option(parser)
     add_plugin_option(parser)
     add_accept_option(parser)
     add_latency_option(parser)

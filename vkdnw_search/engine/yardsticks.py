@@ -57,7 +57,7 @@ class GivenNetwork:
     yardstick: Yardstick
 
 
-def read_yardsticks(texts: Sequence[str | Path], space: SearchSpace[Any], limits: Limits) -> list[GivenNetwork]:
+def read_yardsticks(texts: Sequence[str | Path] | Path, space: SearchSpace[Any], limits: Limits) -> list[GivenNetwork]:
     """Read, build and count the networks, each once; latencies come later (:func:`timed`).
 
     Args:
@@ -70,7 +70,7 @@ def read_yardsticks(texts: Sequence[str | Path], space: SearchSpace[Any], limits
     """
     limits = replace(limits, latency=Range())
     found = dict[str, GivenNetwork]()
-    for text in map(str, texts):
+    for text in [str(texts)] if isinstance(texts, str | Path) else map(str, texts):
         try:
             given = _read(text, space, limits)
         except YardstickError:

@@ -18,7 +18,7 @@ FURTHER = {"latency": "latency", "memory": "memory", "int8_size": "int8 size", "
 def rows_of(yardstick: Yardstick, recipe: Recipe) -> list[tuple[str, str]]:
     """The lines of a table, each with its name: the network, its score, its size, the limits."""
     y, cost = yardstick, yardstick.cost
-    score = f"has no score: {y.fault}" if y.fault else score_text(y.mean, y.standard_error)
+    score = f"has no score: {y.fault}" if y.fault else score_text(y.mean, y.standard_error) if y.values else ""
     size = f"{cost.flops:,} FLOPs, {cost.parameters:,} parameters, {cost.layers} layers"
     lines = [
         f"{score}, {y.verdict}" if y.verdict else score,
