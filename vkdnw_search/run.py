@@ -30,14 +30,14 @@ from vkdnw_search.engine.evaluator import Evaluator, limits_of, source_of
 from vkdnw_search.engine.finalists import FRESH, Gate, judge, scores_needed, winner
 from vkdnw_search.engine.known_scores import KnownScores
 from vkdnw_search.engine.neighbours import score_neighbours
-from vkdnw_search.engine.requirements import must_suit
+from vkdnw_search.engine.requirements import must_suit, optimizer_of
 from vkdnw_search.engine.rescoring import Rescorer
 from vkdnw_search.engine.second_opinion import by_measures, by_sizes
 from vkdnw_search.engine.session import Listener, Session
 from vkdnw_search.engine.start import begin_with, start_of
-from vkdnw_search.engine.yardstick_scores import beside, more_scores_needed
+from vkdnw_search.engine.yardstick_scores import beside, left_out, more_scores_needed
 from vkdnw_search.engine.yardsticks import GivenNetwork, read_yardsticks, timed
-from vkdnw_search.errors import OptimizerError, RunFolderError
+from vkdnw_search.errors import RunFolderError
 from vkdnw_search.execution.same_code import SameCode
 from vkdnw_search.execution.script_guard import must_not_be_a_worker
 from vkdnw_search.output.module import export_all, must_have_source
@@ -128,7 +128,7 @@ def search(
     timing = latency or source_of(chosen, context or LatencyContext(folder_of_recipe(recipe)))
     evaluator = Evaluator(space, limits=limits_of(chosen), proxy=proxy, seed=chosen.seed, latency=timing)
     problem = evaluator.problem(chosen.bands)
-    proposing = _optimizer(optimizer or chosen.build_optimizer, problem)
+    proposing = optimizer_of(optimizer or chosen.build_optimizer, problem)
     start = start_of(chosen, space, proposing, out)
     yardsticks = read_yardsticks(baselines, space, evaluator.limits)
     code = _code_of(chosen, space, proxy, type(proposing))
@@ -150,6 +150,8 @@ def search(
                 assert isinstance(proposing, HasStart)
                 proposing.begin_with(genomes)
             tell_changes(accepted_changes(folder.store, path or Path()), RESULTS)
+            if missing := left_out(yardsticks, folder.store):
+                LOGGER.warning(missing)
             for what in code.not_hashed() if path is not None else ():
                 LOGGER.warning("%s. That it has changed cannot be noticed when the run is continued", what)
             session = Session(
@@ -205,18 +207,6 @@ def _code_of(recipe: Recipe, *objects: object, sections: Sequence[str] = tuple(S
     objects = tuple(thing.inner if isinstance(thing, NarrowedSpace) else thing for thing in objects)
     factories = [find(kind, name) for kind, name in chosen if kind != "executors"]  # which does not change scores
     return code_record(origins_of(*objects, *factories))
-
-
-def _optimizer(make: Callable[[Problem], Optimizer], problem: Problem) -> Optimizer:
-    """The optimizer of ``problem``, if it is one."""
-    made = make(problem) if callable(make) else make
-    if not callable(make) or isinstance(made, type) or not all(hasattr(made, member) for member in ("ask", "tell")):
-        raise OptimizerError(
-            f"optimizer: must make an object with ask and tell of a problem, as a class does or lambda problem: "
-            f"Mine(problem), but {'gives' if callable(make) else 'is'} {made!r:.80}. "
-            "vkdnw_search.testing.check_optimizer takes the same, and finds what else may be wrong"
-        )
-    return made
 
 
 def explore(optimizer: Optimizer, session: Session) -> str:

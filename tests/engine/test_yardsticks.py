@@ -128,14 +128,14 @@ class Refusing:
 
 
 def test_a_structure_has_the_values_that_it_has_as_a_finalist() -> None:
-    everyone = search({**TINY, "finalists": 24}, space=Tiny(), proxy=REAL)
+    recipe = {**TINY, "stop": {"evaluations": 9}}
+    everyone = search({**recipe, "finalists": 9}, space=Tiny(), proxy=REAL)
     assert everyone.judgement is not None
     values = {f.key: f.values for f in everyone.judgement.finalists}
-    assert len(values) == 24, "all of the space are finalists"
-    some = [*values][::3]
-    few = search(TINY, space=Tiny(), proxy=REAL, baselines=some)
+    assert len(values) == 9, "all that were visited are finalists"
+    few = search(recipe, space=Tiny(), proxy=REAL, baselines=[*values])
     assert few.judgement is not None and len(few.judgement.finalists) == 2
-    assert {y.source: y.values for y in few.judgement.yardsticks} == {key: values[key] for key in some}
+    assert {y.source: y.values for y in few.judgement.yardsticks} == values
     winner = values[few.judgement.finalists[0].key]
     for y in few.judgement.yardsticks:
         if y.source == few.judgement.finalists[0].key:
@@ -286,9 +286,9 @@ def test_outputs_of_which_none_is_said_to_count_are_counted_and_not_scored(mine:
 
 
 def test_a_text_whose_scoring_raises_is_told_too() -> None:
-    recipe = {**TINY, "limits": {"parameters": {"min": 250}}}
+    recipe = {**TINY, "limits": {"parameters": {"min": 300}}}
     y = only(search(recipe, space=Tiny(), proxy=Refusing(how=lambda: ValueError("a bug")), baselines=["w4k1d1"]))
-    assert y.fault == "scoring w4k1d1 with Refusing: ValueError: a bug" and "is below the limit 250" in y.outside
+    assert y.fault == "scoring w4k1d1 with Refusing: ValueError: a bug" and "is below the limit 300" in y.outside
 
 
 def test_without_finalists_it_is_counted_alone() -> None:
@@ -343,7 +343,8 @@ def test_the_same_command_scores_nothing_again_and_one_without_says_what_is_miss
     assert again.judgement == first.judgement and (tmp_path / "run/finalists.csv").read_bytes() == rows
     assert len((tmp_path / "scored").read_text().splitlines()) == scored
     assert "stood beside the winner before" not in caplog.text
-    without = search(NB201, proxy=proxy, out=tmp_path / "run", baselines=["resnet"])
+    longer = {**NB201, "stop": {"evaluations": 21}}
+    without = search(longer, proxy=proxy, out=tmp_path / "run", baselines=["resnet"])
     assert list(yardsticks(without)) == ["resnet"]
     assert f"{mine} stood beside the winner before and no longer do" in caplog.text
 

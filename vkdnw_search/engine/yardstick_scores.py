@@ -5,7 +5,6 @@ A score cannot be had of every network that somebody has written; then the reaso
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections.abc import Sequence
@@ -32,9 +31,7 @@ from vkdnw_search.records import Cost, Score
 from vkdnw_search.runs.judgement import Finalist, Judgement, Yardstick
 from vkdnw_search.runs.store import Store
 
-__all__ = ["FileTask", "beside", "score_yardstick", "more_scores_needed"]
-
-LOGGER = logging.getLogger(__name__)
+__all__ = ["FileTask", "beside", "left_out", "score_yardstick", "more_scores_needed"]
 
 NO_NUMBER = -1
 """The number of what is no candidate."""
@@ -76,7 +73,6 @@ def beside(
     Raises:
         Interrupted: the run must end. The scores so far are kept in the store.
     """
-    _tell_left_out(given, store)
     if judgement.winner is not None and not judgement.finalists:
         fault = "it is not scored, since finalists: 0 scores nothing anew"
         return replace(judgement, yardsticks=tuple(replace(g.yardstick, fault=fault) for g in given))
@@ -89,16 +85,17 @@ def beside(
     return replace(judgement, yardsticks=tuple(told.get(g.yardstick.source, g.yardstick) for g in given))
 
 
-def _tell_left_out(given: Sequence[GivenNetwork], store: Store) -> None:
-    """Warn of networks that an earlier session was given and this one is not: files are code, which no folder names."""
+def left_out(given: Sequence[GivenNetwork], store: Store) -> str:
+    """Which networks an earlier session was given and this one is not, in words: folders name no code."""
+    sources = {g.yardstick.source for g in given}
     with suppress(ValueError):  # a damaged judgement is made anew
         earlier = Judgement.from_json(store.note("judgement") or "").yardsticks
-        sources = {g.yardstick.source for g in given}
         if missing := [y.name for y in earlier if y.source not in sources]:
-            LOGGER.warning(
-                "%s stood beside the winner before and no longer do: give the command with --with again, and what they "
-                "scored is taken from the folder", ", ".join(missing),
-            )  # fmt: skip
+            return (
+                f"{', '.join(missing)} stood beside the winner before and no longer do: give the command with --with "
+                "again, and what they scored is taken from the folder"
+            )
+    return ""
 
 
 def _outcomes(
