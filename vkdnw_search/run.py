@@ -248,7 +248,7 @@ def _compare(
         if yardsticks:
             LOGGER.info("scoring the networks given by --with on the same initializations")
         left = "the networks given by --with were scored"
-        judgement = beside(judgement, yardsticks, evaluator, folder.store, executor, clock)
+        judgement = beside(judgement, yardsticks, evaluator, folder.store, executor, clock, recipe)
         best = winner(folder.store, evaluator.proxy, judgement)
         if best is None:
             return judgement, ""

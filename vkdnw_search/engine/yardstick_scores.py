@@ -6,7 +6,6 @@ A score cannot be had of every network that somebody has written; then the reaso
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
@@ -65,15 +64,16 @@ def beside(
     store: Store,
     executor: Executor,
     clock: Clock,
+    recipe: Recipe,
 ) -> Judgement:
     """Add the networks to the judgement, scored and compared; they change nothing else in it.
 
-    Where no finalist was scored anew, these are not scored either.
+    With ``recipe.finalists`` = 0 nothing is scored anew, and so these are not.
 
     Raises:
         Interrupted: the run must end. The scores so far are kept in the store.
     """
-    if judgement.winner is not None and not judgement.finalists:
+    if not recipe.finalists:
         fault = "it is not scored, since finalists: 0 scores nothing anew"
         return replace(judgement, yardsticks=tuple(replace(g.yardstick, fault=fault) for g in given))
     scorable = [g for g in given if not g.yardstick.fault]
@@ -103,7 +103,8 @@ def _outcomes(
 ) -> dict[str, list[Outcome]]:
     """Source → what came of each initialization. Scores are kept with the run; without one it is tried again."""
     tasks = [_task(g, evaluator, seed) for seed in fresh_seeds(evaluator.seed) for g in given]
-    found = {place: Outcome(score, "", 0.0) for place, task in enumerate(tasks) if (score := _kept(task, store))}
+    kept = ((place, _kept(task, store)) for place, task in enumerate(tasks))
+    found = {place: Outcome(score, "", 0.0) for place, score in kept if score is not None}
     missing = [(place, task) for place, task in enumerate(tasks) if place not in found]
     for place, outcome in run_tasks(missing, executor, call=score_yardstick, lost=_lost, stopped=clock.is_over):
         found[place] = outcome
@@ -143,12 +144,10 @@ def score_yardstick(task: Task | FileTask) -> Outcome:
 
 
 def _score_file(task: FileTask) -> Outcome:
-    started = time.perf_counter()
     score = task.proxy.score_cost(task.cost) if isinstance(task.proxy, HasCostScore) else _score_of_file(task)
-    seconds = time.perf_counter() - started
     if not math.isfinite(score.value):
-        return Outcome(None, f"the score is {score.value}", seconds)
-    return Outcome(score, "", seconds)
+        return Outcome(None, f"the score is {score.value}", 0.0)
+    return Outcome(score, "", 0.0)
 
 
 def _score_of_file(task: FileTask) -> Score:
