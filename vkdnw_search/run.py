@@ -119,7 +119,7 @@ def search(
     must_suit(proxy, space, chosen)
     timing = latency or source_of(chosen, context or LatencyContext(folder_of_recipe(recipe)))
     evaluator = Evaluator(space, limits=limits_of(chosen), proxy=proxy, seed=chosen.seed, latency=timing)
-    problem = evaluator.problem(chosen.bands)
+    problem = evaluator.problem(chosen.bands, chosen.bands_of)
     proposing = _optimizer(optimizer or chosen.build_optimizer, problem)
     start = _start(chosen, space, proposing, out)
     code = _code_of(chosen, space, proxy, type(proposing))
@@ -149,7 +149,7 @@ def search(
                 stop=chosen.stop,
                 clock=clock,
                 reserve=scores_needed(chosen),
-                best=BestScores(chosen.finalists, chosen.bands),
+                best=BestScores(chosen.finalists, chosen.bands, chosen.bands_of),
                 listener=bar.update,
                 known=known,
             )

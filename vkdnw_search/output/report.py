@@ -19,7 +19,7 @@ from vkdnw_search.output.pages import si, templates
 from vkdnw_search.output.race_files import RaceFiles, read_race
 from vkdnw_search.output.report_figures import Drawn, draw
 from vkdnw_search.output.report_limits import asked, binding, bounds
-from vkdnw_search.quantities import compact
+from vkdnw_search.quantities import counted
 from vkdnw_search.records import Evaluation
 from vkdnw_search.runs.fitness import pareto_front
 from vkdnw_search.runs.reader import RunReader
@@ -140,7 +140,10 @@ def _structures(visited: RunReader) -> dict[int, str]:
 def _family(visited: RunReader) -> dict[str, list[tuple[str, str, Evaluation | None]]]:
     """Title → rows of (label, module, network) of the networks that a run leaves beside its winner."""
     kept = pareto_front(visited.evaluations, visited.fitness) if visited.recipe.wants_front else []
+    of = visited.recipe.bands_of
     return {
-        "The best of each band": [(f"at most {compact(b)} FLOPs", band_module(b), e) for b, e in visited.bands],
+        "The best of each band": [
+            (f"at most {counted(of, edge)}", band_module(edge, of), e) for edge, e in visited.bands
+        ],
         "The front of score against FLOPs": [(f"{si(e.cost.flops)} FLOPs", front_module(e.cost), e) for e in kept],
     }

@@ -67,8 +67,9 @@ class Recipe(Checked):
     seed: Annotated[Whole, Interval(ge=0, le=LARGEST), "all randomness of the run comes from it"] = 0
     space: Annotated[SpaceSection | None, "the networks to search among"]
     limits: Annotated[Limits, "what a candidate may cost"] = Limits()
-    bands: Annotated[Bands, "most FLOPs of each band, ascending, at most 16: the best network of each is exported"] = (
-        Field(default_factory=list)
+    bands_of: Annotated[Literal["flops", "parameters", "layers"], "what `bands` are ranges of"] = "flops"
+    bands: Annotated[Bands, "the most of each band, ascending, at most 16: each leaves its best network"] = Field(
+        default_factory=list
     )
     score: Annotated[ScoreSection | None, "how a candidate is judged"]
     optimizer: Annotated[OptimizerSection | None, "what proposes candidates"]
@@ -86,12 +87,13 @@ class Recipe(Checked):
     @field_validator("bands")
     @classmethod
     def _must_be_within_the_limits(cls, bands: list[int], info: ValidationInfo) -> list[int]:
-        flops = getattr(info.data.get("limits"), "flops", None)
-        low, high = (None, None) if flops is None else (flops.least, flops.max)
+        of = info.data.get("bands_of", "flops")
+        limit = getattr(info.data.get("limits"), of, None)
+        low, high = (None, None) if limit is None else (limit.least, limit.max)
         if bands and low is not None and bands[0] < low:
-            raise worded(f"must not be below limits.flops.min, but {compact(bands[0])} < {compact(low)}")
+            raise worded(f"must not be below limits.{of}.min, but {compact(bands[0])} < {compact(low)}")
         if bands and high is not None and bands[-1] > high:
-            raise worded(f"must not exceed limits.flops, but {compact(bands[-1])} > {compact(high)}")
+            raise worded(f"must not exceed limits.{of}, but {compact(bands[-1])} > {compact(high)}")
         return bands
 
     def build_space(self) -> SearchSpace[Architecture]:
