@@ -32,6 +32,7 @@ def write_report(
     space: SearchSpace[Architecture] | None = None,
     proxy: AnyProxy | None = None,
     to: Path | None = None,
+    reload: float = 0.0,
     check: Callable[[], None] = lambda: None,
 ) -> Path:
     """Write ``report.html`` and ``figures/`` into a run folder, whether its run has ended or not.
@@ -43,6 +44,7 @@ def write_report(
         space: the search space of a run that was given one from Python.
         proxy: the proxy of a run that was given one from Python.
         to: where to write the page instead, without ``figures/``.
+        reload: seconds after which the open page of a run that has not ended loads itself again; 0: it does not.
         check: called again and again on the way; what it raises ends the writing, between two files.
 
     Returns:
@@ -56,6 +58,7 @@ def write_report(
         race, why = _race(folder / "race")
         figures = draw(visited, visited.ranked[0], race, check, png=to is None) if visited.ranked else {}
         told = _content(visited, figures, check) | {"race": race, "no_race": why}
+        told["reload"] = reload if visited.judgement is None else 0.0
         page = templates().get_template("report.html").render(told)
     if to is not None:
         check()
