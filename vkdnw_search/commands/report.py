@@ -41,7 +41,7 @@ def run_report(words: Sequence[str]) -> str:
         nargs="?",
         type=_seconds,
         const=WATCHED,
-        help=f"write it anew every so many seconds ({WATCHED:.0f}) until the run has ended; an open page reloads itself",
+        help=f"write it anew every so many seconds ({WATCHED:.0f}) until the run ends; an open page reloads itself",
     )
     add_plugin_option(parser)
     options = parser.parse_args(words)
