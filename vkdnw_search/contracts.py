@@ -350,15 +350,17 @@ class HasRelativeFitness(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """A range of FLOPs.
+    """A range of a cost.
 
     Attributes:
         at_most: its upper end; it begins where the one before ends.
         violation: genome → how far it is outside the limits and the range together, 0 when inside both.
+        of: the field of :class:`Cost` that it is a range of.
     """
 
     at_most: int
     violation: Callable[[Genome], float]
+    of: str = "flops"
 
 
 def _always(genome: Genome, threshold: Callable[[Cost], float]) -> bool:
@@ -374,7 +376,7 @@ class Problem:
         key: genome → canonical key. Genomes with equal keys are the same network.
         violation: genome → how far the limits are exceeded, 0 when feasible. Cheap (microseconds to milliseconds).
         seed: all randomness of the optimizer comes from it.
-        bands: ranges of FLOPs that each want a best network of their own, ascending; empty: one for all.
+        bands: ranges of one cost that each want a best network of their own, ascending; empty: one for all.
         may_reach: (genome, threshold) → whether the genome may score ``threshold(cost)`` for its own cost, as far as
             the score's upper bound tells. As cheap as ``violation``. A genome that may not need not be asked.
     """

@@ -115,6 +115,15 @@ def amount(limit: str, value: float) -> str:
     return f"{value / size:.4g}{f' {prefix}B' if limit in BYTES else prefix}"
 
 
+def counted(what: str, number: int) -> str:
+    """Write a number of ``flops``, ``parameters`` or ``layers`` exactly, with what it counts.
+
+    >>> counted("flops", 450_000_000), counted("layers", 9)
+    ('450M FLOPs', '9 layers')
+    """
+    return f"{compact(number)} {'FLOPs' if what == 'flops' else what}"
+
+
 def suggestion(text: str) -> str:
     """The number that ``text`` nearly is, or an empty string.
 

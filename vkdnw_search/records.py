@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from vkdnw_search.errors import SpaceError
 
@@ -86,6 +86,23 @@ class Cost:
     latency: int | None = None
     int8_size: int | None = None
     int8_memory: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Within:
+    """The networks with ``above`` < x ≤ ``at_most``, where x is the field ``of`` of their cost; by default all."""
+
+    above: int = -1
+    at_most: int = 2**62
+    of: Literal["flops", "parameters", "layers"] = "flops"
+
+    def has(self, cost: Cost) -> bool:
+        """Whether ``cost`` is in the range."""
+        value: int = getattr(cost, self.of)
+        return self.above < value <= self.at_most
+
+
+ANYWHERE = Within()
 
 
 @dataclass(frozen=True, slots=True)

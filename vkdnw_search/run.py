@@ -127,7 +127,7 @@ def search(
     must_suit(proxy, space, chosen)
     timing = latency or source_of(chosen, context or LatencyContext(folder_of_recipe(recipe)))
     evaluator = Evaluator(space, limits=limits_of(chosen), proxy=proxy, seed=chosen.seed, latency=timing)
-    problem = evaluator.problem(chosen.bands)
+    problem = evaluator.problem(chosen.bands, chosen.bands_of)
     proposing = optimizer_of(optimizer or chosen.build_optimizer, problem)
     start = start_of(chosen, space, proposing, out)
     yardsticks = read_yardsticks(baselines, space, evaluator.limits)
@@ -161,7 +161,7 @@ def search(
                 stop=chosen.stop,
                 clock=clock,
                 reserve=scores_needed(chosen) + more_scores_needed(yardsticks, chosen),
-                best=BestScores(chosen.finalists, chosen.bands),
+                best=BestScores(chosen.finalists, chosen.bands, chosen.bands_of),
                 listener=bar.update,
                 known=known,
             )

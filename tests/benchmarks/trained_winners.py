@@ -2,13 +2,15 @@
 
     apt install dataset-fashion-mnist
     OMP_NUM_THREADS=1 python tests/benchmarks/trained_winners.py --out DIR --json FILE [--layers 7 9 --words KEY=VALUE]
+        [--bands 5 7 9 11]
 
 Two recipes search the class of networks that `trained_networks.py` draws from (40×40 pixels, widths halved), each
 under the recipe's own score, priors and share of the budget. Their winners, the network of most FLOPs that a search
 visited, and MobileNetV2 as wide as the limit allows are trained by that script from three seeds. They are told beside
 the random networks of the class in `tests/data/trained_mobilenet`, which were trained alike. `--layers` adds the
-winners of `mbv2_600M` among networks of exactly so many layers, with more words of a recipe if you like. DIR keeps
-searches and trainings, and the same command goes on from there.
+winners of `mbv2_600M` among networks of exactly so many layers, with more words of a recipe if you like; `--bands` adds
+the winners of one search of it that has bands of at most so many layers. DIR keeps searches and trainings, and the same
+command goes on from there.
 """
 
 from __future__ import annotations
@@ -107,6 +109,14 @@ def of_depth(layers: int, words: Sequence[str], out: Path, evaluations: int) -> 
     return f"winner of {name}", best_of(result, name)
 
 
+def of_bands(edges: Sequence[int], out: Path, evaluations: int) -> dict[str, Structure]:
+    """Name → winner of each band of at most so many layers, all of one search of ``AT_DEPTH``."""
+    name = f"{AT_DEPTH} bands {' '.join(map(str, edges))}"
+    result = searched(AT_DEPTH, ("bands_of=layers", f"bands={list(edges)}"), out / name, evaluations)
+    winners = {edge: network for edge, network in result.bands.items() if network is not None}
+    return {f"{name}: at most {edge} layers": parse(network.key) for edge, network in winners.items()}
+
+
 def mobilenetv2() -> Structure:
     """MobileNetV2 as wide as the class allows, its depths scaled as those of all published networks are."""
     original = parse(MOBILENETV2)
@@ -144,6 +154,7 @@ def main() -> None:
     parser.add_argument("--images", type=Path, default=FOLDER, help="Fashion-MNIST (default: %(default)s)")
     parser.add_argument("--layers", type=int, nargs="*", default=[], metavar="N", help="winners of these depths, too")
     parser.add_argument("--words", nargs="*", default=[], metavar="KEY=VALUE", help="of the recipe, for these winners")
+    parser.add_argument("--bands", type=int, nargs="*", default=[], metavar="N", help="winners of one search in bands")
     parser.add_argument("--evaluations", type=int, default=1500, help="of each search (default: %(default)s)")
     options = parser.parse_args()
     structures = found(options.out, options.evaluations)
@@ -153,6 +164,9 @@ def main() -> None:
     for layers in options.layers:
         name, winner = of_depth(layers, options.words, options.out, options.evaluations)
         groups[f"trainings of {name}"] = {name: winner}
+    if options.bands:
+        winners = of_bands(options.bands, options.out, options.evaluations)
+        groups[f"trainings of bands {' '.join(map(str, options.bands))}"] = winners
     folders = {WorkFolder(options.out / name): plan_of(group) for name, group in groups.items()}
     images, accuracies = read_images(options.images), dict[Candidate, list[float]]()
     torch.set_num_threads(1)

@@ -187,6 +187,37 @@ def test_a_run_that_has_not_ended_says_so(folder: Path, tmp_path: Path) -> None:
     assert "This run has not ended: below is what it has found so far" in write_report(copy).read_text()
 
 
+def test_the_page_of_a_watched_run_reloads_itself_until_the_run_has_ended(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = shutil.copytree(folder, tmp_path / "run")
+    with Store(copy / "run.sqlite") as store:
+        judgement = store.note("judgement")
+        store.forget(["judgement"])
+    assert judgement is not None
+    slept = list[float]()
+
+    def ends_meanwhile(seconds: float) -> None:
+        assert '<meta http-equiv="refresh" content="7">' in (copy / "report.html").read_text()
+        slept.append(seconds)
+        if len(slept) == 2:
+            with Store(copy / "run.sqlite") as store:
+                store.set_note("judgement", judgement)
+
+    monkeypatch.setattr("vkdnw_search.commands.report.time.sleep", ends_meanwhile)
+    assert run_report([str(copy), "--watch", "7"]) == str(copy / "report.html")
+    assert slept == [7, 7]
+    page = (copy / "report.html").read_text()
+    assert "http-equiv" not in page and "This run has not ended" not in page
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "soon", "1e9"])
+def test_a_run_is_watched_every_so_many_seconds(seconds: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run_report([str(folder), f"--watch={seconds}"])
+    assert "--watch: must be a number of seconds from 1 to 3600" in capsys.readouterr().err
+
+
 def test_a_run_in_which_nothing_was_feasible_shows_the_nearest_and_what_it_misses(tmp_path: Path) -> None:
     folder = run(tmp_path / "run", {"limits": {"flops": 1, "layers": 3}, "stop": {"evaluations": 5}})
     text = write_report(folder).read_text()

@@ -119,25 +119,34 @@ def test_where_no_network_can_be_trained_the_run_says_so() -> None:
     assert result.judgement.warnings[0].startswith("none of the best 3 can be trained: no gradient reaches")
 
 
-def test_bands_have_a_winner_each_exported_and_in_the_report(tmp_path: Path) -> None:
-    result = search({**RECIPE, "bands": ["200k", "1M", "2M"]}, out=tmp_path / "run")
-    assert list(result.bands) == [200_000, 1_000_000, 2_000_000]
+@pytest.mark.parametrize(
+    ("of", "edges", "place", "told"),
+    [
+        ("flops", (200_000, 1_000_000, 2_000_000), "1M", "1M FLOPs"),
+        ("layers", (11, 17, 20), "17_layers", "17 layers"),
+        ("parameters", (20_000, 40_000, 60_000), "40k_parameters", "40k parameters"),
+    ],
+)
+def test_bands_have_a_winner_each_exported_and_in_the_report(
+    of: str, edges: tuple[int, ...], place: str, told: str, tmp_path: Path
+) -> None:
+    result = search({**RECIPE, "bands_of": of, "bands": list(edges)}, out=tmp_path / "run")
+    assert tuple(result.bands) == edges
     scored = [e for e in result.evaluations() if e.status == "scored" and e.score]
-    for low, (high, found) in zip((0, 200_000, 1_000_000), result.bands.items(), strict=True):
-        within = [e.score.value for e in scored if e.score and low < e.cost.flops <= high]
+    for low, (high, found) in zip((0, *edges), result.bands.items(), strict=False):
+        within = [e.score.value for e in scored if e.score and low < getattr(e.cost, of) <= high]
         assert (found is None) == (not within)
         if found is not None:
-            assert low < found.cost.flops <= high and found.score.value == max(within)
-    assert all(e.status == "infeasible" for e in result.evaluations() if e.cost.flops > 2_000_000)
-    found = result.bands[1_000_000]
+            assert low < getattr(found.cost, of) <= high and found.score.value == max(within)
+    assert all(e.status == "infeasible" for e in result.evaluations() if getattr(e.cost, of) > edges[-1])
+    found = result.bands[edges[1]]
     assert found is not None
-    network = load(tmp_path / "run/bands/1M/model.py").Network()
-    assert [p.shape for p in network.parameters()] == [p.shape for p in build(found).parameters()]
+    module = tmp_path / "run/bands" / place / "model.py"
+    assert [p.shape for p in load(module).Network().parameters()] == [p.shape for p in build(found).parameters()]
     page = (tmp_path / "run/report.html").read_text()
-    assert found.key in page and "at most 1M FLOPs" in page
-    assert "at 1 MFLOPs" in closing_table(result)
-    description = json.loads((tmp_path / "run/bands/1M/architecture.json").read_text())
-    assert description["architecture"] == found.key
+    assert found.key in page and f"at most {told}" in page
+    assert f"at {told}" in closing_table(result)
+    assert json.loads(module.with_name("architecture.json").read_text())["architecture"] == found.key
 
 
 def test_nsga2_leaves_its_whole_front(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

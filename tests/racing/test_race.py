@@ -66,6 +66,17 @@ def test_the_shortlist_is_winner_finalists_and_trivial_choices(run: Path) -> Non
             shortlist(visited, networks=1)
 
 
+def test_the_winner_of_each_band_races_before_the_other_finalists(tmp_path: Path) -> None:
+    search({**RECIPE, "bands_of": "layers", "bands": [11, 14, 23]}, out=tmp_path / "run").close()
+    with RunReader(tmp_path / "run") as visited:
+        found = {edge: e.number for edge, e in visited.bands if e is not None}
+        roles = {entrant.name: entrant.roles[0] for entrant in shortlist(visited, networks=len(found) + 2)}
+        assert visited.judgement is not None
+        expected = {f"network {number}": f"best up to {edge} layers" for edge, number in found.items()}
+        assert roles == {**roles, **expected, f"network {visited.judgement.winner}": "winner"}
+        assert len(found) > 1
+
+
 def test_the_best_learns_longest_and_its_module_and_weights_are_left(whole: Race) -> None:
     assert [rung.epochs for rung in whole.rungs] == [1, 3]
     assert [len(r.accuracies) for r in whole.racers[:3]] == [2, 2, 1]

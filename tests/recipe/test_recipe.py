@@ -197,6 +197,7 @@ def test_every_value_is_in_the_resolved_recipe_defaults_of_plug_ins_included():
         "executor": {"use": "toy_executor", "workers": "auto"},
         "finalists": 10,
         "ties": "flops",
+        "bands_of": "flops",
         "bands": [],
     }
 

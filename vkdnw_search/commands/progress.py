@@ -7,9 +7,8 @@ from typing import Any, Self
 
 from tqdm import tqdm
 
-from vkdnw_search.output.progress import quantity
 from vkdnw_search.output.yardstick_words import rows_of
-from vkdnw_search.quantities import score_text
+from vkdnw_search.quantities import counted, score_text
 from vkdnw_search.runs.judgement import Judgement, SecondOpinion
 from vkdnw_search.runs.result import FoundNetwork, Result
 
@@ -79,7 +78,8 @@ def closing_table(result: Result) -> str:
     rows += [("unfinished", f"{result.unfinished}; the same command goes on from there")] if result.unfinished else []
     rows += [("warning", warning) for warning in result.changes_of_code()]
     rows += _judgement(result)
-    rows += [(f"at {quantity(at_most)}FLOPs", _band(found)) for at_most, found in result.bands.items()]
+    of = result.recipe.bands_of
+    rows += [(f"at {counted(of, at_most)}", _band(found)) for at_most, found in result.bands.items()]
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:{width}}  {text}" for name, text in rows)
 

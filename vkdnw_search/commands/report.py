@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from vkdnw_search.commands.settings import file_to_write, must_be_new
 from vkdnw_search.errors import ExportError, VkdnwSearchError
 from vkdnw_search.recipe.registry import add_plugin_option, load_plugins
 from vkdnw_search.runs.reader import must_be_a_run
+from vkdnw_search.runs.store import Store
+
+WATCHED = 5.0
+"""Seconds between two pages of a run that is watched."""
 
 
 def run_report(words: Sequence[str]) -> str:
@@ -29,6 +35,14 @@ def run_report(words: Sequence[str]) -> str:
         type=file_to_write,
         help="write the page there instead, which has all figures in it",
     )
+    parser.add_argument(
+        "--watch",
+        metavar="SECONDS",
+        nargs="?",
+        type=_seconds,
+        const=WATCHED,
+        help=f"write it anew every so many seconds ({WATCHED:.0f}) until the run ends; an open page reloads itself",
+    )
     add_plugin_option(parser)
     options = parser.parse_args(words)
     must_be_a_run(options.folder)
@@ -39,6 +53,9 @@ def run_report(words: Sequence[str]) -> str:
     from vkdnw_search.output.report import write_report  # torch and matplotlib, which take seconds to import
 
     try:
+        while options.watch and not _has_ended(options.folder):
+            write_report(options.folder, to=options.to, reload=options.watch)
+            time.sleep(options.watch)
         return str(write_report(options.folder, to=options.to))
     except VkdnwSearchError:
         raise
@@ -47,3 +64,15 @@ def run_report(words: Sequence[str]) -> str:
             f"{options.to or options.folder}: the report cannot be written there: {error.strerror or error}. Write it "
             "elsewhere with --to FILE.html"
         ) from error
+
+
+def _has_ended(folder: Path) -> bool:
+    with Store.to_read(folder / "run.sqlite") as store:
+        return store.note("judgement") is not None
+
+
+def _seconds(text: str) -> float:
+    with suppress(ValueError):
+        if 1 <= float(text) <= 3600:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"must be a number of seconds from 1 to 3600, but is {text!r}")

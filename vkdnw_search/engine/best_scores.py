@@ -11,16 +11,17 @@ from vkdnw_search.records import Cost, Evaluation
 
 
 class BestScores:
-    """The ``count`` highest scores, of all candidates or of each FLOPs band.
+    """The ``count`` highest scores, of all candidates or of each band.
 
     Args:
         count: how many of the best matter, such as the number of finalists; at least the winner does.
-        bands: most FLOPs of each band, ascending; the best of every band matter. Empty: one band for all.
+        bands: upper end of each band, ascending; the best of every band matter. Empty: one band for all.
+        of: the field of :class:`Cost` that the bands are ranges of.
     """
 
-    def __init__(self, count: int, bands: Sequence[int] = ()) -> None:
+    def __init__(self, count: int, bands: Sequence[int] = (), of: str = "flops") -> None:
         self._count = max(count, 1)
-        self._bands = list(bands)
+        self._bands, self._of = list(bands), of
         self._best: list[list[float]] = [[] for _ in range(len(self._bands) + 1)]  # heaps
 
     def add(self, evaluations: Sequence[Evaluation]) -> None:
@@ -38,4 +39,4 @@ class BestScores:
         return heap[0] if len(heap) == self._count else -math.inf
 
     def _heap(self, cost: Cost) -> list[float]:
-        return self._best[bisect_left(self._bands, cost.flops)]
+        return self._best[bisect_left(self._bands, getattr(cost, self._of))]

@@ -60,8 +60,8 @@ class BudgetUse:
 def budget_use(costs: Sequence[Cost], fitness: Sequence[float], recipe: Recipe) -> BudgetUse | None:
     """How candidates use the FLOPs allowed; None where there is nothing to warn of.
 
-    That is without a maximum, with bands, which each have a winner, with a minimum that sees to it, and with fewer
-    candidates than tell anything.
+    That is without a maximum, with bands of FLOPs, which each have a winner, with a minimum that sees to it, and with
+    fewer candidates than tell anything.
 
     Args:
         costs: of candidates within the limits.
@@ -82,7 +82,8 @@ def budget_use(costs: Sequence[Cost], fitness: Sequence[float], recipe: Recipe) 
 def is_at_stake(recipe: Recipe) -> bool:
     """Whether there is a budget of FLOPs that one winner may leave unused."""
     has_budget = recipe.limits.flops is not None and recipe.limits.flops.max is not None
-    return has_budget and not recipe.bands and not is_spent(recipe)
+    has_winner_of_each = bool(recipe.bands) and recipe.bands_of == "flops"
+    return has_budget and not has_winner_of_each and not is_spent(recipe)
 
 
 def is_spent(recipe: Recipe) -> bool:

@@ -105,7 +105,7 @@ def examine(recipe: Recipe, context: LatencyContext | None = None) -> Diagnosis:
     latency = source_of(recipe, context or LatencyContext())
     evaluator = Evaluator(space, limits=limits, proxy=recipe.build_proxy(), seed=recipe.seed, latency=latency)
     problem = evaluator.problem()
-    given = different(read_start(recipe, space), evaluator.problem(recipe.bands))
+    given = different(read_start(recipe, space), evaluator.problem(recipe.bands, recipe.bands_of))
     rng = np.random.default_rng(seed_from(recipe.seed, "doctor"))
     sampled = [random_genome(space.genes, rng) for _ in range(SAMPLES)]
     outside = [genome for genome in sampled if evaluator.violation(genome) > 0]

@@ -103,22 +103,22 @@ class Evaluator:
         """The amount by which ``genome`` is outside the limits; 0 if it is within."""
         return self._seen(genome)[2]
 
-    def problem(self, edges: Sequence[int] = ()) -> Problem:
-        """The problem as an optimizer sees it. Bands of FLOPs end at ``edges``, ascending; without edges there is
-        one band.
+    def problem(self, edges: Sequence[int] = (), of: str = "flops") -> Problem:
+        """The problem as an optimizer sees it. Bands of the cost ``of`` end at ``edges``, ascending; without edges
+        there is one band.
         """
-        return Problem(self.space, self.key, self.violation, self.seed, self._bands(edges), self.may_reach)
+        return Problem(self.space, self.key, self.violation, self.seed, self._bands(edges, of), self.may_reach)
 
     def may_reach(self, genome: Genome, threshold: Callable[[Cost], float]) -> bool:
         """Whether ``genome`` may score ``threshold(cost)``, as far as its upper bound tells."""
         cost = self._seen(genome)[1]
         return self._upper_bound(cost) >= threshold(cost)
 
-    def _bands(self, edges: Sequence[int]) -> tuple[Band, ...]:
-        starts = (self.limits.flops.minimum, *(edge + 1 for edge in edges[:-1]))
+    def _bands(self, edges: Sequence[int], of: str) -> tuple[Band, ...]:
+        starts = (getattr(self.limits, of).minimum, *(edge + 1 for edge in edges[:-1]))
         ranges = (Range(start, edge) for start, edge in zip(starts, edges, strict=False))
-        limits = (replace(self.limits, flops=flops) for flops in ranges)
-        return tuple(Band(edge, partial(self._outside, own)) for edge, own in zip(edges, limits, strict=True))
+        limits = (replace(self.limits, **{of: within}) for within in ranges)
+        return tuple(Band(edge, partial(self._outside, own), of) for edge, own in zip(edges, limits, strict=True))
 
     def _outside(self, limits: Limits, genome: Genome) -> float:
         return limits.violation(self._seen(genome)[1])
@@ -183,10 +183,13 @@ class Evaluator:
 
 
 def limits_of(recipe: Recipe) -> Limits:
-    """The limits of a run; FLOPs above its last band are of no use to it either."""
+    """The limits of a run; what is above its last band is of no use to it either."""
     ranges = {name: getattr(recipe.limits, name) for name in type(recipe.limits).model_fields}
     limits = Limits(**{name: Range(r.least, r.max) for name, r in ranges.items() if r is not None})
-    return replace(limits, flops=Range(limits.flops.minimum, recipe.bands[-1])) if recipe.bands else limits
+    if not recipe.bands:
+        return limits
+    banded = Range(getattr(limits, recipe.bands_of).minimum, recipe.bands[-1])
+    return replace(limits, **{recipe.bands_of: banded})
 
 
 def source_of(recipe: Recipe, context: LatencyContext) -> LatencySource | None:

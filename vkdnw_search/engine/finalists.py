@@ -29,11 +29,11 @@ from vkdnw_search.engine.second_opinion import MEASURED
 from vkdnw_search.engine.tasks import run_tasks
 from vkdnw_search.engine.trainability import Trial, lost_trial, too_large, try_training
 from vkdnw_search.recipe.recipe import Recipe
-from vkdnw_search.records import Evaluation
+from vkdnw_search.records import ANYWHERE, Evaluation, Within
 from vkdnw_search.runs.fitness import fitness_of
 from vkdnw_search.runs.given import number_given
 from vkdnw_search.runs.judgement import BandWinner, Finalist, Judgement
-from vkdnw_search.runs.store import MOST_FLOPS, Store
+from vkdnw_search.runs.store import Store
 
 FRESH = 8
 """Number of fresh initializations of each finalist: enough for a paired test to see a lead of about one standard
@@ -78,10 +78,8 @@ def judge(evaluator: Evaluator, store: Store, rescorer: Rescorer, gate: Gate, re
     Raises:
         Interrupted: the run must end. The scores so far are kept in the store.
     """
-    finalists, ranges = recipe.finalists, list(pairwise((-1, *recipe.bands)))
-    leaders, *of_bands = (
-        top(store, evaluator.proxy, finalists or TRIED, flops=flops) for flops in ((-1, MOST_FLOPS), *ranges)
-    )
+    finalists, bands = recipe.finalists, [Within(*ends, recipe.bands_of) for ends in pairwise((-1, *recipe.bands))]
+    leaders, *of_bands = (top(store, evaluator.proxy, finalists or TRIED, within) for within in (ANYWHERE, *bands))
     trivial = _baselines(store) | _best_given(store, evaluator.proxy) if finalists else {}
     everyone = {e.number: e for e in chain(leaders, *of_bands, trivial.values())}
     values = _fresh(list(everyone.values()), evaluator, store, rescorer) if finalists else {}
@@ -96,7 +94,7 @@ def judge(evaluator: Evaluator, store: Store, rescorer: Rescorer, gate: Gate, re
         best[0].number if best else None,
         tuple(best) if finalists else (),
         tuple(baselines),
-        tuple(BandWinner(above, at_most, w) for (above, at_most), w in zip(ranges, winners, strict=True)),
+        tuple(BandWinner(b.above, b.at_most, w, b.of) for b, w in zip(bands, winners, strict=True)),
         correlations,
         (
             *warnings_of(store.note(NOTE), store.path),
@@ -215,17 +213,15 @@ def p_value(one: Finalist, other: Finalist) -> float:
     return float(stats.ttest_rel(other.values, one.values).pvalue)
 
 
-def top(store: Store, proxy: AnyProxy, count: int, *, flops: tuple[int, int] = (-1, MOST_FLOPS)) -> list[Evaluation]:
-    """The ``count`` best scored candidates; of equals the first found. Fitness by rank is taken over all of them.
-
-    Args:
-        flops: (above, at most): only candidates with FLOPs in this range.
+def top(store: Store, proxy: AnyProxy, count: int, within: Within = ANYWHERE) -> list[Evaluation]:
+    """The ``count`` best scored candidates ``within`` a range; of equals the first found. Fitness by rank is taken over
+    all of them.
     """
     if not isinstance(proxy, HasRelativeFitness):
-        return store.best(count, flops=flops)
+        return store.best(count, within)
     values = fitness_of(store.evaluations(), proxy, given=number_given(store))
-    within = (e for e in store.evaluations() if e.number in values and flops[0] < e.cost.flops <= flops[1])
-    return nlargest(count, within, key=lambda e: (values[e.number], -e.number))
+    inside = (e for e in store.evaluations() if e.number in values and within.has(e.cost))
+    return nlargest(count, inside, key=lambda e: (values[e.number], -e.number))
 
 
 def _baselines(store: Store) -> dict[str, Evaluation]:

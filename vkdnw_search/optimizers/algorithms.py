@@ -90,7 +90,7 @@ class Evolution(PymooOptimizer):
             proposals = PROPOSALS if problem.bands else 1
         bands = max(1, len(problem.bands))
         self._survivors = max(2, population // bands)  # of each band
-        self._niches = niches = Niches([band.at_most for band in problem.bands], self._survivors)
+        self._niches = niches = Niches(problem.bands, self._survivors)
         super().__init__(
             problem,
             GA,
@@ -109,7 +109,7 @@ class Evolution(PymooOptimizer):
         """The least score among the survivors (of its band, where there are bands), if all are scored and none is
         missing: nothing below survives. −inf once fitness was changed by ``refit``.
         """
-        members = self._niches.members(self._members(), cost.flops)
+        members = self._niches.members(self._members(), cost)
         full = len(members) == self._survivors and all(member.data["status"].has_score for member in members)
         if not full or self._fitness:
             return -math.inf

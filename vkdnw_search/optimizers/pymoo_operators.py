@@ -20,10 +20,10 @@ from pymoo.core.sampling import Sampling
 from pymoo.core.selection import Selection
 from pymoo.core.survival import Survival
 
-from vkdnw_search.contracts import HasMutation, Problem
+from vkdnw_search.contracts import Band, HasMutation, Problem
 from vkdnw_search.optimizers.sampling import UnvisitedSampler
 from vkdnw_search.optimizers.variation import mutate, repair
-from vkdnw_search.records import Genome
+from vkdnw_search.records import Cost, Genome
 
 __all__ = ["Breeding", "FirstCandidates", "Niches", "Tournament", "genomes_of", "places_within"]
 
@@ -48,20 +48,21 @@ class FirstCandidates(Sampling):
 
 
 class Niches(Survival):
-    """A pymoo survival by which the best members of each FLOPs band survive.
+    """A pymoo survival by which the best members of each band survive.
 
     Args:
-        edges: most FLOPs of each band, ascending; none: all are in one.
+        bands: ascending, all of one cost; none: all members are in one.
         survivors: how many of each band survive.
     """
 
-    def __init__(self, edges: Sequence[int], survivors: int) -> None:
+    def __init__(self, bands: Sequence[Band], survivors: int) -> None:
         super().__init__(filter_infeasible=True)
-        self._edges, self._survivors = np.array(edges), survivors
+        self._edges, self._survivors = np.array([band.at_most for band in bands]), survivors
+        self._of = bands[0].of if bands else "flops"
 
-    def members(self, pop: Population, flops: int) -> Population:
-        """The members that are in the band of ``flops``."""
-        return pop[self._bands(pop) == np.searchsorted(self._edges, flops)]
+    def members(self, pop: Population, cost: Cost) -> Population:
+        """The members that are in the band of ``cost``."""
+        return pop[self._bands(pop) == np.searchsorted(self._edges, getattr(cost, self._of))]
 
     def places(self, pop: Population) -> Any:
         """The place of each member within its band by its objective, 0 for the best; equals share one. Shape
@@ -71,7 +72,7 @@ class Niches(Survival):
 
     def _bands(self, pop: Population) -> Any:
         """The number of each member's band. Shape (members,)."""
-        return np.searchsorted(self._edges, [member.data["flops"] for member in pop])
+        return np.searchsorted(self._edges, [getattr(member.data["cost"], self._of) for member in pop])
 
     def _do(self, problem: Any, pop: Population, *args: Any, **kwargs: Any) -> Population:
         best_first = pop[np.argsort(pop.get("F")[:, 0], kind="stable")]

@@ -169,8 +169,8 @@ class PymooOptimizer(AskTellOptimizer):
         """Tell a pymoo individual what came of it."""
         score = evaluation.score.value if evaluation.score is not None else math.nan
         usable = evaluation.status.is_usable
-        number, key, flops = evaluation.number, evaluation.key, evaluation.cost.flops
-        member.data.update(number=number, key=key, flops=flops, status=evaluation.status)
+        number, key, cost = evaluation.number, evaluation.key, evaluation.cost
+        member.data.update(number=number, key=key, cost=cost, status=evaluation.status)
         self._fit(member, self._fitness.get(key, score) if usable else math.nan, evaluation.violation)
 
     def _fit(self, member: Any, value: float, violation: float = 0.0) -> None:
@@ -180,7 +180,7 @@ class PymooOptimizer(AskTellOptimizer):
             excess = 0.0
         else:
             value, excess = 0.0, min(violation, sys.float_info.max) if violation > 0 else FAILED
-        member.F = np.array([-value, member.data["flops"]], dtype=float)[: self._objectives]
+        member.F = np.array([-value, member.data["cost"].flops], dtype=float)[: self._objectives]
         member.G = member.CV = np.array([excess])
 
 

@@ -20,7 +20,7 @@ from vkdnw_search.output.race_files import RaceFiles, read_race
 from vkdnw_search.output.report_figures import Drawn, draw
 from vkdnw_search.output.report_limits import asked, binding, bounds
 from vkdnw_search.output.yardstick_words import further_costs, keeps_limits
-from vkdnw_search.quantities import compact
+from vkdnw_search.quantities import counted
 from vkdnw_search.records import Evaluation
 from vkdnw_search.runs.fitness import pareto_front
 from vkdnw_search.runs.judgement import Judgement, Yardstick
@@ -34,6 +34,7 @@ def write_report(
     space: SearchSpace[Architecture] | None = None,
     proxy: AnyProxy | None = None,
     to: Path | None = None,
+    reload: float = 0.0,
     check: Callable[[], None] = lambda: None,
 ) -> Path:
     """Write ``report.html`` and ``figures/`` into a run folder, whether its run has ended or not.
@@ -45,6 +46,7 @@ def write_report(
         space: the search space of a run that was given one from Python.
         proxy: the proxy of a run that was given one from Python.
         to: where to write the page instead, without ``figures/``.
+        reload: seconds after which the open page of a run that has not ended loads itself again; 0: it does not.
         check: called again and again on the way; what it raises ends the writing, between two files.
 
     Returns:
@@ -58,6 +60,7 @@ def write_report(
         race, why = _race(folder / "race")
         figures = draw(visited, visited.ranked[0], race, check, png=to is None) if visited.ranked else {}
         told = _content(visited, figures, check) | {"race": race, "no_race": why}
+        told["reload"] = reload if visited.judgement is None else 0.0
         page = templates().get_template("report.html").render(told)
     if to is not None:
         check()
@@ -152,7 +155,10 @@ def _structures(visited: RunReader) -> dict[int, str]:
 def _family(visited: RunReader) -> dict[str, list[tuple[str, str, Evaluation | None]]]:
     """Title → rows of (label, module, network) of the networks that a run leaves beside its winner."""
     kept = pareto_front(visited.evaluations, visited.fitness) if visited.recipe.wants_front else []
+    of = visited.recipe.bands_of
     return {
-        "The best of each band": [(f"at most {compact(b)} FLOPs", band_module(b), e) for b, e in visited.bands],
+        "The best of each band": [
+            (f"at most {counted(of, edge)}", band_module(edge, of), e) for edge, e in visited.bands
+        ],
         "The front of score against FLOPs": [(f"{si(e.cost.flops)} FLOPs", front_module(e.cost), e) for e in kept],
     }

@@ -8,7 +8,7 @@ from typing import Literal
 
 from vkdnw_search.cost.limits import Range
 from vkdnw_search.engine.evaluator import limits_of
-from vkdnw_search.quantities import amount
+from vkdnw_search.quantities import amount, counted
 from vkdnw_search.recipe.recipe import Recipe
 from vkdnw_search.records import Evaluation
 from vkdnw_search.runs.reader import RunReader
@@ -89,7 +89,8 @@ def asked(recipe: Recipe) -> list[tuple[str, str]]:
         ("limits", limits or "none"),
     ]
     if recipe.bands:
-        rows.append(("bands", ", ".join(amount("flops", band) for band in recipe.bands)))
+        edges = [counted(recipe.bands_of, edge) for edge in recipe.bands]
+        rows.append(("bands", f"up to {', '.join(edges)}"))
     return [*rows, ("seed", str(recipe.seed))]
 
 

@@ -10,12 +10,13 @@ from vkdnw_search.atomic_files import write_whole
 from vkdnw_search.engine.named_networks import architecture_of
 from vkdnw_search.errors import RaceError, SpaceError
 from vkdnw_search.output.module import description_of, export_all
+from vkdnw_search.quantities import counted
 from vkdnw_search.records import Evaluation
 from vkdnw_search.runs.contents import PROGRAMS
 from vkdnw_search.runs.reader import RunReader
 from vkdnw_search.runs.result import FoundNetwork, unvisited
 
-FINALIST, BAND, RANKED = "finalist", "band", "next by score"
+FINALIST, RANKED = "finalist", "next by score"
 TRIVIAL = ("most FLOPs", "first random")
 """The choices without a search that race, too."""
 
@@ -56,7 +57,7 @@ def shortlist(visited: RunReader, *, networks: int, others: Sequence[str] = ()) 
     """The networks of a run that shall race, the winner of the search first.
 
     Two places are for what one could have had without a search: the network of the most FLOPs and the first random one.
-    The others are for finalists, then the winners of bands, then whatever follows by score.
+    The others are for the winners of bands, then finalists, then whatever follows by score.
 
     Args:
         visited: the run, which must have ended.
@@ -117,8 +118,9 @@ def write_modules(entrants: Sequence[Entrant], folder: Path) -> list[Path]:
 
 def _candidates(visited: RunReader) -> Iterator[tuple[int, str]]:
     assert visited.judgement is not None
+    of = visited.recipe.bands_of
+    yield from ((w.number, f"best up to {counted(of, edge)}") for edge, w in visited.bands if w is not None)
     yield from ((f.number, FINALIST) for f in visited.judgement.finalists)
-    yield from ((winner.number, BAND) for _, winner in visited.bands if winner is not None)
     yield from ((e.number, RANKED) for e in visited.ranked)
 
 

@@ -16,9 +16,9 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from vkdnw_search.contracts import SPACE_MEMBERS, LatencyContext, NeedsContext
 from vkdnw_search.errors import RecipeError, VkdnwSearchError, nearest, told
-from vkdnw_search.options.checked import Checked, Context, Text, Whole, worded
+from vkdnw_search.options.checked import Checked, Context, Text, Whole
 from vkdnw_search.options.type_descriptions import shown
-from vkdnw_search.quantities import LARGEST, compact
+from vkdnw_search.quantities import LARGEST
 from vkdnw_search.recipe.differences import Change, changes_between
 from vkdnw_search.recipe.faults import absences, faults_of, first_of, full_names, line_about
 from vkdnw_search.recipe.overrides import Override, parse_override
@@ -37,6 +37,7 @@ from vkdnw_search.recipe.sections import (
     SpaceSection,
     Stop,
     fits_a_folder,
+    within_limits,
 )
 from vkdnw_search.recipe.switched_plugins import without_lost_options
 from vkdnw_search.recipe.yaml_reader import MAX_BYTES, Plain, plain, read_yaml, write_yaml
@@ -67,8 +68,9 @@ class Recipe(Checked):
     seed: Annotated[Whole, Interval(ge=0, le=LARGEST), "all randomness of the run comes from it"] = 0
     space: Annotated[SpaceSection | None, "the networks to search among"]
     limits: Annotated[Limits, "what a candidate may cost"] = Limits()
-    bands: Annotated[Bands, "most FLOPs of each band, ascending, at most 16: the best network of each is exported"] = (
-        Field(default_factory=list)
+    bands_of: Annotated[Literal["flops", "parameters", "layers"], "what `bands` are ranges of"] = "flops"
+    bands: Annotated[Bands, "the most of each band, ascending, at most 16: each leaves its best network"] = Field(
+        default_factory=list
     )
     score: Annotated[ScoreSection | None, "how a candidate is judged"]
     optimizer: Annotated[OptimizerSection | None, "what proposes candidates"]
@@ -86,13 +88,8 @@ class Recipe(Checked):
     @field_validator("bands")
     @classmethod
     def _must_be_within_the_limits(cls, bands: list[int], info: ValidationInfo) -> list[int]:
-        flops = getattr(info.data.get("limits"), "flops", None)
-        low, high = (None, None) if flops is None else (flops.least, flops.max)
-        if bands and low is not None and bands[0] < low:
-            raise worded(f"must not be below limits.flops.min, but {compact(bands[0])} < {compact(low)}")
-        if bands and high is not None and bands[-1] > high:
-            raise worded(f"must not exceed limits.flops, but {compact(bands[-1])} > {compact(high)}")
-        return bands
+        of, limits = info.data.get("bands_of", "flops"), info.data.get("limits")
+        return within_limits(bands, of, getattr(limits, of, None))
 
     def build_space(self) -> SearchSpace[Architecture]:
         """Build the search space. Raises RecipeError if its options do not go together, or if it lacks a member."""

@@ -68,7 +68,8 @@ def _several(value: Any) -> Any:
 
 Bands = Annotated[list[Count], AfterValidator(_ascending)]
 Networks = Annotated[list[Text], BeforeValidator(_several)]
-Depth = Annotated[Whole, Interval(ge=1, le=10_000)]
+MOST_LAYERS = 10_000
+Depth = Annotated[Whole, Interval(ge=1, le=MOST_LAYERS)]
 
 OptionsSource: TypeAlias = Callable[[Kind, str], type[Checked]]
 """Where the models of options come from: :func:`options_of`, or :func:`options_in_source`, which imports nothing."""
@@ -238,6 +239,18 @@ class LatencyBounds(Bounds):
 
     min: Annotated[Microseconds | None, "at least this long"] = None
     max: Annotated[Microseconds | None, "at most this long"] = None
+
+
+def within_limits(bands: list[int], of: str, limit: Bounds | None) -> list[int]:
+    """``bands`` of the cost ``of``, which must lie within its ``limit``."""
+    deepest = MOST_LAYERS if of == "layers" else None
+    low, high = (None, deepest) if limit is None else (limit.least, limit.max or deepest)
+    if bands and low is not None and bands[0] < low:
+        hint = "" if of == "layers" or bands[0] > MOST_LAYERS else ". For numbers of layers say bands_of: layers"
+        raise worded(f"must not be below limits.{of}.min, but {compact(bands[0])} < {compact(low)}{hint}")
+    if bands and high is not None and bands[-1] > high:
+        raise worded(f"must not exceed limits.{of}, but {compact(bands[-1])} > {compact(high)}")
+    return bands
 
 
 class Limits(Checked):

@@ -85,16 +85,18 @@ class Yardstick:
 
 @dataclass(frozen=True, slots=True)
 class BandWinner:
-    """The winner among the networks of one range of FLOPs, or None if there is none.
+    """The winner among the networks of one range of a cost, or None if there is none.
 
     Attributes:
         above, at_most: the range.
         winner: with its values on fresh initializations.
+        of: the field of Cost that it is a range of.
     """
 
     above: int
     at_most: int
     winner: Finalist | None
+    of: str = "flops"
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +187,12 @@ class Judgement:
                 "finalists": [_plain(f) for f in self.finalists],
                 "baselines": [_plain(f) for f in self.baselines],
                 "bands": [
-                    {"above": b.above, "at_most": b.at_most, "winner": None if b.winner is None else _plain(b.winner)}
+                    {
+                        "of": b.of,
+                        "above": b.above,
+                        "at_most": b.at_most,
+                        "winner": None if b.winner is None else _plain(b.winner),
+                    }
                     for b in self.bands
                 ],
                 "correlations": self.correlations,

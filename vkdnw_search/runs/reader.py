@@ -158,12 +158,12 @@ class RunReader:
 
     @cached_property
     def bands(self) -> list[tuple[int, Evaluation | None]]:
-        """Most FLOPs of each band of the recipe, with its winner: as judged, or while the run lasts the best so far."""
+        """Upper end of each band of the recipe, with its winner: as judged, or while the run lasts the best so far."""
         judged = () if self.judgement is None else self.judgement.bands
         winners = {band.winner.number for band in judged if band.winner is not None}
         rows: list[tuple[int, Evaluation | None]] = []
         for above, at_most in pairwise((-1, *self.recipe.bands)):
-            within = [e for e in self.ranked if above < e.cost.flops <= at_most]
+            within = [e for e in self.ranked if above < getattr(e.cost, self.recipe.bands_of) <= at_most]
             rows.append((at_most, next(iter([*(e for e in within if e.number in winners), *within]), None)))
         return rows
 

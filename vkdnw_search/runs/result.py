@@ -154,7 +154,7 @@ class Result:
 
     @property
     def bands(self) -> dict[int, FoundNetwork | None]:
-        """Most FLOPs of each band of the recipe → its best network, None where there is none."""
+        """Upper end of each band of the recipe → its best network, None where there is none."""
         bands = () if self.judgement is None else self.judgement.bands
         return {band.at_most: None if band.winner is None else self._found(band.winner.number) for band in bands}
 
@@ -170,7 +170,7 @@ class Result:
     def networks(self, folder: Path) -> list[tuple[FoundNetwork, Path]]:
         """The networks to be exported, each with its path: the winner, that of each band, and the front of NSGA-II."""
         places = {"best/model.py": self.best}
-        places |= {band_module(at_most): found for at_most, found in self.bands.items()}
+        places |= {band_module(at_most, self.recipe.bands_of): found for at_most, found in self.bands.items()}
         if self.recipe.wants_front:
             places |= {front_module(found.cost): found for found in self.front()}
         return [(found, folder / place) for place, found in places.items() if found is not None]
@@ -252,9 +252,11 @@ def table_of(facts: Mapping[str, str]) -> str:
     return f"<table>{''.join(rows)}</table>"
 
 
-def band_module(at_most: int) -> str:
-    """The path of the module of a band's winner within a run folder."""
-    return f"bands/{compact(at_most)}/model.py"
+def band_module(at_most: int, of: str) -> str:
+    """The path of the module of a band's winner within a run folder: ``bands/300M/model.py``, or of other costs than
+    FLOPs ``bands/7_layers/model.py``.
+    """
+    return f"bands/{compact(at_most)}{'' if of == 'flops' else f'_{of}'}/model.py"
 
 
 def front_module(cost: Cost) -> str:

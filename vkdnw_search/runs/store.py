@@ -18,13 +18,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from vkdnw_search.errors import RunFolderError, shortened
-from vkdnw_search.records import Evaluation, Genome, Score
+from vkdnw_search.records import ANYWHERE, Evaluation, Genome, Score, Within
 from vkdnw_search.runs.rows import evaluation_of, plain_json, row_of, score_of, text_of
 from vkdnw_search.runs.schema import RUN
 from vkdnw_search.runs.sqlite_files import ClosedDatabase, open_database, open_to_read
-
-MOST_FLOPS = 2**62
-"""A number of FLOPs that no network reaches."""
 
 VERDICTS = ("judgement", "neighbours")
 """The names of notes that are about all candidates, and go when another is stored."""
@@ -207,11 +204,11 @@ class Store:
         except ValueError as error:
             raise self._damaged(str(error)) from error
 
-    def best(self, count: int, *, flops: tuple[int, int] = (-1, MOST_FLOPS)) -> list[Evaluation]:
-        """The ``count`` highest scores, of networks with FLOPs (above, at most); of equals the first found."""
-        within = "status = 'scored' AND flops > ? AND flops <= ?"
-        query = f"SELECT * FROM evaluation WHERE {within} ORDER BY value DESC, number LIMIT ?"
-        return [self._evaluation(row) for row in self._rows(query, (*flops, count))]
+    def best(self, count: int, within: Within = ANYWHERE) -> list[Evaluation]:
+        """The ``count`` highest scores, of networks ``within`` a range; of equals the first found."""
+        inside = f"status = 'scored' AND {within.of} > ? AND {within.of} <= ?"
+        query = f"SELECT * FROM evaluation WHERE {inside} ORDER BY value DESC, number LIMIT ?"
+        return [self._evaluation(row) for row in self._rows(query, (within.above, within.at_most, count))]
 
     def least_infeasible(self) -> Evaluation | None:
         """The candidate that misses the limits by least, if no candidate is feasible."""
