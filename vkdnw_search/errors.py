@@ -93,6 +93,10 @@ class RaceError(VkdnwSearchError, RuntimeError):
     """A race cannot be run: its data, its networks or its folder are not what they must be."""
 
 
+class YardstickError(VkdnwSearchError, ValueError):
+    """A network that a search is to be held against cannot be read, built or counted; nothing was searched."""
+
+
 class ExecutionError(VkdnwSearchError, RuntimeError):
     """Evaluating a candidate raised an unexpected exception; the message names the architecture."""
 

@@ -30,12 +30,14 @@ from vkdnw_search.engine.evaluator import Evaluator, limits_of, source_of
 from vkdnw_search.engine.finalists import FRESH, Gate, judge, scores_needed, winner
 from vkdnw_search.engine.known_scores import KnownScores
 from vkdnw_search.engine.neighbours import score_neighbours
-from vkdnw_search.engine.requirements import must_suit
+from vkdnw_search.engine.requirements import must_suit, optimizer_of
 from vkdnw_search.engine.rescoring import Rescorer
 from vkdnw_search.engine.second_opinion import by_measures, by_sizes
 from vkdnw_search.engine.session import Listener, Session
-from vkdnw_search.engine.start import Given, begin_with, read_start
-from vkdnw_search.errors import OptimizerError, RunFolderError
+from vkdnw_search.engine.start import begin_with, start_of
+from vkdnw_search.engine.yardstick_scores import beside, left_out, more_scores_needed
+from vkdnw_search.engine.yardsticks import GivenNetwork, read_yardsticks, timed
+from vkdnw_search.errors import RunFolderError
 from vkdnw_search.execution.same_code import SameCode
 from vkdnw_search.execution.script_guard import must_not_be_a_worker
 from vkdnw_search.output.module import export_all, must_have_source
@@ -67,6 +69,7 @@ def search(
     stopped: Callable[[], bool] = lambda: False,
     accept_changed_code: bool = False,
     reuse: str | Path | None = None,
+    baselines: Sequence[str | Path] | Path = (),
     progress: bool = False,
 ) -> Result:
     """Search as ``recipe`` says, and export the winner.
@@ -89,6 +92,10 @@ def search(
             from have changed since, which is then kept with it and told in its report.
         reuse: the folder of another run with the same space, score, seed and code, perhaps under other limits: what it
             has scored is taken from there. What is found is the same, to the byte.
+        baselines: networks to see beside the winner, such as the one you run today: architectures of the space as
+            text, names of its references, or Python files, ``"mine.py"`` or ``"mine.py:Class"``, whose code runs. They
+            are counted, scored as the finalists are, compared with the winner (``judgement.yardsticks``), and change
+            nothing of what is found. A call that continues a run gives them again.
         progress: whether to show on stderr how far the search is: a bar on a terminal, a line a minute elsewhere.
 
     Raises:
@@ -98,6 +105,7 @@ def search(
         OptimizerError: what ``optimizer`` makes is none.
         LatencyError: ``latency`` cannot tell what the candidates need.
         ScoreError: ``proxy`` is none, or does not suit the networks of the space.
+        YardstickError: one of ``baselines`` is no network that can be built and counted; nothing is written then.
         SpaceError: the space cannot write its networks down, which a run folder needs.
         ExportError: the source that the space writes does not make a network.
         ExecutionError: scoring raised an unexpected exception, or a worker runs other code than this process.
@@ -120,8 +128,9 @@ def search(
     timing = latency or source_of(chosen, context or LatencyContext(folder_of_recipe(recipe)))
     evaluator = Evaluator(space, limits=limits_of(chosen), proxy=proxy, seed=chosen.seed, latency=timing)
     problem = evaluator.problem(chosen.bands, chosen.bands_of)
-    proposing = _optimizer(optimizer or chosen.build_optimizer, problem)
-    start = _start(chosen, space, proposing, out)
+    proposing = optimizer_of(optimizer or chosen.build_optimizer, problem)
+    start = start_of(chosen, space, proposing, out)
+    yardsticks = read_yardsticks(baselines, space, evaluator.limits)
     code = _code_of(chosen, space, proxy, type(proposing))
     path = None if out is None else Path(out)
     with (
@@ -130,6 +139,7 @@ def search(
         Progress(chosen.stop.evaluations, limits_of(chosen), shown=progress, steps=progress, listener=listener) as bar,
     ):
         _have_latencies(evaluator, folder, stopped)
+        yardsticks = timed(yardsticks, evaluator)
         clock = Clock(chosen.stop.seconds, before=folder.store.elapsed(), stopped=stopped)
         with chosen.build_executor() as workers:
             executor = SameCode(workers, code)
@@ -140,6 +150,8 @@ def search(
                 assert isinstance(proposing, HasStart)
                 proposing.begin_with(genomes)
             tell_changes(accepted_changes(folder.store, path or Path()), RESULTS)
+            if missing := left_out(yardsticks, folder.store):
+                LOGGER.warning(missing)
             for what in code.not_hashed() if path is not None else ():
                 LOGGER.warning("%s. That it has changed cannot be noticed when the run is continued", what)
             session = Session(
@@ -148,7 +160,7 @@ def search(
                 executor,
                 stop=chosen.stop,
                 clock=clock,
-                reserve=scores_needed(chosen),
+                reserve=scores_needed(chosen) + more_scores_needed(yardsticks, chosen),
                 best=BestScores(chosen.finalists, chosen.bands, chosen.bands_of),
                 listener=bar.update,
                 known=known,
@@ -156,7 +168,7 @@ def search(
             ended = explore(proposing, session)
             LOGGER.info("ended after %d candidates: %s", session.number, ended)
             rescorer = Rescorer(evaluator, folder.store, executor, clock, known=session.known, source=reuse)
-            judgement, unfinished = _compare(rescorer, evaluator, folder, executor, clock, chosen)
+            judgement, unfinished = _compare(rescorer, evaluator, folder, executor, clock, chosen, yardsticks)
         best = winner(folder.store, evaluator.proxy, judgement)
         found = None if best is None else FoundNetwork(space, best)
         result = Result(
@@ -197,29 +209,6 @@ def _code_of(recipe: Recipe, *objects: object, sections: Sequence[str] = tuple(S
     return code_record(origins_of(*objects, *factories))
 
 
-def _optimizer(make: Callable[[Problem], Optimizer], problem: Problem) -> Optimizer:
-    """The optimizer of ``problem``, if it is one."""
-    made = make(problem) if callable(make) else make
-    if not callable(make) or isinstance(made, type) or not all(hasattr(made, member) for member in ("ask", "tell")):
-        raise OptimizerError(
-            f"optimizer: must make an object with ask and tell of a problem, as a class does or lambda problem: "
-            f"Mine(problem), but {'gives' if callable(make) else 'is'} {made!r:.80}. "
-            "vkdnw_search.testing.check_optimizer takes the same, and finds what else may be wrong"
-        )
-    return made
-
-
-def _start(recipe: Recipe, space: SearchSpace[Any], optimizer: Optimizer, out: str | Path | None) -> list[Given] | None:
-    """The networks to begin with, read before a folder is taken; None where a run is continued, which has kept them."""
-    if recipe.start and not isinstance(optimizer, HasStart):
-        raise OptimizerError(
-            f"start: the optimizer must have begin_with(genomes) to begin with known networks, but "
-            f"{type(optimizer).__name__} has none. Add it (vkdnw_search.contracts.HasStart), or take start out"
-        )
-    continued = out is not None and (Path(out) / "run.sqlite").is_file()
-    return None if continued else read_start(recipe, space)
-
-
 def explore(optimizer: Optimizer, session: Session) -> str:
     """Ask, evaluate and tell until there is a reason to stop, or nothing left to ask for. Returns the reason."""
     session.resume(optimizer)
@@ -238,9 +227,15 @@ def explore(optimizer: Optimizer, session: Session) -> str:
 
 
 def _compare(
-    rescorer: Rescorer, evaluator: Evaluator, folder: RunFolder, executor: Executor, clock: Clock, recipe: Recipe
+    rescorer: Rescorer,
+    evaluator: Evaluator,
+    folder: RunFolder,
+    executor: Executor,
+    clock: Clock,
+    recipe: Recipe,
+    yardsticks: Sequence[GivenNetwork],
 ) -> tuple[Judgement | None, str]:
-    """Compare the finalists, hear a second opinion on the winner and score its neighbours.
+    """Compare the finalists and the user's networks, hear a second opinion on the winner and score its neighbours.
 
     Returns also what could not be done, and why.
     """
@@ -250,6 +245,10 @@ def _compare(
         if recipe.finalists:
             LOGGER.info("scoring the best and the baselines anew on %d initializations", FRESH)
         judgement = judge(evaluator, folder.store, rescorer, Gate(evaluator, executor, clock), recipe)
+        if yardsticks:
+            LOGGER.info("scoring the networks given by --with on the same initializations")
+        left = "the networks given by --with were scored"
+        judgement = beside(judgement, yardsticks, evaluator, folder.store, executor, clock, recipe)
         best = winner(folder.store, evaluator.proxy, judgement)
         if best is None:
             return judgement, ""

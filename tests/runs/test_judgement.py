@@ -7,7 +7,8 @@ import math
 
 import pytest
 
-from vkdnw_search.runs.judgement import Judgement, SecondOpinion, Standing
+from vkdnw_search.records import Cost
+from vkdnw_search.runs.judgement import Judgement, SecondOpinion, Standing, Yardstick
 
 EARLIER = {
     "winner": 5,
@@ -42,6 +43,27 @@ def test_a_second_opinion_comes_back_whole() -> None:
     judgement = Judgement(None, (), (), (), {}, (), (), opinion)
     assert Judgement.from_json(judgement.to_json()) == judgement
     assert [s.measure for s in opinion.standings] == ["FLOPs", "Jacov"]
+
+
+def test_networks_of_the_users_come_back_whole_and_leave_no_trace_where_there_are_none() -> None:
+    cost = Cost(5, 4, 3, 2, 1, 1, latency=19_000)
+    yardsticks = (
+        Yardstick(
+            "mine.py", "mine.py:Network sha256 0", cost, "flops 5 is above the limit 4 (by 25 %)", (1.0, 2.0), "…"
+        ),
+        Yardstick("other.py", "other.py:Network sha256 1", cost, fault="it has two outputs"),
+    )
+    judgement = Judgement(None, (), (), (), {}, (), yardsticks=yardsticks)
+    assert Judgement.from_json(judgement.to_json()) == judgement
+    assert yardsticks[0].mean == 1.5 and yardsticks[0].standard_error == pytest.approx(0.5)
+    assert math.isnan(yardsticks[1].mean) and math.isnan(yardsticks[1].standard_error)
+    assert "yardsticks" not in json.loads(Judgement(None, (), (), (), {}, ()).to_json())
+
+
+def test_a_yardstick_that_cannot_be_is_refused_by_its_place() -> None:
+    text = json.dumps(EARLIER | {"yardsticks": [{"name": "mine.py", "source": "mine.py", "cost": {"flops": "many"}}]})
+    with pytest.raises(ValueError, match=r"yardsticks\.0\.cost\.flops"):
+        Judgement.from_json(text)
 
 
 @pytest.mark.parametrize(

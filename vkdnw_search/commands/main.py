@@ -22,7 +22,8 @@ from pathlib import Path
 from types import FrameType
 
 from vkdnw_search.commands.latency_options import add_latency_option, context_of, with_command
-from vkdnw_search.commands.settings import add_accept_option
+from vkdnw_search.commands.settings import add_accept_option, add_with_option
+from vkdnw_search.engine.named_networks import must_be_there
 from vkdnw_search.errors import (
     PluginError,
     RaceError,
@@ -31,6 +32,7 @@ from vkdnw_search.errors import (
     RunFolderError,
     SpaceError,
     VkdnwSearchError,
+    YardstickError,
     nearest,
 )
 from vkdnw_search.recipe.recipe import load_recipe, shipped_recipes
@@ -56,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if code in (128 + signal.SIGINT, 128 + signal.SIGTERM) and verb in CONTINUED:
             sys.stderr.write(f"this goes on from here: {given}\n")
         return code
-    except (RecipeError, PluginError, RunFolderError, SpaceError, RaceError, RankingError) as error:
+    except (RecipeError, PluginError, RunFolderError, SpaceError, RaceError, RankingError, YardstickError) as error:
         sys.stderr.write(f"{error}\n")
         return USAGE
     except VkdnwSearchError as error:
@@ -92,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
         "--from", metavar="RUN", type=Path, dest="reuse",
         help="take the scores of this earlier run, where they are the same: for other limits or a longer search",
     )  # fmt: skip
+    add_with_option(parser)
     add_plugin_option(parser)
     add_accept_option(parser)
     add_latency_option(parser)
@@ -110,6 +113,7 @@ def _search(words: list[str]) -> int:
     _must_be_a_recipe(options.recipe)
     if options.reuse is not None:
         must_be_a_run(options.reuse)
+    must_be_there(options.others)
     load_plugins(options.plugin)
     recipe = load_recipe(options.recipe, with_command(options)).named_after(options.recipe)
     out = options.out or Path("runs") / (recipe.name or Path(options.recipe).stem)
@@ -134,6 +138,7 @@ def _search(words: list[str]) -> int:
             stopped=signals.received,
             accept_changed_code=options.accept_changed_code,
             reuse=options.reuse,
+            baselines=options.others,
         )
     with result:
         print(closing_table(result))

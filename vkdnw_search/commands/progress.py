@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from tqdm import tqdm
 
+from vkdnw_search.output.yardstick_words import rows_of
 from vkdnw_search.quantities import counted, score_text
 from vkdnw_search.runs.judgement import Judgement, SecondOpinion
 from vkdnw_search.runs.result import FoundNetwork, Result
@@ -90,11 +91,12 @@ def _band(found: FoundNetwork | None) -> str:
 
 
 def _judgement(result: Result) -> list[tuple[str, str]]:
-    """How sure the choice is, what could have been had without a search, what other measures say, and warnings."""
+    """How sure the choice is, what could be had without a search, the user's networks, other measures, warnings."""
     if result.judgement is None:
         return []
     warnings = [("warning", warning) for warning in result.judgement.warnings]
-    return _finalists(result.judgement) + _second_opinion(result.judgement.second_opinion) + warnings
+    yours = [row for yardstick in result.judgement.yardsticks for row in rows_of(yardstick, result.recipe)]
+    return _finalists(result.judgement) + yours + _second_opinion(result.judgement.second_opinion) + warnings
 
 
 def _finalists(judgement: Judgement) -> list[tuple[str, str]]:

@@ -16,7 +16,8 @@ from torch import nn
 from vkdnw_search.commands.settings import build_plugin, shape
 from vkdnw_search.contracts import AnyProxy, HasCostScore, HasText, Likelihood, SearchSpace
 from vkdnw_search.cost.counter import count, free_operators
-from vkdnw_search.errors import BudgetError, PluginError, RecipeError, ScoreError, UnknownOperators, named
+from vkdnw_search.engine.named_networks import network_in
+from vkdnw_search.errors import BudgetError, RecipeError, ScoreError, UnknownOperators
 from vkdnw_search.fisher.likelihood import likelihood_of
 from vkdnw_search.output.module import description_of
 from vkdnw_search.proxies.model_score import score
@@ -103,7 +104,10 @@ def in_module(module: ModuleType, name: str, source: str, reading: Reading) -> T
         PluginError: there is no network of that name.
         ScoreError: making the network raises an exception.
     """
-    model = _instance(module, name, source)
+    try:
+        model = network_in(module, name, source)
+    except ScoreError as error:
+        raise ScoreError(f"{error}{_of_a_space(module, source)}") from error
     file = Path(source.rpartition(":")[0] or source)
     reading = replace(
         reading,
@@ -156,24 +160,6 @@ def _searched_at(file: Path) -> tuple[int, ...]:
         ):  # it may be any JSON file
             return shape(",".join(map(str, json.loads(beside.read_bytes())["input_shape"])))
     return (3, 224, 224)
-
-
-def _instance(module: ModuleType, name: str, source: str) -> nn.Module:
-    """``name`` of ``module``: a network, or what makes one without arguments."""
-    made = getattr(module, name, None)
-    try:
-        model = made if isinstance(made, nn.Module) or made is None else made()
-    except Exception as error:
-        raise ScoreError(
-            f"{source}: {name}() must make a network without arguments, but: {named(error)}"
-            f"{_of_a_space(module, source)}"
-        ) from error
-    if not isinstance(model, nn.Module):
-        raise PluginError(
-            f"{source}: {name} must be a torch.nn.Module or make one, but is "
-            f"{'not there' if made is None else type(model).__name__}. Say which with {source.split(':')[0]}:NAME"
-        )
-    return model
 
 
 def _of_a_space(module: ModuleType, source: str) -> str:

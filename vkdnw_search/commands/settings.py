@@ -84,6 +84,15 @@ def add_accept_option(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def add_with_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--with``, any number of times: networks of the user's beside what a search finds."""
+    parser.add_argument(
+        "--with", metavar="STRUCTURE|NAME|FILE.py[:CLASS]", action="append", default=[], dest="others",
+        help="a network to see beside the winner, such as yours of today: an architecture of the space as text, a name "
+        "that the space gives one, or a Python file, whose code runs; repeatable",
+    )  # fmt: skip
+
+
 def must_be_new(files: Sequence[Path], *, option: str = "--to") -> None:
     """Refuse files that are there: nothing outside a run folder is written over.
 

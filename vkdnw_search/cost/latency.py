@@ -112,6 +112,19 @@ class LatencyTable(Generic[A]):
         make: Make = lambda: (self._space.build(architecture), self._space.input_shape)  # noqa: E731
         return self._kept(lambda: self._at(architecture.key, make))
 
+    def other(self, key: str, name: str, make: Make) -> float:
+        """The seconds of a network that need not be of the space, timed whole.
+
+        Args:
+            key: by which the timing is kept, another for another network.
+            name: by which the source is asked.
+            make: makes the network with the shape of its input.
+
+        Raises:
+            LatencyUnknown: the source cannot tell it.
+        """
+        return self._kept(lambda: self._at(key, make, name))
+
     def correct(self, architectures: Iterable[A]) -> None:
         """Fit the sums of parts to these networks, timed whole, and keep the correction.
 
@@ -173,16 +186,17 @@ class LatencyTable(Generic[A]):
             if len(self._timings) > before:
                 self._keep(self.text())
 
-    def _at(self, name: str, make: Make) -> float:
-        if name in self._unknown:
-            raise LatencyUnknown(self._unknown[name])
-        if name not in self._timings:
+    def _at(self, key: str, make: Make, name: str | None = None) -> float:
+        """The seconds kept under ``key``, by which the source is asked unless it knows the module by a ``name``."""
+        if key in self._unknown:
+            raise LatencyUnknown(self._unknown[key])
+        if key not in self._timings:
             try:
-                self._timings[name] = self.source.timing(name, make)
+                self._timings[key] = self.source.timing(name or key, make)
             except LatencyUnknown as error:
-                self._unknown[name] = f"{name}: {error}"
-                raise LatencyUnknown(self._unknown[name]) from error
-        return self._timings[name].seconds
+                self._unknown[key] = f"{name or key}: {error}"
+                raise LatencyUnknown(self._unknown[key]) from error
+        return self._timings[key].seconds
 
 
 def _name(part: Part, widths: tuple[int, ...]) -> str:

@@ -24,12 +24,12 @@ from vkdnw_search.determinism import seed_from
 from vkdnw_search.engine.audit import NOTE, warnings_of
 from vkdnw_search.engine.clock import Clock
 from vkdnw_search.engine.evaluator import Evaluator
-from vkdnw_search.engine.rescoring import Rescorer
+from vkdnw_search.engine.rescoring import Rescorer, fresh_fitness
 from vkdnw_search.engine.second_opinion import MEASURED
 from vkdnw_search.engine.tasks import run_tasks
 from vkdnw_search.engine.trainability import Trial, lost_trial, too_large, try_training
 from vkdnw_search.recipe.recipe import Recipe
-from vkdnw_search.records import ANYWHERE, Evaluation, Score, Within
+from vkdnw_search.records import ANYWHERE, Evaluation, Within
 from vkdnw_search.runs.fitness import fitness_of
 from vkdnw_search.runs.given import number_given
 from vkdnw_search.runs.judgement import BandWinner, Finalist, Judgement
@@ -246,28 +246,23 @@ def _best_given(store: Store, proxy: AnyProxy) -> dict[str, Evaluation]:
     return {} if best is None else {BEST_GIVEN: next(store.evaluations(first=best, count=1))}
 
 
+def fresh_seeds(seed: int) -> list[int]:
+    """The seeds of the fresh initializations in a run with this ``seed``."""
+    return [seed_from(seed, "fresh", i) for i in range(FRESH)]
+
+
 def _fresh(
     candidates: Sequence[Evaluation], evaluator: Evaluator, store: Store, rescorer: Rescorer
 ) -> dict[int, tuple[float, ...]]:
     """Number → FRESH values of each candidate; without the candidates that fail in any of them."""
-    seeds = [seed_from(evaluator.seed, "fresh", i) for i in range(FRESH)]
+    seeds = fresh_seeds(evaluator.seed)
     order = [(c.genome, seed) for seed in seeds for c in candidates]  # seed by seed: a worker keeps the numbers of one
     scores = rescorer.scores(order)
     rows = {c.number: scores[place :: len(candidates)] for place, c in enumerate(candidates)}
     whole = {number: [s for s in scores if s is not None] for number, scores in rows.items() if None not in scores}
     columns = [[scores[i] for scores in whole.values()] for i in range(FRESH)]
-    fresh = _fitness(columns, evaluator.proxy, store)
+    fresh = fresh_fitness(columns, evaluator.proxy, store)
     return {number: tuple(column[place] for column in fresh) for place, number in enumerate(whole)}
-
-
-def _fitness(columns: Sequence[list[Score]], proxy: AnyProxy, store: Store) -> list[list[float]]:
-    """The scores' values; where fitness is relative, that of each column among all that the search has seen."""
-    if not isinstance(proxy, HasRelativeFitness):
-        return [[s.value for s in column] for column in columns]
-    scored, given = [e for e in store.evaluations() if e.status.has_score], number_given(store)
-    scored.sort(key=lambda e: e.number < given)  # see fitness_of
-    seen = [e.score for e in scored if e.score is not None]
-    return [[float(value) for value in proxy.fitness([*seen, *column])[len(seen) :]] for column in columns]
 
 
 def _correlations(store: Store, evaluator: Evaluator) -> dict[str, float]:

@@ -1,18 +1,19 @@
-"""Before a run begins: may its score be used for its candidates, as far as options and cost tell?"""
+"""Before a run begins: does its score suit its candidates, as far as options and cost tell; is its optimizer one?"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from vkdnw_search.contracts import AnyProxy, HasRequirements, SearchSpace
+from vkdnw_search.contracts import AnyProxy, HasRequirements, Optimizer, Problem, SearchSpace
 from vkdnw_search.cost.counter import CostCounter
 from vkdnw_search.cost.limits import Limits
 from vkdnw_search.determinism import seed_from
 from vkdnw_search.engine.evaluator import limits_of
-from vkdnw_search.errors import RecipeError, ScoreError
+from vkdnw_search.errors import OptimizerError, RecipeError, ScoreError
 from vkdnw_search.fisher.likelihood import likelihood_of
 from vkdnw_search.optimizers.variation import random_genome
 from vkdnw_search.recipe.recipe import Recipe
@@ -39,6 +40,18 @@ def must_suit(proxy: AnyProxy, space: SearchSpace[Any], recipe: Recipe) -> None:
             if recipe.score is None:
                 raise
             raise RecipeError(str(error)) from error
+
+
+def optimizer_of(make: Callable[[Problem], Optimizer], problem: Problem) -> Optimizer:
+    """The optimizer that ``make`` makes of ``problem``. Raises OptimizerError if that is none."""
+    made = make(problem) if callable(make) else make
+    if not callable(make) or isinstance(made, type) or not all(hasattr(made, member) for member in ("ask", "tell")):
+        raise OptimizerError(
+            f"optimizer: must make an object with ask and tell of a problem, as a class does or lambda problem: "
+            f"Mine(problem), but {'gives' if callable(make) else 'is'} {made!r:.80}. "
+            "vkdnw_search.testing.check_optimizer takes the same, and finds what else may be wrong"
+        )
+    return made
 
 
 def _candidate(space: SearchSpace[Any], limits: Limits, seed: int) -> Cost | None:

@@ -11,11 +11,12 @@ from concurrent.futures import Executor
 from dataclasses import replace
 from typing import Self
 
-from vkdnw_search.contracts import Proxy
+from vkdnw_search.contracts import AnyProxy, HasRelativeFitness, Proxy
 from vkdnw_search.engine.clock import Clock
 from vkdnw_search.engine.evaluator import Evaluator
 from vkdnw_search.engine.tasks import Task, lost_candidate, run_tasks, score_candidate
 from vkdnw_search.records import Genome, Score
+from vkdnw_search.runs.given import number_given
 from vkdnw_search.runs.reused import counted
 from vkdnw_search.runs.store import Store
 
@@ -82,3 +83,19 @@ class Rescorer:
     def _task(self, genome: Genome, seed: int | None) -> Task:
         task = self._evaluator.task(genome)
         return task if seed is None else replace(task, seed=seed)
+
+
+def fresh_fitness(columns: Sequence[Sequence[Score]], proxy: AnyProxy, store: Store) -> list[list[float]]:
+    """The values of scores on fresh initializations; where fitness is relative, that among all that the search saw.
+
+    Args:
+        columns: the scores of several networks for each initialization; each column is ranked with the candidates'.
+        proxy: of the run.
+        store: of the run.
+    """
+    if not isinstance(proxy, HasRelativeFitness):
+        return [[s.value for s in column] for column in columns]
+    scored, given = [e for e in store.evaluations() if e.status.has_score], number_given(store)
+    scored.sort(key=lambda e: e.number < given)  # see fitness_of
+    seen = [e.score for e in scored if e.score is not None]
+    return [[float(value) for value in proxy.fitness([*seen, *column])[len(seen) :]] for column in columns]

@@ -10,15 +10,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from vkdnw_search.contracts import HasEncoding, HasReferences, HasText, Problem, SearchSpace
-from vkdnw_search.errors import RecipeError, SpaceError, nearest, shortened
+from vkdnw_search.contracts import HasEncoding, HasReferences, HasStart, HasText, Optimizer, Problem, SearchSpace
+from vkdnw_search.errors import OptimizerError, RecipeError, SpaceError, nearest, shortened
 from vkdnw_search.recipe.recipe import Recipe
 from vkdnw_search.records import Genome
 from vkdnw_search.runs.given import genomes_given, keep_given
 from vkdnw_search.runs.reader import RunReader, must_be_a_run, stored_recipe
 from vkdnw_search.runs.store import Store
 
-__all__ = ["Given", "begin_with", "different", "read_start"]
+__all__ = ["Given", "begin_with", "different", "read_start", "start_of"]
 
 LOGGER = logging.getLogger(__name__)
 
@@ -68,6 +68,24 @@ def read_start(recipe: Recipe, space: SearchSpace[Any]) -> list[Given]:
         RunFolderError: the folder of a run is damaged.
     """
     return [_given(entry, space) for entry in recipe.start]
+
+
+def start_of(
+    recipe: Recipe, space: SearchSpace[Any], optimizer: Optimizer, out: str | Path | None
+) -> list[Given] | None:
+    """The networks to begin with, read before a folder is taken; None where a run is continued, which has kept them.
+
+    Raises:
+        OptimizerError: there are some, and the optimizer cannot begin with any.
+        RecipeError: as of :func:`read_start`.
+    """
+    if recipe.start and not isinstance(optimizer, HasStart):
+        raise OptimizerError(
+            f"start: the optimizer must have begin_with(genomes) to begin with known networks, but "
+            f"{type(optimizer).__name__} has none. Add it (vkdnw_search.contracts.HasStart), or take start out"
+        )
+    continued = out is not None and (Path(out) / "run.sqlite").is_file()
+    return None if continued else read_start(recipe, space)
 
 
 def begin_with(given: Sequence[Given] | None, recipe: Recipe, problem: Problem, store: Store) -> list[Genome]:

@@ -19,9 +19,11 @@ from vkdnw_search.output.pages import si, templates
 from vkdnw_search.output.race_files import RaceFiles, read_race
 from vkdnw_search.output.report_figures import Drawn, draw
 from vkdnw_search.output.report_limits import asked, binding, bounds
+from vkdnw_search.output.yardstick_words import further_costs, keeps_limits
 from vkdnw_search.quantities import counted
 from vkdnw_search.records import Evaluation
 from vkdnw_search.runs.fitness import pareto_front
+from vkdnw_search.runs.judgement import Judgement, Yardstick
 from vkdnw_search.runs.reader import RunReader
 from vkdnw_search.runs.result import band_module, front_module
 
@@ -101,6 +103,7 @@ def _content(visited: RunReader, figures: Mapping[str, Drawn], check: Callable[[
         "changes_of_code": visited.changes_of_code,
         "asked": asked(visited.recipe),
         "winner": None,
+        "yours": [] if visited.judgement is None else _yours(visited, visited.judgement),
     }
     if not visited.ranked:
         nearest = visited.store.least_infeasible()
@@ -130,6 +133,15 @@ def _content(visited: RunReader, figures: Mapping[str, Drawn], check: Callable[[
         "structures": _structures(visited),
         "top": [(e, visited.fitness[e.number]) for e in visited.ranked[:10]],
     }
+
+
+def _yours(visited: RunReader, judgement: Judgement) -> list[tuple[Yardstick, str, str]]:
+    """The user's networks, each with what else is known of its cost and with the limits that it keeps, in words."""
+    rows = []
+    for y in judgement.yardsticks:
+        further = ", ".join(f"{name} {value}" for name, value in further_costs(y.cost))
+        rows.append((y, further, keeps_limits(y, visited.recipe)))
+    return rows
 
 
 def _structures(visited: RunReader) -> dict[int, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,9 +16,12 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from vkdnw_search.errors import shortened
 from vkdnw_search.output import report_facts as facts
+from vkdnw_search.output.pages import si
 from vkdnw_search.output.race_files import RaceFiles
 from vkdnw_search.output.race_story import draw_curves
+from vkdnw_search.quantities import score_text
 from vkdnw_search.records import Evaluation
 from vkdnw_search.runs.fitness import pareto_front
 from vkdnw_search.runs.reader import RunReader
@@ -39,7 +43,7 @@ MANY = 400
 """Of more dots than these a figure has a picture: as shapes each takes 215 bytes."""
 
 LONGEST_NAME = 24
-"""Characters of the name of a baseline that stand beside its mark."""
+"""Characters of the name of a network that stand beside its mark."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,30 +129,65 @@ def _score_flops(axes: Axes, visited: RunReader, winner: Evaluation) -> None:
     for baseline in () if visited.judgement is None else visited.judgement.baselines:
         if baseline.number in scored:
             roles[baseline.number].append(baseline.role)
-    _baselines(axes, {", ".join(names): places([scored[number]]) for number, names in roles.items()})
+    named = {_short(", ".join(names)): places([scored[number]]) for number, names in roles.items()}
+    _named_marks(axes, named, label="baselines", marker="s")
+    _named_marks(axes, _yardsticks(axes, visited), label="yours", marker="D")
     x, y = places([winner])
     axes.scatter(x, y, s=120, marker="*", color=ACCENT, zorder=3, label="winner")
     axes.set(xlabel="FLOPs (millions)", ylabel="score")
     _legend(axes)
 
 
-def _baselines(axes: Axes, named: Mapping[str, tuple[list[float], list[float]]]) -> None:
+def _yardsticks(axes: Axes, visited: RunReader) -> dict[str, tuple[list[float], list[float]]]:
+    """The user's networks that have a score, by name: FLOPs in millions, and the mean over fresh initializations.
+
+    One that is further from the others than these are from one another stands at the edge, its numbers in its name: it
+    would squeeze all others together.
+    """
+    yours = () if visited.judgement is None else visited.judgement.yardsticks
+    marks = {}
+    for y in (y for y in yours if math.isfinite(y.mean)):
+        (left, right), (foot, top) = axes.get_xlim(), axes.get_ylim()
+        there = y.cost.flops / 1e6, y.mean
+        shown = _clipped(there[0], 2 * left - right, 2 * right - left), _clipped(there[1], foot, 2 * top - foot)
+        numbers = "" if shown == there else f" ({si(y.cost.flops)}, {score_text(y.mean)})"
+        marks[f"{_short(shortened(y.name))}{numbers}"] = ([shown[0]], [shown[1]])
+    return marks
+
+
+def _clipped(value: float, low: float, high: float) -> float:
+    return min(max(value, low), high)
+
+
+def _short(name: str) -> str:
+    """The beginning of a name; of a file the end of its path, which tells files apart."""
+    if len(name) <= LONGEST_NAME:
+        return name
+    return f"…{name[-LONGEST_NAME:]}" if ".py" in name else f"{name[:LONGEST_NAME]}…"
+
+
+def _named_marks(
+    axes: Axes, named: Mapping[str, tuple[list[float], list[float]]], *, label: str | None, marker: str
+) -> None:
     """Mark networks that need no search, each with its name on the side where there is more room."""
-    middle, foot = sum(axes.get_xlim()) / 2, axes.get_ylim()[0]
-    label: str | None = "baselines"
+    highest = max((y[0] for _, y in named.values()), default=-math.inf)
+    foot, top = axes.get_ylim()
+    if highest > top:
+        axes.set_ylim(foot, highest + 0.05 * (highest - foot))
+    middle = sum(axes.get_xlim()) / 2
     for name, (x, y) in named.items():
         height = max(y[0], foot)
-        axes.scatter(x, [height], s=40, marker="s", color=SECOND, label=label, clip_on=False)
-        shown = name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…"
+        axes.scatter(x, [height], s=40, marker=marker, color=SECOND, label=label, clip_on=False)
         side, shift = ("left", 7) if x[0] < middle else ("right", -7)
         axes.annotate(
-            shown,
+            name,
             (x[0], height),
             (shift, 4),
             textcoords="offset points",
             ha=side,
             fontsize=9,
             color=SECOND,
+            parse_math=False,
             bbox={"facecolor": PAPER, "alpha": 0.8, "linewidth": 0, "pad": 0.5},
         )
         label = None

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vkdnw_search.atomic_files import write_whole
-from vkdnw_search.contracts import HasReferences, HasText
-from vkdnw_search.errors import RaceError, SpaceError, nearest
+from vkdnw_search.engine.named_networks import architecture_of
+from vkdnw_search.errors import RaceError, SpaceError
 from vkdnw_search.output.module import description_of, export_all
 from vkdnw_search.quantities import counted
 from vkdnw_search.records import Evaluation
@@ -137,16 +137,8 @@ def _of_user(visited: RunReader, text: str) -> Entrant:
         if not path.is_file():
             raise RaceError(f"--with {text}: must be a Python file, but there is none")
         return Entrant(text, ("yours",), path, None)
-    if not isinstance(visited.space, HasText):
-        raise RaceError(f"--with {text}: must be a Python file, for {visited.space.name} reads no architectures")
-    named = visited.space.references if isinstance(visited.space, HasReferences) else {}
     try:
-        architecture = visited.space.parse(named.get(text, text))
+        name, architecture = architecture_of(visited.space, text, what="a Python file")
     except SpaceError as error:
-        names = "".join(f"{name}, " for name in named)
-        raise RaceError(
-            f"--with: must be {names}a Python file or an architecture of {visited.space.name}: {error}"
-            f"{nearest(text, named)}"
-        ) from None
-    name = text if text in named else architecture.key
+        raise RaceError(f"--with: {error}") from None
     return Entrant(name, ("yours",), unvisited(visited.space, architecture), None)

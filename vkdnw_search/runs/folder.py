@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import csv
 import fcntl
-import io
 import json
 import os
 import platform
@@ -33,7 +32,7 @@ from vkdnw_search.recipe.recipe import Change, Recipe, SectionName
 from vkdnw_search.records import Cost, Evaluation
 from vkdnw_search.runs.code_history import accepted_changes, keep_code
 from vkdnw_search.runs.contents import must_have_plain_contents
-from vkdnw_search.runs.judgement import Judgement
+from vkdnw_search.runs.judgement import Judgement, finalists_csv
 from vkdnw_search.runs.log import RunLog
 from vkdnw_search.runs.reader import read_environment, stored_recipe
 from vkdnw_search.runs.store import VERDICTS, Store
@@ -142,7 +141,7 @@ class RunFolder:
                 write_table(file, evaluations, self.store.terms())
 
     def write_judgement(self, judgement: Judgement | None) -> None:
-        """finalists.csv: finalists and baselines, with their scores on fresh initializations.
+        """finalists.csv: finalists, baselines and the user's networks, with their scores on fresh initializations.
 
         None, of a run that was interrupted: that of an earlier session goes, for it may name another winner.
         """
@@ -157,17 +156,6 @@ class RunFolder:
     def write_neighbours(self, scores: Mapping[str, float]) -> None:
         """Scores of the networks one step from the winner, for the report."""
         self.store.set_note("neighbours", json.dumps(scores))
-
-
-def finalists_csv(judgement: Judgement) -> str:
-    """The table of ``judgement``, the winner first."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["role", "number", "mean", "standard_error", "verdict", "values", "architecture"])
-    for f in (*judgement.finalists, *judgement.baselines):
-        values = " ".join(map(repr, f.values))
-        writer.writerow([f.role, f.number, repr(f.mean), repr(f.standard_error), f.verdict, values, f.key])
-    return text.getvalue()
 
 
 def write_table(file: IO[str], evaluations: Iterable[Evaluation], terms: Sequence[str]) -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean, stdev
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
+
+from vkdnw_search.records import Cost
 
 T = TypeVar("T")
 
@@ -39,7 +44,43 @@ class Finalist:
     @property
     def standard_error(self) -> float:
         """The standard error of the mean; NaN with fewer than two values."""
-        return stdev(self.values) / math.sqrt(len(self.values)) if len(self.values) > 1 else math.nan
+        return standard_error(self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class Yardstick:
+    """A network of the user's beside what a search found. It need not be in the space, and never wins.
+
+    Attributes:
+        name: as the user gave it.
+        source: the architecture as text; of a class of a file its name and a hash of its code.
+        cost: as candidates are counted.
+        outside: the limits of the run that it does not keep, in words; empty if it keeps them all.
+        values: a score for each fresh initialization, the i-th from the same seed as that of the finalists; empty
+            where it has none.
+        verdict: how the winner compares, in words.
+        fault: why it has no score; empty if it has one.
+        note: what else to know of how it was counted and scored.
+    """
+
+    name: str
+    source: str
+    cost: Cost
+    outside: str = ""
+    values: tuple[float, ...] = ()
+    verdict: str = ""
+    fault: str = ""
+    note: str = ""
+
+    @property
+    def mean(self) -> float:
+        """The mean of ``values``; NaN without any."""
+        return fmean(self.values) if self.values else math.nan
+
+    @property
+    def standard_error(self) -> float:
+        """The standard error of the mean; NaN with fewer than two values."""
+        return standard_error(self.values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +159,7 @@ class Judgement:
         warnings: sentences a user should read.
         untrainable: numbers of candidates that were tried and cannot be trained; others may not have been tried.
         second_opinion: the winner by other measures; None without a winner, and in runs from before there was any.
+        yardsticks: networks of the user's beside the winner, as given; none of them is a candidate.
     """
 
     winner: int | None
@@ -128,6 +170,7 @@ class Judgement:
     warnings: tuple[str, ...]
     untrainable: tuple[int, ...] = ()
     second_opinion: SecondOpinion | None = None
+    yardsticks: tuple[Yardstick, ...] = ()
 
     @property
     def means(self) -> dict[int, float]:
@@ -137,6 +180,7 @@ class Judgement:
 
     def to_json(self) -> str:
         """As text, to be kept with the run."""
+        yardsticks = [asdict(yardstick) for yardstick in self.yardsticks]
         return json.dumps(
             {
                 "winner": self.winner,
@@ -155,6 +199,7 @@ class Judgement:
                 "warnings": self.warnings,
                 "untrainable": self.untrainable,
                 "second_opinion": None if self.second_opinion is None else asdict(self.second_opinion),
+                **({"yardsticks": yardsticks} if yardsticks else {}),
             }
         )
 
@@ -166,6 +211,25 @@ class Judgement:
             ValueError: it stands for none.
         """
         return read_record(cls, text)
+
+
+def finalists_csv(judgement: Judgement) -> str:
+    """The table of ``judgement``: the winner first, baselines after the finalists, the user's networks last."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["role", "number", "mean", "standard_error", "verdict", "values", "architecture"])
+    for f in (*judgement.finalists, *judgement.baselines):
+        values = " ".join(map(repr, f.values))
+        writer.writerow([f.role, f.number, repr(f.mean), repr(f.standard_error), f.verdict, values, f.key])
+    for y in judgement.yardsticks:
+        values, told = " ".join(map(repr, y.values)), "; ".join(filter(None, (y.verdict, y.fault, y.outside, y.note)))
+        writer.writerow([f"yours: {y.name}", "", repr(y.mean), repr(y.standard_error), told, values, y.source])
+    return text.getvalue()
+
+
+def standard_error(values: Sequence[float]) -> float:
+    """The standard error of the mean of ``values``; NaN with fewer than two."""
+    return stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
 
 
 def _plain(finalist: Finalist) -> dict[str, Any]:

@@ -119,7 +119,8 @@ class Result:
         best: of the finalists that the score cannot tell from the highest mean over fresh initializations the one of
             most FLOPs (with ``ties: score`` the highest mean), or without finalists the highest score; None if nothing
             was scored.
-        judgement: finalists and trivial baselines, scored anew and compared; None if the search was interrupted.
+        judgement: finalists, trivial baselines and the networks given as ``baselines``, scored anew and compared; None
+            if the search was interrupted.
         ended: why the search ended, in words.
         unfinished: what was left to do when the run had to end, and why; empty if nothing. The same recipe on the same
             folder goes on from there.
@@ -208,7 +209,7 @@ class Result:
         return frame_of([record(e) for e in self.evaluations()], index="number")
 
     def plot(self) -> Figure:
-        """Score against FLOPs, with the front and the winner, as a matplotlib figure; a notebook shows it."""
+        """Score against FLOPs, with the front, the winner and ``baselines``, as a matplotlib figure for a notebook."""
         from matplotlib.figure import Figure  # takes a second, and only those who plot need it
 
         figure = Figure(figsize=(6.4, 3.6), layout="constrained")
@@ -224,6 +225,9 @@ class Result:
         axes.plot(*places(pareto_front(evaluations, values)), color="0.6", label="front")
         if self.best is not None:
             axes.scatter(*places([self.best.evaluation]), s=120, marker="*", color="C0", label="winner")
+        for y in () if self.judgement is None else self.judgement.yardsticks:
+            if y.values:
+                axes.scatter([y.cost.flops / 1e6], [y.mean], s=40, marker="D", label=shortened(y.name))
         axes.set(xlabel="FLOPs (millions)", ylabel="score")
         axes.legend(frameon=False)
         return figure
