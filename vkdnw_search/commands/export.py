@@ -244,9 +244,9 @@ def _write_network(found: FoundNetwork, path: Path, options: argparse.Namespace)
 
     model = network(found, seed=options.seed, arguments=options.network)
     if options.format == "torch-export":
-        write_torch_export(model, found.space.input_shape, path)
+        write_torch_export(model, found.input_shape, path)
     elif options.format == "onnx":
-        write_onnx(model, found.space.input_shape, path)
+        write_onnx(model, found.input_shape, path)
     if options.weights:
         fresh = network(found, seed=options.seed + 1, arguments=options.network)
         write_safetensors(model, fresh, path.with_suffix(".safetensors"))

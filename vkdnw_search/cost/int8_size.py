@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from vkdnw_search.contracts import A, HasParts, SearchSpace
+from vkdnw_search.contracts import A, HasParts, SearchSpace, input_shape_of
 from vkdnw_search.cost.interpolation import Counts, Multilinear
 from vkdnw_search.cost.peak_memory import traced
 from vkdnw_search.determinism import forked_generators
@@ -90,7 +90,7 @@ class Int8Size(Generic[A]):
 
     def whole(self, architecture: A) -> int:
         """The bytes of one candidate from a trace of the whole network: slow, but what parts are checked against."""
-        return traced(_sized, lambda: (self._space.build(architecture), self._space.input_shape))[0]
+        return traced(_sized, lambda: (self._space.build(architecture), input_shape_of(self._space, architecture)))[0]
 
     def _part(self, part: Part) -> int:
         if part.kind not in self._formulas:
