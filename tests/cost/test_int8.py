@@ -156,6 +156,16 @@ def test_sizes_are_those_of_what_onnx_runtime_writes(space, tmp_path):
         assert Int8Size(space)(architecture) == pytest.approx(written, rel=0.02)
 
 
+@pytest.mark.slow
+def test_a_norm_behind_a_folded_norm_counts_though_it_is_folded_too(tmp_path):
+    """NAS-Bench-201's last norm, of 64 channels, where a cell is one convolution: 16 bytes a channel at most."""
+    pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+    space = NasBench201(cells=1)
+    architecture = space.parse("|none~0|+|none~0|none~1|+|nor_conv_1x1~0|none~1|none~2|")
+    written = bytes_of_tensors(drawn_anew(space.build(architecture)), space.input_shape, tmp_path)
+    assert 0.8 * 16 * 64 < Int8Size(space)(architecture) - written < 16 * 64
+
+
 def drawn_anew(model: nn.Module) -> nn.Module:
     """With norms that differ: an exporter writes equal tensors, such as all fresh norms' biases, once."""
     with torch.no_grad():
