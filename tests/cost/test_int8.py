@@ -77,7 +77,7 @@ def test_what_is_needed_again_is_not_overwritten():
 
 @pytest.mark.parametrize("stride", [1, 2])
 def test_a_depthwise_convolution_needs_one_channel_besides_its_input(stride):
-    """TinyEngine: N channels take N + 1 in place of 2 N (arXiv 2007.10319, section 3.2)."""
+    """N channels take N + 1 in place of 2 N (arXiv 2007.10319, figure 7)."""
     layer = nn.Conv2d(32, 32, 3, stride, padding=1, groups=32)
     assert peak(layer, (32, 8, 8)) == 32 * 64 + (8 // stride) ** 2
 

@@ -16,7 +16,7 @@ that several layers share counts once; its bias, too.
 Where this differs from a written file, in NAS-Bench-201's smallest networks (cells of skips, pools and up to six 1×1
 convolutions): a norm that follows a folded norm is folded as well, but counts 16 bytes a channel here, since the sum of
 parts cannot know it: their last norm, where a cell is one convolution, 1.1 % too much with the benchmark's 16 channels.
-Other such networks differ by 0.3 % at most. With 4 channels both this (2.5 % too much) and the activations' bytes (up to
+Other such networks differ by 0.3 % at most. With 4 channels this (2.5 % too much) and the activations' bytes (up to
 1.8 % too little) weigh more. A fresh network has tensors that are equal, such as biases of zero, which an exporter
 writes once: 0.4 to 0.8 % less. A network that ignores its input ONNX Runtime does not quantize.
 """
