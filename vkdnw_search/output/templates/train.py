@@ -258,7 +258,7 @@ class Quantized(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, C, H, W) → outputs (N, …)."""
-        rows = [self.session.run(None, Batches([image]).get_next())[0] for image in images.cpu().split(1)]
+        rows = [self.session.run(None, {"images": image[None].numpy()})[0] for image in images.cpu()]
         return torch.cat([torch.from_numpy(row) for row in rows]).to(images.device)
 
 
@@ -362,9 +362,10 @@ class Trainer:
 
     def quantized(self) -> nn.Module:
         """The model in int8, by the ranges of activations that training images give; int8.onnx of --out holds it."""
-        step = max(len(self.train) // CALIBRATION, 1)  # type: ignore[arg-type]  # has a length
-        images = [self.train[number][0][None] for number in range(0, len(self.train), step)]  # type: ignore[arg-type]
-        content = quantized(copy.deepcopy(self.model).cpu().eval(), images[:CALIBRATION])
+        count: int = len(self.train)  # type: ignore[arg-type]  # has a length
+        numbers = range(0, count, max(count // CALIBRATION, 1))[:CALIBRATION]
+        images = [self.train[number][0][None] for number in numbers]
+        content = quantized(copy.deepcopy(self.model).cpu().eval(), images)
         if self.rank == 0:
             self.options.out.mkdir(parents=True, exist_ok=True)
             self.part("int8.onnx").write_bytes(content)
