@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass
-from functools import cached_property, lru_cache
+from dataclasses import astuple, dataclass, replace
+from functools import cached_property
 from itertools import product
 from typing import Annotated, Literal
 
@@ -22,7 +22,8 @@ from torch import nn
 
 from search_spaces import stages_network as network
 from search_spaces.genomes import genome_of, values_of
-from search_spaces.resolution import ImageSpace, Size, reduced
+from search_spaces.resolution import ImageSpace, Side, Size
+from search_spaces.stages_parts import chain_of, parts_of
 from search_spaces.stages_structure import PUBLISHED, Network, StageChoices, Unit, parse_network, parse_stage
 from vkdnw_search.errors import SpaceError
 from vkdnw_search.options import check_options
@@ -61,9 +62,14 @@ class Stages(ImageSpace):
     last: Annotated[int, at.Interval(ge=1, le=8192), "channels of the last convolution"] = 1280
     activation: Annotated[Literal["relu", "relu6", "silu", "hardswish"], "after convolutions"] = "relu6"
     num_classes: Annotated[int, at.Interval(ge=2, le=100_000), "classes"] = 1000
+    resolutions: Annotated[
+        tuple[Side, ...], at.Len(0, 16), "heights and widths among which the search chooses, in place of resolution"
+    ] = ()
 
     def __post_init__(self) -> None:
         check_options(self, SpaceError)
+        if len(set(self.resolutions)) < len(self.resolutions):
+            raise SpaceError(f"Stages, resolutions: must be different, but are {', '.join(map(str, self.resolutions))}")
         if not self.genes:
             raise SpaceError("Stages, stages: at least one field must have choices, such as k3/5, but none has")
 
@@ -74,13 +80,25 @@ class Stages(ImageSpace):
 
     @cached_property
     def genes(self) -> tuple[Gene, ...]:
-        """One ordered gene for each field with choices."""
-        return tuple(
+        """The resolution, where there are several, and one ordered gene for each field with choices."""
+        images = [Gene("resolution", self._sides, ordered=True)] if len(self._sides) > 1 else []
+        fields = (
             Gene(f"stage{number}.{name}", values, ordered=True)
             for number, stage in enumerate(self._stages, start=1)
             for name, values in stage.choices.items()
             if len(values) > 1
         )
+        return (*images, *fields)
+
+    @property
+    def sides(self) -> Size:
+        """Height and width of an input, the largest where they are searched."""
+        return (self._sides[-1], self._sides[-1]) if self._sides else super().sides
+
+    def input_shape_of(self, architecture: Network) -> tuple[int, int, int]:
+        """The shape of one input of a network, (C, H, W)."""
+        side = architecture.side
+        return self.input_shape if side is None else (self.channels_in, side, side)
 
     @property
     def free_operators(self) -> frozenset[str]:
@@ -95,11 +113,12 @@ class Stages(ImageSpace):
     def decode(self, genome: Genome) -> Network:
         """The network of ``genome``."""
         chosen = iter(values_of(genome, self.genes, space=self.name))
+        side = int(next(chosen)) if len(self._sides) > 1 else None
         units: list[Unit] = []
         for stage in self._stages:
             values = {n: float(next(chosen)) if len(v) > 1 else v[0] for n, v in stage.choices.items()}
             units += stage.units(values)
-        return Network(self.stem, self.stem_stride, tuple(units), self.last)
+        return Network(self.stem, self.stem_stride, tuple(units), self.last, side)
 
     def encode(self, architecture: Network) -> Genome:
         """A genome of ``architecture``.
@@ -112,17 +131,32 @@ class Stages(ImageSpace):
         if found is None or ends != (self.stem, self.stem_stride, self.last):
             told = "-".join([f"c{self.stem}_s{self.stem_stride}", *self.stages, f"c{self.last}"])
             raise SpaceError(f"{self.name}: must be a choice of {told}, but is {architecture.key}")
+        side = [] if architecture.side is None else [architecture.side]
         chosen = [
             values[name]
             for stage, values in zip(self._stages, found, strict=True)
             for name in stage.choices
             if len(stage.choices[name]) > 1
         ]
-        return genome_of(chosen, self.genes, space=self.name)
+        return genome_of([*side, *chosen], self.genes, space=self.name)
 
     def parse(self, text: str) -> Network:
-        """The network written as ``text``; it need not be one that the genes can express. Raises SpaceError."""
-        return parse_network(text)
+        """The network written as ``text``; it need not be one that the genes can express.
+
+        One without a resolution, in a space with several, is for the largest of them.
+
+        Raises:
+            SpaceError: the text is no such network, or has a resolution where the space has one alone.
+        """
+        parsed = parse_network(text)
+        if len(self._sides) > 1:
+            return parsed if parsed.side is not None else replace(parsed, side=self._sides[-1])
+        if parsed.side is not None:
+            raise SpaceError(
+                f"{self.name}: a text must begin with a resolution only where the option resolutions has several, but "
+                f"this one begins with {parsed.side}px: {parsed.key}"
+            )
+        return parsed
 
     def layers(self, architecture: Network) -> int:
         """Blocks, stem and last convolution being 1 each."""
@@ -142,26 +176,11 @@ class Stages(ImageSpace):
 
     def parts(self, architecture: Network) -> Sequence[Part]:
         """Convolutions with their batch norms, squeeze-excitations, and the classifier."""
-        size, width, stride = self.sides, architecture.stem, architecture.stem_stride
-        parts = [_conv(self.channels_in, width, 3, stride, size)]
-        size = reduced(size, stride)
-        for unit in architecture.blocks:
-            parts += _unit(unit, width, size, self.activation)
-            width, size = unit.out, reduced(size, unit.stride)
-        parts.append(_conv(width, architecture.last, 1, 1, size))
-        return [*parts, _classifier(architecture.last, size, self.num_classes)]
+        return parts_of(architecture, self.input_shape_of(architecture), self.activation, self.num_classes)
 
     def chain(self, architecture: Network) -> Sequence[Part]:
-        """Stem, units, last convolution, classifier. Whether a unit has a shortcut follows from its widths, so these
-        are part of its kind."""
-        size, width = self.sides, architecture.stem
-        blocks = [_conv_block(self.channels_in, width, 3, architecture.stem_stride, self.activation, size)]
-        size = reduced(size, architecture.stem_stride)
-        for unit in architecture.blocks:
-            blocks.append(_unit_block(unit, width, self.activation, size))
-            width, size = unit.out, reduced(size, unit.stride)
-        blocks.append(_conv_block(width, architecture.last, 1, 1, self.activation, size))
-        return [*blocks, _classifier(architecture.last, size, self.num_classes)]
+        """Stem, units, last convolution, classifier."""
+        return chain_of(architecture, self.input_shape_of(architecture), self.activation, self.num_classes)
 
     def source(self, architecture: Network) -> str:
         """The blocks this module builds from, verbatim, then the network as constants and the class ``Network``."""
@@ -178,6 +197,10 @@ class Stages(ImageSpace):
             num_classes=self.num_classes,
             channels_in=self.channels_in,
         )
+
+    @cached_property
+    def _sides(self) -> tuple[int, ...]:
+        return tuple(sorted(self.resolutions))
 
     @cached_property
     def _stages(self) -> tuple[StageChoices, ...]:
@@ -222,75 +245,3 @@ def _choices(units: tuple[Unit, ...], stages: tuple[StageChoices, ...]) -> Itera
         made = stage.units(named)
         if units[: len(made)] == made:
             yield from ([named, *rest] for rest in _choices(units[len(made) :], tuple(others)))
-
-
-@lru_cache(maxsize=2**14)
-def _unit(unit: Unit, inputs: int, size: Size, act: str) -> tuple[Part, ...]:
-    after = reduced(size, unit.stride)
-    width = inputs if unit.type == "ds" else network.round8(unit.expansion * inputs)
-    if unit.type == "cn":
-        return (_conv(inputs, unit.out, unit.kernel, unit.stride, size),)
-    if unit.type == "er":
-        parts = [_conv(inputs, width, unit.kernel, unit.stride, size)]
-    else:
-        parts = [_conv(inputs, width, 1, 1, size)] if unit.type == "ir" else []
-        parts.append(_depthwise(width, unit.kernel, unit.stride, size))
-    if unit.se:
-        parts.append(_squeeze(width, max(1, round(unit.se * inputs)), act, after))
-    return (*parts, _conv(width, unit.out, 1, 1, after))
-
-
-@lru_cache(maxsize=2**14)
-def _conv(inputs: int, outputs: int, kernel: int, stride: int, size: Size) -> Part:
-    return Part(
-        kind=("conv", kernel, stride, size),
-        widths=(inputs, outputs),
-        make=lambda i, o: (network.ConvBN(i, o, kernel=kernel, stride=stride), (i, *size)),
-    )
-
-
-@lru_cache(maxsize=2**14)
-def _depthwise(channels: int, kernel: int, stride: int, size: Size) -> Part:
-    return Part(
-        kind=("depthwise", kernel, stride, size),
-        widths=(channels,),
-        make=lambda c: (network.ConvBN(c, c, kernel=kernel, stride=stride, groups=c), (c, *size)),
-    )
-
-
-@lru_cache(maxsize=2**14)
-def _squeeze(channels: int, inner: int, act: str, size: Size) -> Part:
-    return Part(
-        kind=("squeeze", size),
-        widths=(channels, inner),
-        make=lambda c, i: (network.SqueezeExcitation(c, i, act), (c, *size)),
-    )
-
-
-@lru_cache(maxsize=256)
-def _classifier(inputs: int, size: Size, num_classes: int) -> Part:
-    return Part(
-        kind=("classifier", size),
-        widths=(inputs, num_classes),
-        make=lambda i, n: (network.Classifier(i, n), (i, *size)),
-    )
-
-
-@lru_cache(maxsize=2**14)
-def _unit_block(unit: Unit, inputs: int, act: str, size: Size) -> Part:
-    def make() -> tuple[nn.Module, tuple[int, ...]]:
-        return network.Unit(
-            unit.type, inputs, unit.out, kernel=unit.kernel, stride=unit.stride, expansion=unit.expansion, se=unit.se,
-            act=act,
-        ), (inputs, *size)  # fmt: skip
-
-    return Part(kind=("unit", unit, inputs, act, size), widths=(), make=make)
-
-
-@lru_cache(maxsize=2**14)
-def _conv_block(inputs: int, outputs: int, kernel: int, stride: int, act: str, size: Size) -> Part:
-    return Part(
-        kind=("block", kernel, stride, act, size),
-        widths=(inputs, outputs),
-        make=lambda i, o: (network.ConvBN(i, o, kernel=kernel, stride=stride, act=act), (i, *size)),
-    )

@@ -7,6 +7,8 @@ separated by a slash: ``ir_r1/2/3_k3/5_s2_e3/6_c24/32``. A whole network has its
 after its stages::
 
     c32_s2-ds_r1_k3_s1_c16-ir_r2_k3_s2_e6_c24-c1280
+
+Where the search chooses among resolutions, that of the network comes first, as in ``128px-c32_s2-…``.
 """
 
 from __future__ import annotations
@@ -44,6 +46,7 @@ PUBLISHED = {"relu6": {"mobilenetv2": MOBILENET_V2}, "silu": {"efficientnet_b0":
 _FIELD = re.compile(r"(?P<name>[a-z]+)(?P<values>[0-9.]+(/[0-9.]+)*)")
 _STAGE = re.compile(r"[^-]+")
 _LAST = re.compile(r"c[0-9]")
+_SIDE = re.compile(r"[0-9]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +69,16 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """Channels and stride of the stem, blocks in order, channels of the last convolution."""
+    """Channels and stride of the stem, blocks in order, channels of the last convolution.
+
+    ``side`` is height and width of the images that it is for, in a space that chooses among them.
+    """
 
     stem: int
     stem_stride: int
     blocks: tuple[Unit, ...]
     last: int
+    side: int | None = None
 
     @property
     def key(self) -> str:
@@ -83,7 +90,8 @@ class Network:
             else:
                 stages.append((unit, 1))
         texts = [unit.text(repeats) for unit, repeats in stages]
-        return "-".join([f"c{self.stem}_s{self.stem_stride}", *texts, f"c{self.last}"])
+        images = [] if self.side is None else [f"{self.side}px"]
+        return "-".join([*images, f"c{self.stem}_s{self.stem_stride}", *texts, f"c{self.last}"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +159,7 @@ def parse_network(text: str) -> Network:
         SpaceError: naming the position or the field, what was expected there and what stands there.
     """
     scanner = Scanner(text.strip(), "network of stages")
+    side = _side(scanner) if _SIDE.match(scanner.text) else None
     scanner.literal("c")
     stem = scanner.number("channels of the stem")
     scanner.literal("_s")
@@ -167,4 +176,11 @@ def parse_network(text: str) -> Network:
     scanner.literal("c")
     last = scanner.number("the last channels")
     scanner.end()
-    return Network(stem, stride, tuple(units), last)
+    return Network(stem, stride, tuple(units), last, side)
+
+
+def _side(scanner: Scanner) -> int:
+    """Height and width of the images."""
+    side = scanner.number("height and width of the images")
+    scanner.literal("px-")
+    return side

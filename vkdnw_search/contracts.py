@@ -116,6 +116,25 @@ class HasLayers(Protocol):
 
 
 @runtime_checkable
+class HasInputShapes(Protocol):
+    """A space whose networks are for inputs of different shapes, such as images of a resolution that is searched.
+
+    Its ``input_shape`` is the largest of them, and every network takes inputs of that shape as well.
+    """
+
+    def input_shape_of(self, architecture: Architecture) -> tuple[int, ...]:
+        """Return the shape of one input of this network without the batch: what its costs are counted at."""
+        ...
+
+
+def input_shape_of(space: SearchSpace[A], architecture: A) -> tuple[int, ...]:
+    """The shape of one input of a network without the batch: its own, or that of its space."""
+    if isinstance(space, HasInputShapes):
+        return tuple(space.input_shape_of(architecture))
+    return tuple(space.input_shape)
+
+
+@runtime_checkable
 class HasText(Protocol):
     """A space that reads architectures back from their text form."""
 

@@ -1,14 +1,20 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 import shutil
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from search_spaces.mobilenet import MobileNet
 from search_spaces.nasbench201 import NasBench201
@@ -20,6 +26,7 @@ from vkdnw_search import Result, search
 from vkdnw_search.commands.export import _with, run_export
 from vkdnw_search.errors import ExportError, PluginError, RunFolderError, SpaceError
 from vkdnw_search.output.formats import _must_agree
+from vkdnw_search.output.int8 import _compared, write_int8
 from vkdnw_search.records import Cost, Evaluation, Status
 from vkdnw_search.runs.result import FoundNetwork
 from vkdnw_search.source_rules import must_import_torch_alone
@@ -139,6 +146,8 @@ def test_what_fails_leaves_nothing(run: Result, tmp_path: Path, place: str) -> N
         (["--to", "new/"], "argument --to: must be a file to write, such as new/NAME, but 'new/' is a folder"),
         (["--network", "[1]"], "must be a JSON object such as '{\"dropout\": 0.2}', but is '[1]'"),
         (["--network", "[" * 100_000], "argument --network: must be JSON such as"),
+        (["--int8"], "--int8: is for --format onnx"),
+        (["--int8", "--format", "torch-export"], "--int8: is for --format onnx"),
         (["--seed", "1" + "0" * 30], "argument --seed: must be a whole number from 0 to"),
     ],
 )
@@ -224,6 +233,74 @@ def test_an_onnx_file_runs_in_onnxruntime_with_the_same_outputs(run: Result, tmp
     (logits,) = onnxruntime.InferenceSession(str(path)).run(None, {"images": images.numpy()})
     with torch.no_grad():
         torch.testing.assert_close(torch.from_numpy(logits), model(images), rtol=1e-4, atol=1e-4)
+
+
+def test_a_network_is_written_in_int8_and_runs_in_onnxruntime(run: Result, tmp_path: Path) -> None:
+    """Its outputs are those of float32 as nearly as it says."""
+    onnx, onnxruntime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
+    words = [str(run.folder), "--format", "onnx", "--int8", "--to", str(tmp_path / "m.onnx")]
+    file, told, warning = run_export(words).splitlines()
+    assert file == str(tmp_path / "m.onnx") and list(tmp_path.iterdir()) == [tmp_path / "m.onnx"]
+    assert re.search(r"on 64 random images: the largest output is the same for \d+\.\d%, relative error of the", told)
+    assert warning.startswith("warning: these weights are random, and so are the images")
+    weights = [
+        t for t in onnx.load(file).graph.initializer if t.data_type == onnx.TensorProto.INT8 and len(t.dims) == 4
+    ]
+    assert run.best is not None
+    assert len(weights) == sum(isinstance(m, nn.Conv2d) for m in run.best.space.build(run.best.architecture).modules())
+    image = np.zeros((1, 3, 16, 16), dtype=np.float32)
+    assert onnxruntime.InferenceSession(file).run(None, {"images": image})[0].shape == (1, 10)
+
+
+class Times(nn.Module):
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.factor * x
+
+
+class Doubling:
+    """A session that gives twice what it is given."""
+
+    def get_inputs(self) -> list[Any]:
+        return [SimpleNamespace(name="x")]
+
+    def run(self, names: None, inputs: dict[str, Any]) -> list[Any]:
+        return [2 * inputs["x"]]
+
+
+@pytest.mark.parametrize(("factor", "same", "error"), [(1, 1.0, 1.0), (2, 1.0, 0.0), (-1, 0.0, 3.0)])
+def test_int8_is_compared_by_the_largest_output_and_the_norm(factor: float, same: float, error: float) -> None:
+    agreement = _compared(Doubling(), Times(factor), (3,))
+    assert (agreement.same, agreement.error) == (same, pytest.approx(error))
+
+
+def test_int8_of_a_network_that_gives_zeros_is_infinitely_wrong_unless_it_gives_them_too() -> None:
+    assert _compared(Doubling(), Times(0), (3,)).error == math.inf
+
+
+@pytest.mark.parametrize("missing", ["onnx", "onnxruntime"])
+def test_without_the_extra_int8_says_what_to_install(
+    run: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    monkeypatch.setitem(sys.modules, missing, None)
+    words = [str(run.folder), "--format", "onnx", "--int8", "--to", str(tmp_path / "m.onnx")]
+    with pytest.raises(ExportError, match=rf"^{missing} is needed for this format.*pip install 'vkdnw-search\[onnx\]'"):
+        run_export(words)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_network_that_cannot_be_written_in_int8_is_told_in_words(tmp_path: Path) -> None:
+    class Strange(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.linalg.svdvals(x)
+
+    pytest.importorskip("onnxruntime")
+    with pytest.raises(ExportError, match=r"^m\.onnx: the network cannot be written as ONNX: .*--format onnx"):
+        write_int8(Strange(), (3, 4, 4), tmp_path / "m.onnx")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_file_that_computes_something_else_is_refused() -> None:

@@ -481,6 +481,37 @@ def test_weights_are_tested_and_trained_on(tmp_path: Path, capsys: pytest.Captur
         train.main([*DIGITS, "--test-only", "--out", str(tmp_path / "new")])
 
 
+def test_trained_weights_are_tested_in_int8(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the written file computes is what is told of it."""
+    onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+    train = program(tmp_path)
+    accuracy = train.main([*DIGITS, "--epochs", "2", "--out", str(tmp_path / "out")])
+    told = train.main([*DIGITS, "--test-only", "--int8", "--out", str(tmp_path / "out")])
+    said = capsys.readouterr().out.splitlines()[-2:]
+    assert said[0].startswith(f"accuracy {accuracy:.2%}, ") and said[1].startswith(f"int8 accuracy {told:.2%}, ")
+    assert told > accuracy - 0.05
+    session = onnxruntime.InferenceSession(tmp_path / "out/int8.onnx")
+    _, test, _ = read("digits", size=16)
+    right = [session.run(None, {"images": image[None].numpy()})[0].argmax() == label for image, label in test]
+    assert np.mean(right) == pytest.approx(told)
+
+
+def test_what_int8_needs_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train = program(tmp_path)
+    with pytest.raises(SystemExit):
+        train.main([*DIGITS, "--int8", "--out", str(tmp_path / "out")])
+    assert "--int8 is for trained weights: add --test-only" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(SystemExit, match=r"^--int8: needs onnx and onnxruntime: pip install onnx onnxruntime$"):
+        train.quantized(nn.Identity(), [torch.zeros(1, 3, 4, 4)])
+    monkeypatch.undo()
+    pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+    with pytest.raises(SystemExit, match=r"^--int8: this network cannot be quantized: "):
+        train.quantized(nn.LPPool2d(2.0, 2), [torch.zeros(1, 3)])
+
+
 def test_a_training_in_parts_is_the_training_in_one(tmp_path: Path) -> None:
     train = program(tmp_path)
     train.main([*DIGITS, "--epochs", "3", "--out", str(tmp_path / "whole")])

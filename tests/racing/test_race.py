@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 import vkdnw_search
+from search_spaces.stages import Stages
 from tests.support.quick import leave_out_the_end
 from tests.support.races import RECIPE, WORDS, raced, unchecked
 from vkdnw_search import Race, search
@@ -20,9 +21,10 @@ from vkdnw_search.commands.main import main
 from vkdnw_search.errors import RaceError, RunFolderError
 from vkdnw_search.output.templates import train
 from vkdnw_search.racing import training
-from vkdnw_search.racing.entrants import shortlist
-from vkdnw_search.racing.race import Plan, _words
+from vkdnw_search.racing.entrants import Entrant, shortlist
+from vkdnw_search.racing.race import Plan, _own_size, _words
 from vkdnw_search.runs.reader import RunReader
+from vkdnw_search.runs.result import unvisited
 
 pytest.importorskip("sklearn")
 
@@ -289,3 +291,19 @@ def test_the_plan_is_told_in_the_folder(whole: Race) -> None:
 def test_images_of_a_race_are_those_of_the_run(data: str, shape: Any, expected: list[str], tmp_path: Path) -> None:
     visited: Any = SimpleNamespace(space=SimpleNamespace(input_shape=shape))
     assert _words(Plan(data=data, epochs=2), visited, tmp_path) == ("--data", data, "--epochs", "2", *expected)
+
+
+@pytest.mark.parametrize(
+    ("plan", "expected"),
+    [
+        (Plan(data="x", epochs=2), [("--size", "16"), ("--size", "24"), ()]),
+        (Plan(data="x", epochs=2, words=("--size", "8")), [(), (), ()]),
+        (Plan(data="digits", epochs=2), [(), (), ()]),
+    ],
+)
+def test_a_network_with_images_of_a_size_of_its_own_is_trained_on_them(
+    plan: Plan, expected: Any, tmp_path: Path
+) -> None:
+    space = Stages(resolutions=(16, 24), stages=("ds_r1_k3_s1_c8/16",))
+    sources = [*(unvisited(space, space.decode((index, 0))) for index in (0, 1)), Path("mine.py")]
+    assert [_own_size(Entrant("n", (), source, None), plan, tmp_path) for source in sources] == expected

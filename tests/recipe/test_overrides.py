@@ -42,7 +42,9 @@ def test_a_fault_of_an_override_names_the_override_and_not_the_file():
 # ---------------------------------------------------------------------------------------------- another plug-in
 
 
-@pytest.mark.parametrize("name", ["mbv2_600M", "nb201", "macro", "stages_mbv2", "resnet_1M", "autoformer_tiny"])
+@pytest.mark.parametrize(
+    "name", ["mbv2_600M", "nb201", "macro", "stages_mbv2", "mcu_320k", "resnet_1M", "autoformer_tiny"]
+)
 @pytest.mark.parametrize("override", ["executor.use=inline", "executor.use=dask", "optimizer.use=random",
                                       "optimizer.use=aging", "score.use=naswot", "score.use=flops"])  # fmt: skip
 def test_use_can_be_switched_in_every_shipped_recipe(name, override):

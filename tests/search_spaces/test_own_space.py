@@ -78,7 +78,9 @@ def test_an_installed_package_is_found_by_its_entry_point(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", ["macro", "resnet_1M", "autoformer_tiny", "stages_mbv2", "ofa_mobilenetv3"])
+@pytest.mark.parametrize(
+    "recipe", ["macro", "resnet_1M", "autoformer_tiny", "stages_mbv2", "mcu_320k", "ofa_mobilenetv3"]
+)
 def test_the_recipe_of_a_space_finds_a_network_within_its_limits_that_trains_a_step(recipe, tmp_path):
     few = ["stop.evaluations=6", "executor=inline", "finalists=0", "--out", "found", "-q"]
     run = command(recipe, *few, "score=trainable_layers", folder=tmp_path)

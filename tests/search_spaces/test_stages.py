@@ -13,10 +13,16 @@ from search_spaces.stages import Stages
 from search_spaces.stages_network import Unit
 from search_spaces.stages_structure import EFFICIENTNET_B0, MOBILENET_V2
 from tests.support.generated_source import assert_same_network, load_network
+from vkdnw_search.choices import narrowed
+from vkdnw_search.contracts import input_shape_of
 from vkdnw_search.cost.counter import CostCounter
+from vkdnw_search.cost.limits import Limits, Range
 from vkdnw_search.cost.peak_memory import PeakMemory
+from vkdnw_search.engine.tasks import Task, score_candidate
 from vkdnw_search.errors import SpaceError
 from vkdnw_search.recipe.recipe import parse_recipe
+from vkdnw_search.records import Score
+from vkdnw_search.testing import check_search_space
 
 SPACE = Stages()
 EVERYTHING = Stages(
@@ -175,3 +181,55 @@ def test_stages_must_be_a_list_of_text_within_bounds():
 def test_spaces_and_architectures_can_be_pickled_and_equal_their_copies():
     architecture = SPACE.parse(MOBILENET_V2)
     assert pickle.loads(pickle.dumps((SPACE, architecture))) == (SPACE, architecture)
+
+
+SIDES = Stages(resolutions=(24, 16), stages=("ds_r1_k3_s1_c8/16",), stem=8, last=16, num_classes=5)
+
+
+def test_a_resolution_among_several_is_a_gene_and_part_of_the_text():
+    assert [(gene.name, gene.choices) for gene in SIDES.genes] == [("resolution", (16, 24)), ("stage1.c", (8, 16))]
+    network = SIDES.decode((0, 1))
+    assert network.key == "16px-c8_s2-ds_r1_k3_s1_c16-c16"
+    assert SIDES.parse(network.key) == network and SIDES.encode(network) == (0, 1)
+    assert SIDES.parse("c8_s2-ds_r1_k3_s1_c16-c16").key == "24px-c8_s2-ds_r1_k3_s1_c16-c16"
+    with pytest.raises(SpaceError, match="gene resolution: must be one of 16, 24, but is 20"):
+        SIDES.encode(SIDES.parse("20px-c8_s2-ds_r1_k3_s1_c16-c16"))
+    with pytest.raises(SpaceError, match="begin with a resolution only where the option resolutions has several"):
+        SPACE.parse(network.key)
+    with pytest.raises(SpaceError, match="resolutions: must be different, but are 16, 16"):
+        Stages(resolutions=(16, 16))
+
+
+def test_one_resolution_alone_is_no_gene():
+    space = Stages(resolutions=(96,))
+    assert space.genes == SPACE.genes and space.input_shape == (3, 96, 96)
+
+
+@pytest.mark.parametrize(("index", "side"), [(0, 16), (1, 24)])
+@pytest.mark.parametrize("around", [lambda space: space, lambda space: narrowed(space, fix={"stage1.c": 8})])
+def test_costs_are_those_at_the_resolution_of_the_network(index, side, around):
+    space = around(SIDES)
+    alike = Stages(resolution=side, stages=SIDES.stages, stem=8, last=16, num_classes=5)
+    network, same = space.decode((index, 0)), alike.decode((0,))
+    assert space.input_shape == (3, 24, 24) and input_shape_of(space, network) == (3, side, side)
+    limits = Limits(memory=Range(maximum=1), int8_memory=Range(maximum=1), int8_size=Range(maximum=1))
+    cost = CostCounter(space, limits).cost(network)
+    assert cost == CostCounter(alike, limits).cost(same) == CostCounter(space, limits).whole(network)
+    assert PeakMemory(space).whole(network) == cost.memory
+
+
+def test_a_space_of_several_resolutions_keeps_its_contract():
+    check_search_space(SIDES, samples=2)
+
+
+def test_a_score_looks_at_images_of_the_networks_own_resolution():
+    seen = []
+
+    def proxy(model, probe):
+        seen.append(probe.input_shape)
+        return Score(0.0)
+
+    for index in (0, 1):
+        network = SIDES.decode((index, 0))
+        score_candidate(Task(SIDES, proxy, (index, 0), network.key, CostCounter(SIDES).cost(network), 0))
+    assert seen == [(3, 16, 16), (3, 24, 24)]

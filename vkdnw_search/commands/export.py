@@ -29,7 +29,7 @@ SUFFIXES = {"python": "model.py", "torch-export": "model.pt2", "onnx": "model.on
 
 
 def run_export(words: Sequence[str]) -> str:
-    """Export as ``words`` say. Returns what to show: the files written.
+    """Export as ``words`` say. Returns what to show: the files written, and what is to be said of them.
 
     Raises:
         RunFolderError: the folder is no run, or has no such network.
@@ -43,28 +43,26 @@ def run_export(words: Sequence[str]) -> str:
     else:
         must_be_a_run(options.folder)
     if options.text is not None:
-        return "\n".join(map(str, _exported(_written(options.folder.name, options.text), Path(), options, None)))
+        return "\n".join(_exported(_written(options.folder.name, options.text), Path(), options, None))
     with RunReader(options.folder) as visited:
         chosen, recipe = [visited.found(e) for e in _chosen(visited, options, most)], visited.recipe
     places = [options.folder / "exports" / f"{found.evaluation.number}" for found in chosen]
     return "\n".join(
-        str(file)
-        for found, place in zip(chosen, places, strict=True)
-        for file in _exported(found, place, options, recipe)
+        line for found, place in zip(chosen, places, strict=True) for line in _exported(found, place, options, recipe)
     )
 
 
-def _exported(found: FoundNetwork, place: Path, options: argparse.Namespace, recipe: Recipe | None) -> list[Path]:
-    """Write one network, by default to ``place``. Returns all files that are shown to the user."""
+def _exported(found: FoundNetwork, place: Path, options: argparse.Namespace, recipe: Recipe | None) -> list[str]:
+    """Write one network, by default to ``place``. Returns all lines that are shown to the user."""
     found = _with(found, num_classes=options.num_classes, channels_in=options.channels_in)
-    path: Path = options.to or place / ("backbone.py" if options.backbone else SUFFIXES[options.format])
+    path: Path = options.to or place / _name(options)
     written = _files(path, options)
     if options.to is not None or options.text is not None:
         must_be_new(written)
     try:
         within = options.folder if path.is_relative_to(place) and options.to is None else None
         with all_or_nothing(path.parent, within=within) as drafts, _torch_silent():
-            _write(found, drafts / path.name, options, recipe)
+            remarks = _write(found, drafts / path.name, options, recipe)
             for program in PROGRAMS:
                 if os.path.lexists(path.parent / program):  # users change it
                     (drafts / program).unlink(missing_ok=True)
@@ -75,7 +73,14 @@ def _exported(found: FoundNetwork, place: Path, options: argparse.Namespace, rec
             f"{path.parent}: files cannot be written there: {error.strerror or error}. Nothing was kept; name another "
             "place with --to"
         ) from error
-    return written
+    return [*map(str, written), *remarks]
+
+
+def _name(options: argparse.Namespace) -> str:
+    """What the file is called by default."""
+    if options.int8:
+        return "model.int8.onnx"
+    return "backbone.py" if options.backbone else SUFFIXES[options.format]
 
 
 @contextmanager
@@ -104,8 +109,8 @@ def _files(path: Path, options: argparse.Namespace) -> list[Path]:
     return files
 
 
-def _write(found: FoundNetwork, path: Path, options: argparse.Namespace, recipe: Recipe | None) -> None:
-    """Write the network, and what belongs to it beside."""
+def _write(found: FoundNetwork, path: Path, options: argparse.Namespace, recipe: Recipe | None) -> list[str]:
+    """Write the network, and what belongs to it beside. Returns what is to be said of it."""
     from vkdnw_search.output.module import export
 
     if options.format == "python":
@@ -113,7 +118,8 @@ def _write(found: FoundNetwork, path: Path, options: argparse.Namespace, recipe:
     elif options.format == "structure":
         path.write_text(found.key + "\n", encoding="utf-8")
     if options.format in ("torch-export", "onnx") or options.weights:
-        _write_network(found, path, options)
+        return _write_network(found, path, options)
+    return []
 
 
 def _parse(words: Sequence[str]) -> argparse.Namespace:
@@ -128,6 +134,9 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     which.add_argument("--flops", metavar="450M", help="the best with at most so many FLOPs")
     which.add_argument("--number", type=int, metavar="N", help="the candidate of that number in results.csv")
     parser.add_argument("--format", choices=SUFFIXES, default="python")
+    parser.add_argument(
+        "--int8", action="store_true", help="quantize the ONNX file, for one image at a time, by random images"
+    )
     parser.add_argument("--backbone", action="store_true", help="define Backbone, too: feature maps of the stages")
     parser.add_argument(
         "--to", type=file_to_write, metavar="PATH", help="file to write (default: under DIR/exports, or here)"
@@ -156,6 +165,8 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
         parser.error("--network: Network of model.py takes them as arguments; give them there")
     if options.backbone and options.format != "python":
         parser.error("--backbone: is for --format python")
+    if options.int8 and options.format != "onnx":
+        parser.error("--int8: is for --format onnx")
     if options.top and options.to is not None:
         parser.error("--to: names one file, but --top exports several; leave it out, or take --rank")
     return options
@@ -238,15 +249,26 @@ def _cost(space: SearchSpace[Any], architecture: Any) -> Cost:
     return CostCounter(space).cost(architecture)
 
 
-def _write_network(found: FoundNetwork, path: Path, options: argparse.Namespace) -> None:
-    """The forms that hold weights."""
-    from vkdnw_search.output.formats import network, write_onnx, write_safetensors, write_torch_export
+UNTRAINED = (
+    "these weights are random, and so are the images: that says nothing of the accuracy in int8, which "
+    "train.py --test-only --int8 tells once the network is trained"
+)
 
+
+def _write_network(found: FoundNetwork, path: Path, options: argparse.Namespace) -> list[str]:
+    """The forms that hold weights. Returns what is to be said of them."""
+    from vkdnw_search.output.formats import network, write_onnx, write_safetensors, write_torch_export
+    from vkdnw_search.output.int8 import write_int8
+
+    remarks = []
     model = network(found, seed=options.seed, arguments=options.network)
     if options.format == "torch-export":
-        write_torch_export(model, found.space.input_shape, path)
+        write_torch_export(model, found.input_shape, path)
+    elif options.int8:
+        remarks = [str(write_int8(model, found.input_shape, path)), f"warning: {UNTRAINED}"]
     elif options.format == "onnx":
-        write_onnx(model, found.space.input_shape, path)
+        write_onnx(model, found.input_shape, path)
     if options.weights:
         fresh = network(found, seed=options.seed + 1, arguments=options.network)
         write_safetensors(model, fresh, path.with_suffix(".safetensors"))
+    return remarks

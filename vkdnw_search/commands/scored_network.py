@@ -14,7 +14,7 @@ from typing import Any, get_args
 from torch import nn
 
 from vkdnw_search.commands.settings import build_plugin, shape
-from vkdnw_search.contracts import AnyProxy, HasCostScore, HasText, Likelihood, SearchSpace
+from vkdnw_search.contracts import AnyProxy, HasCostScore, HasText, Likelihood, SearchSpace, input_shape_of
 from vkdnw_search.cost.counter import count, free_operators
 from vkdnw_search.engine.named_networks import network_in
 from vkdnw_search.errors import BudgetError, RecipeError, ScoreError, UnknownOperators
@@ -91,7 +91,7 @@ def in_space(name: str, options: Mapping[str, Any], text: str, reading: Reading)
     architecture = space.parse(text)
     reading = replace(
         reading,
-        input_shape=reading.input_shape or space.input_shape,
+        input_shape=reading.input_shape or input_shape_of(space, architecture),
         likelihood=reading.likelihood or likelihood_of(space),
     )
     return Target(architecture.key, space.build(architecture), reading, free_operators(space))

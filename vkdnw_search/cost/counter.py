@@ -18,7 +18,7 @@ from typing import Any, Generic
 import torch
 from torch import nn
 
-from vkdnw_search.contracts import A, HasFreeOperators, HasLayers, HasParts, SearchSpace
+from vkdnw_search.contracts import A, HasFreeOperators, HasLayers, HasParts, SearchSpace, input_shape_of
 from vkdnw_search.cost.int8_memory import int8_memory_profile
 from vkdnw_search.cost.int8_size import Int8Size
 from vkdnw_search.cost.interpolation import Counts, Multilinear
@@ -170,7 +170,7 @@ class CostCounter(Generic[A]):
         with forked_generators():  # building draws weights; counting must not move anyone's generator
             model = self.space.build(architecture)
         try:
-            return _count(model, tuple(self.space.input_shape), self._free)
+            return _count(model, input_shape_of(self.space, architecture), self._free)
         except BudgetError as error:
             raise BudgetError(f"{self.space.name}, {architecture.key}: {error}") from error
 

@@ -1,13 +1,13 @@
-"""Peak bytes of int8 activations at inference of one input, planned as a microcontroller's runtime plans them.
+"""Peak bytes of int8 activations at inference of one input, planned as a microcontroller's runtime may plan them.
 
-The convention is TinyEngine's (Lin et al. 2020, MCUNet, arXiv 2007.10319, section 3.2): an activation is one byte; a
-batch norm or an activation function is part of the layer before it; a depthwise convolution writes over its input,
-channel by channel, and needs besides it the memory of one channel of its output; a residual addition, like any other
-element-wise operator, writes over an input that nothing else needs. TensorFlow Lite Micro plans residual additions and
-all else alike, but gives a depthwise convolution an output of its own: up to twice the bytes, where one is the peak.
+The convention is that of in-place depthwise convolutions (Lin et al. 2020, MCUNet, arXiv 2007.10319, section 3.2,
+figure 7): an activation is one byte; a batch norm or an activation function is part of the layer before it; a depthwise
+convolution writes over its input, channel by channel, and needs besides it the memory of one channel of its output. We
+add that a residual addition, like any other element-wise operator, writes over an input that nothing else needs. A
+runtime that gives a depthwise convolution an output of its own takes up to twice the bytes, where one is the peak.
 
 Not counted are weights, which stay in flash, what a kernel needs within itself (im2col buffers, accumulators), and
-what an allocator loses between tensors of different sizes. So it is a lower bound of an arena, and close to it.
+what an allocator loses between tensors of different sizes. So it is a lower bound of an arena.
 Input and output of a network count as int8, too.
 """
 

@@ -19,7 +19,7 @@ from typing import Any, Generic
 
 from torch import nn
 
-from vkdnw_search.contracts import A, HasParts, LatencySource, Make, SearchSpace, TimesNetworks
+from vkdnw_search.contracts import A, HasParts, LatencySource, Make, SearchSpace, TimesNetworks, input_shape_of
 from vkdnw_search.cost.correction import Correction, fitted
 from vkdnw_search.errors import BudgetError, LatencyUnknown
 from vkdnw_search.latencies.pytorch import TorchLatency
@@ -109,8 +109,7 @@ class LatencyTable(Generic[A]):
 
     def whole(self, architecture: A) -> float:
         """The seconds of a network that is timed whole."""
-        make: Make = lambda: (self._space.build(architecture), self._space.input_shape)  # noqa: E731
-        return self._kept(lambda: self._at(architecture.key, make))
+        return self._kept(lambda: self._at(architecture.key, self._making_whole(architecture)))
 
     def other(self, key: str, name: str, make: Make) -> float:
         """The seconds of a network that need not be of the space, timed whole.
@@ -145,7 +144,7 @@ class LatencyTable(Generic[A]):
     def modules(self, architecture: A) -> dict[str, Make]:
         """Name → what makes it, of everything that the source is asked for where this candidate's latency is."""
         if self._parts is None:
-            return {architecture.key: lambda: (self._space.build(architecture), self._space.input_shape)}
+            return {architecture.key: self._making_whole(architecture)}
         nodes = (
             (p, tuple(w for w, _ in c)) for p in self._parts(architecture) for c in product(*map(_around, p.widths))
         )
@@ -173,6 +172,9 @@ class LatencyTable(Generic[A]):
             math.prod(share for _, share in corner) * self._node(part, tuple(width for width, _ in corner))
             for corner in product(*map(_around, part.widths))
         )
+
+    def _making_whole(self, architecture: A) -> Make:
+        return lambda: (self._space.build(architecture), input_shape_of(self._space, architecture))
 
     def _node(self, part: Part, widths: tuple[int, ...]) -> float:
         return self._at(_name(part, widths), _making(part, widths))

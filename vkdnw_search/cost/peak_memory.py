@@ -9,7 +9,7 @@ from typing import Generic
 import torch
 from torch import nn
 
-from vkdnw_search.contracts import A, HasChain, SearchSpace
+from vkdnw_search.contracts import A, HasChain, SearchSpace, input_shape_of
 from vkdnw_search.cost.interpolation import Counts, Multilinear
 from vkdnw_search.cost.tensor_watch import TensorWatch, profiled
 from vkdnw_search.determinism import forked_generators
@@ -66,7 +66,8 @@ class PeakMemory(Generic[A]):
         """The peak bytes of one candidate from a trace of the whole network: slow, but what blocks are checked
         against.
         """
-        return max(traced(self._profile, lambda: (self._space.build(architecture), self._space.input_shape)))
+        shape = input_shape_of(self._space, architecture)
+        return max(traced(self._profile, lambda: (self._space.build(architecture), shape)))
 
     def _block(self, block: Part) -> int:
         if block.kind not in self._formulas:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from vkdnw_search.atomic_files import all_or_nothing, atomic_file
-from vkdnw_search.contracts import HasParts, Make, SearchSpace
+from vkdnw_search.contracts import HasParts, Make, SearchSpace, input_shape_of
 from vkdnw_search.cost.latency import LatencyTable
 from vkdnw_search.cost.limits import Limits
 from vkdnw_search.determinism import forked_generators, seed_from
@@ -152,7 +152,7 @@ def _write(make: Make, name: str, path: Path, precision: Precision) -> tuple[str
 
 
 def _making(space: SearchSpace[Any], architecture: Any) -> Make:
-    return lambda: (space.build(architecture), space.input_shape)
+    return lambda: (space.build(architecture), input_shape_of(space, architecture))
 
 
 def _all(space: SearchSpace[Any]) -> Iterator[Genome]:

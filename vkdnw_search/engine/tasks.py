@@ -16,7 +16,7 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from vkdnw_search.contracts import AnyProxy, Architecture, HasCostScore, HasText, Probe, SearchSpace
+from vkdnw_search.contracts import AnyProxy, Architecture, HasCostScore, HasText, Probe, SearchSpace, input_shape_of
 from vkdnw_search.determinism import device_of, forked_generators, one_thread, seed_from, seed_generators
 from vkdnw_search.errors import CandidateLost, DegenerateNetwork, ExecutionError, SpaceError, VkdnwSearchError, named
 from vkdnw_search.fisher.likelihood import likelihood_of
@@ -115,7 +115,8 @@ def _score(task: Task) -> Score:
 def network_of(task: Task) -> Iterator[tuple[nn.Module, Probe]]:
     """The network of ``task`` and how to look at it, on one thread and with random generators of its own."""
     space, device = task.space, device_of(task.proxy)
-    probe = Probe(space.input_shape, space.num_classes, task.seed, device, task.cost, likelihood_of(space))
+    shape = input_shape_of(space, task.architecture())
+    probe = Probe(shape, space.num_classes, task.seed, device, task.cost, likelihood_of(space))
     with one_thread(), forked_generators():
         model = _built(task)
         seed_generators(seed_from(task.seed, "proxy"))  # however many numbers the construction drew

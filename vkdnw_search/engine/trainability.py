@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from vkdnw_search.contracts import Architecture, Likelihood, SearchSpace
+from vkdnw_search.contracts import Architecture, Likelihood, SearchSpace, input_shape_of
 from vkdnw_search.determinism import forked_generators, one_thread
 from vkdnw_search.engine.tasks import is_lack_of_memory
 from vkdnw_search.errors import ExecutionError, VkdnwSearchError, named
@@ -52,8 +52,9 @@ def try_training(trial: Trial) -> str:
     space = trial.space
     try:
         with one_thread(), forked_generators(trial.seed):
-            model = space.build(space.decode(trial.genome))
-            faults = check(model, space.input_shape, space.num_classes, trial.seed, likelihood_of(space))
+            model = space.build(architecture := space.decode(trial.genome))
+            shape = input_shape_of(space, architecture)
+            faults = check(model, shape, space.num_classes, trial.seed, likelihood_of(space))
             return "; ".join(faults)
     except VkdnwSearchError:
         raise

@@ -59,9 +59,14 @@ def nothing() -> tuple[nn.Module, tuple[int, ...]]:
     return nn.Identity(), (1,)
 
 
-def quantize(source: Path, target: Path) -> None:
+def quantize(source: Path, target: Path, *, images: int = CALIBRATION) -> None:
     """Quantize an ONNX file statically to int8, calibrated on random inputs ~ N(0, I): batch norms are folded into the
     convolutions before, as whatever deploys int8 does.
+
+    Args:
+        source: the file in float32.
+        target: the file to write; one whose name ends in .folded.onnx stays beside it.
+        images: number of random inputs.
 
     Raises:
         LatencyUnknown: ONNX Runtime cannot quantize it.
@@ -73,7 +78,7 @@ def quantize(source: Path, target: Path) -> None:
     try:
         with _silent():
             quant_pre_process(str(source), str(folded), skip_symbolic_shape=True)
-            quantization.quantize_static(str(folded), str(target), _random_inputs(folded), per_channel=True)
+            quantization.quantize_static(str(folded), str(target), _random_inputs(folded, images), per_channel=True)
     except Exception as error:  # whatever the quantizer raises for this graph
         raise LatencyUnknown(f"cannot be quantized: {type(error).__name__}: {shortened(error)}") from error
 
@@ -83,14 +88,14 @@ def inputs_of(session: Any, rng: np.random.Generator) -> dict[str, np.ndarray]:
     return {entry.name: rng.standard_normal(entry.shape, dtype=np.float32) for entry in session.get_inputs()}
 
 
-def _random_inputs(file: Path) -> Any:
+def _random_inputs(file: Path, count: int) -> Any:
     """The reader of calibration data for ``file`` that ONNX Runtime's quantizer takes."""
     import onnxruntime
     from onnxruntime.quantization import CalibrationDataReader
 
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     rng = np.random.default_rng(0)
-    batches: Iterator[Mapping[str, np.ndarray]] = iter([inputs_of(session, rng) for _ in range(CALIBRATION)])
+    batches: Iterator[Mapping[str, np.ndarray]] = (inputs_of(session, rng) for _ in range(count))
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]  # its package has no types
         def get_next(self) -> Mapping[str, np.ndarray] | None:

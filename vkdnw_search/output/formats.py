@@ -70,8 +70,8 @@ def write_onnx(model: nn.Module, input_shape: tuple[int, ...], path: Path) -> No
         ExportError: the extra ``onnx`` is not installed, torch cannot trace the network, or the file computes something
             else.
     """
-    runtime = _extra("onnxruntime")
-    _extra("onnxscript")
+    runtime = extra("onnxruntime")
+    extra("onnxscript")
 
     def write(draft: Path) -> None:
         with warnings.catch_warnings():
@@ -109,7 +109,7 @@ def write_safetensors(model: nn.Module, fresh: nn.Module, path: Path) -> None:
     Raises:
         ExportError: the extra ``onnx`` is not installed, or the weights cannot be written so.
     """
-    safetensors = _extra("safetensors.torch")
+    safetensors = extra("safetensors.torch")
     with _in_words(path):
         state = {name: tensor.detach().clone().contiguous() for name, tensor in model.state_dict().items()}
         safetensors.save_file(state, str(path))
@@ -163,7 +163,8 @@ def _must_agree(theirs: Tensor, ours: Tensor, path: Path) -> None:
         )
 
 
-def _extra(name: str) -> Any:
+def extra(name: str) -> Any:
+    """The module ``name``, which the extra ``onnx`` installs. Raises ExportError if it is not there."""
     try:
         return importlib.import_module(name)
     except ImportError as error:

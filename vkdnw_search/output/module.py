@@ -132,7 +132,7 @@ def export_all(
 
 def _layout(found: FoundNetwork) -> Layout:
     with forked_generators():
-        return layout_of(build(found), found.space.input_shape)
+        return layout_of(build(found), found.input_shape)
 
 
 def _source(found: FoundNetwork, layout: Layout | None) -> str:
@@ -142,7 +142,7 @@ def _source(found: FoundNetwork, layout: Layout | None) -> str:
 
 def _header(found: FoundNetwork, recipe: Recipe | None) -> str:
     """Comment lines; text that comes from outside stands in JSON form, so that it cannot leave its line."""
-    shape = "×".join(map(str, found.space.input_shape))
+    shape = "×".join(map(str, found.input_shape))
     score = found.score
     lines = [
         f"By vkdnw-search {version('vkdnw-search')}: a network of the search space {json.dumps(found.space.name)}.",
@@ -165,7 +165,7 @@ def _description(found: FoundNetwork, recipe: Recipe | None) -> str:
     content: dict[str, Any] = {
         "architecture": found.key,
         "space": found.space.name,
-        "input_shape": list(found.space.input_shape),
+        "input_shape": list(found.input_shape),
         "num_classes": found.space.num_classes,
         "likelihood": likelihood_of(found.space),
         "score": {"value": score.value, "standard_error": score.standard_error, **score.terms},
@@ -230,7 +230,7 @@ def _expected(found: FoundNetwork, layout: Layout | None) -> dict[str, Any]:
     seed_generators(CHECK_SEED)
     model = build(found).eval()
     initialize(model, seed=CHECK_SEED)
-    images = torch.randn(CHECK_BATCH, *found.space.input_shape)
+    images = torch.randn(CHECK_BATCH, *found.input_shape)
     with torch.no_grad():
         logits = model(images)
     free = sorted(free_operators(found.space))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack
 from dataclasses import replace
@@ -14,6 +14,7 @@ import numpy as np
 
 from vkdnw_search.atomic_files import write_whole
 from vkdnw_search.contained_files import must_be_plain
+from vkdnw_search.contracts import HasInputShapes
 from vkdnw_search.engine.tasks import run_tasks
 from vkdnw_search.errors import RaceError
 from vkdnw_search.execution.executors import processes
@@ -152,7 +153,10 @@ def run_race(
         keep_description(out, describe(entrants, plan, words, len(test), classes, rungs))
         modules = write_modules(entrants, out / "networks")
         racers = [_racer(e, module.parent) for e, module in zip(entrants, modules, strict=True)]
-        train = partial(_rung, plan=plan, words=words, executor=SameCode(executor, code_record()), stopped=stopped)
+        words_of = {r.folder: (*words, *_own_size(e, plan, out)) for r, e in zip(racers, entrants, strict=True)}
+        train = partial(
+            _rung, plan=plan, words_of=words_of, executor=SameCode(executor, code_record()), stopped=stopped
+        )
         for number, rung in enumerate(rungs, start=1):
             if number > 1 and stopped():
                 return None
@@ -180,7 +184,7 @@ def _rung(
     rung: Rung,
     *,
     plan: Plan,
-    words: tuple[str, ...],
+    words_of: Mapping[Path, tuple[str, ...]],
     executor: Executor,
     stopped: Callable[[], bool],
 ) -> dict[Path, list[TrainingOutcome]] | None:
@@ -188,7 +192,9 @@ def _rung(
     tasks = [
         (
             (racer.folder, seed),
-            TrainingTask(folder / "model.py", racer.training(seed).absolute(), words, seed, rung.epochs),
+            TrainingTask(
+                folder / "model.py", racer.training(seed).absolute(), words_of[racer.folder], seed, rung.epochs
+            ),
         )
         for racer in running
         for folder in [racer.folder.absolute()]  # a worker may be elsewhere
@@ -236,12 +242,26 @@ def _words(plan: Plan, visited: RunReader, out: Path) -> tuple[str, ...]:
                 "the race (--data, --epochs, --seeds, --out)"
             )
     words = ("--data", plan.data, "--epochs", str(plan.epochs), *plan.words)
-    options, (channels, *sides) = options_of(words, out / "networks" / "none"), visited.space.input_shape
+    options, shape = options_of(words, out / "networks" / "none"), visited.space.input_shape
     if options.size is None:
-        words = (*words, "--size", "32" if plan.data == "digits" else ",".join(dict.fromkeys(map(str, sides[-2:]))))
-    if options.channels is None and channels != COLOURS:
-        words = (*words, "--channels", str(channels))
+        words = (*words, "--size", "32" if plan.data == "digits" else _size_of(shape[1:]))
+    if options.channels is None and shape[0] != COLOURS:
+        words = (*words, "--channels", str(shape[0]))
     return words
+
+
+def _own_size(entrant: Entrant, plan: Plan, out: Path) -> tuple[str, ...]:
+    """The option of train.py for a network whose images have a size of their own, where the plan says none."""
+    found = entrant.source
+    if isinstance(found, Path) or not isinstance(found.space, HasInputShapes) or plan.data == "digits":
+        return ()
+    asked = options_of(("--data", plan.data, *plan.words), out / "networks" / "none").size
+    return () if asked is not None else ("--size", _size_of(found.input_shape))
+
+
+def _size_of(input_shape: Sequence[int]) -> str:
+    """Height and width as train.py reads them, one number where they are equal."""
+    return ",".join(dict.fromkeys(map(str, input_shape[-2:])))
 
 
 def _data(options: Any) -> tuple[Any, Any, int]:

@@ -12,7 +12,7 @@ from statistics import median
 
 import torch
 
-from vkdnw_search.contracts import AnyProxy, Architecture, HasCostScore, HasText, SearchSpace
+from vkdnw_search.contracts import AnyProxy, Architecture, HasCostScore, HasText, SearchSpace, input_shape_of
 from vkdnw_search.cost.counter import CostCounter
 from vkdnw_search.determinism import device_of, forked_generators, one_thread, seed_from, seed_generators
 from vkdnw_search.engine.audit import NOTE, Audit, run_audit
@@ -198,7 +198,7 @@ def _forwards(space: SearchSpace[Architecture], costs: Mapping[str, Cost], ident
 @torch.no_grad()
 def _forward_seconds(task: Task, clock: Callable[[], float]) -> float:
     """Least of three, after one that is not counted."""
-    shape = image_shape(task.space.input_shape, getattr(task.proxy, "resolution", None))
+    shape = image_shape(input_shape_of(task.space, task.architecture()), getattr(task.proxy, "resolution", None))
     device = device_of(task.proxy)
     images = torch.zeros(getattr(task.proxy, "images", 64), *shape, device=device)
     seed_generators(seed_from(task.seed, "construction"))

@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from vkdnw_search.contracts import AnyProxy, Architecture, HasText, SearchSpace
+from vkdnw_search.contracts import AnyProxy, Architecture, HasText, SearchSpace, input_shape_of
 from vkdnw_search.errors import RunFolderError, shortened
 from vkdnw_search.quantities import compact, score_text
 from vkdnw_search.recipe.recipe import Recipe
@@ -60,6 +60,11 @@ class FoundNetwork:
         return self.evaluation.score or Score(math.nan)
 
     @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of one input without the batch, at which the costs were counted."""
+        return input_shape_of(self.space, self.architecture)
+
+    @property
     def facts(self) -> dict[str, str]:
         """Structure, score and size in words, each with its name."""
         return {
@@ -90,7 +95,7 @@ def unvisited(space: SearchSpace[Any], architecture: Architecture, genome: Genom
 
 
 def build(found: FoundNetwork) -> nn.Module:
-    """The network, freshly constructed: (N, *space.input_shape) → logits (N, space.num_classes)."""
+    """The network, freshly constructed: (N, *found.input_shape) → logits (N, space.num_classes)."""
     return found.space.build(found.architecture)
 
 

@@ -13,7 +13,7 @@ from typing import Any, get_args
 import torch
 from torch import nn
 
-from vkdnw_search.contracts import HasParts, Likelihood
+from vkdnw_search.contracts import HasParts, Likelihood, input_shape_of
 from vkdnw_search.cost.counter import CostCounter, count
 from vkdnw_search.determinism import forked_generators, one_thread, seed_generators
 from vkdnw_search.output.verify import differences
@@ -60,7 +60,7 @@ def check_network(space: Any, architecture: Any, findings: Findings, *, paramete
         parameters: of the network.
         flops: of the network, 0 if they are not known.
     """
-    shape, classes = tuple(space.input_shape), space.num_classes
+    shape, classes = input_shape_of(space, architecture), space.num_classes
     where = f"build({architecture.key})"
     try:
         if flops > SLOW or parameters > HEAVY:
@@ -158,10 +158,11 @@ def _difference(space: Any, architecture: Any, source: str) -> str:
     free = sorted(getattr(space, "free_operators", ()))
     with one_thread(), forked_generators(), tempfile.TemporaryDirectory() as folder:
         model = _built(space, architecture)
-        images = torch.randn(BATCH, *space.input_shape)
+        shape = input_shape_of(space, architecture)
+        images = torch.randn(BATCH, *shape)
         with torch.no_grad():
             logits = model(images)
-        flops = count(model, space.input_shape, free_operators=free).flops
+        flops = count(model, shape, free_operators=free).flops
         expected = {"num_classes": space.num_classes, "flops": flops, "free": free}
         expected |= {"state": model.state_dict(), "images": images, "logits": logits}
         path = Path(folder) / "model.py"
@@ -211,7 +212,7 @@ class Twins:
         with one_thread(), forked_generators(), torch.no_grad():
             model = _built(self._space, architecture)
             seed_generators(1)
-            logits: torch.Tensor = model(torch.randn(BATCH, *self._space.input_shape))
+            logits: torch.Tensor = model(torch.randn(BATCH, *input_shape_of(self._space, architecture)))
             return logits
 
 

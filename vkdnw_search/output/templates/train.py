@@ -16,7 +16,8 @@ exponential moving average (EMA) of the weights is tested, too, and kept; in the
 CPU the same command gives the same curve; --resume continues a run that was stopped, there to the same end.
 
 Writes to --out: curve.csv, last.pt (everything, to resume) and weights.pt (the EMA: Network().load_state_dict(...)).
-Trained weights are tested by --test-only, and are where a training begins by --init.
+Trained weights are tested by --test-only, and are where a training begins by --init. --test-only --int8 tests them as a
+microcontroller has them, quantized by ONNX Runtime, too, and writes int8.onnx to --out (needs onnx and onnxruntime).
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ import json
 import math
 import os
 import sys
+import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -54,6 +57,7 @@ EMA_DECAY = 0.9999  # for a run of many steps; the first ones count less, see Tr
 WEIGHTS = (".pt", ".safetensors")
 AUGMENTS = ("none", "flip", "standard", "randaugment")
 CURVE = ("epoch", "lr", "loss", "accuracy", "ema_accuracy", "ema_top5", "seconds")
+CALIBRATION = 256  # training images that the ranges of int8 activations are taken from
 BCE = "float targets are answers, 1 yes and 0 no; default: numbers, by mean squared error"
 
 
@@ -106,6 +110,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--until", type=int, metavar="EPOCH", help="stop after it; --resume goes on")
     parser.add_argument("--init", type=Path, metavar="FILE", help="begin with these weights (.pt or .safetensors)")
     parser.add_argument("--test-only", action="store_true", help="test --init, or weights.pt in --out")
+    parser.add_argument("--int8", action="store_true", help="with --test-only: test them quantized to int8, too")
     parser.add_argument("--log", choices=("tensorboard",), help="write the curve for it, too, to --out")
     options = parser.parse_args(arguments)
     for name, value in (DIGITS if options.data == "digits" else PUBLISHED).items():
@@ -113,6 +118,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
             setattr(options, name, value)
     if options.epochs < 1 or options.batch < 2:
         parser.error(f"--epochs must be at least 1 and --batch 2, but are {options.epochs} and {options.batch}")
+    if options.int8 and not options.test_only:
+        parser.error("--int8 is for trained weights: add --test-only")
     if options.test_only:
         options.init = options.init or options.out / "weights.pt"
     elif (options.out / "last.pt").exists() != options.resume:
@@ -228,6 +235,54 @@ def busy(device: torch.device) -> str:
     )
 
 
+class Batches:
+    """Images (1, C, H, W), one after the other, as ONNX Runtime asks for them."""
+
+    def __init__(self, images: Sequence[Tensor]) -> None:
+        self.images = iter(images)
+
+    def get_next(self) -> dict[str, Any] | None:
+        """The next, by the name of the input; None where there is none."""
+        image = next(self.images, None)
+        return None if image is None else {"images": image.numpy()}
+
+
+class Quantized(nn.Module):
+    """What ONNX Runtime computes with a file, for one image at a time."""
+
+    def __init__(self, content: bytes) -> None:
+        from onnxruntime import InferenceSession
+
+        super().__init__()
+        self.session = InferenceSession(content, providers=["CPUExecutionProvider"])
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) → outputs (N, …)."""
+        rows = [self.session.run(None, {"images": image[None].numpy()})[0] for image in images.cpu()]
+        return torch.cat([torch.from_numpy(row) for row in rows]).to(images.device)
+
+
+def quantized(model: nn.Module, images: Sequence[Tensor]) -> bytes:
+    """An ONNX file of ``model`` in int8, for one image at a time: a scale for the weights of each channel, batch norms
+    folded into convolutions, activations in the ranges that ``images`` give."""
+    try:
+        import onnx  # noqa: F401  # which torch writes with
+        from onnxruntime.quantization import quantize_static
+        from onnxruntime.quantization.shape_inference import quant_pre_process
+    except ImportError:
+        sys.exit("--int8: needs onnx and onnxruntime: pip install onnx onnxruntime")
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch, that it has another exporter
+        plain, folded, int8 = (str(Path(folder) / f"{name}.onnx") for name in ("plain", "folded", "int8"))
+        try:
+            torch.onnx.export(model, (images[0],), plain, dynamo=False, opset_version=17, input_names=["images"])
+            quant_pre_process(plain, folded, skip_symbolic_shape=True)
+            quantize_static(folded, int8, Batches(images), per_channel=True)
+        except Exception as error:  # whatever they raise for a network that they do not know
+            sys.exit(f"--int8: this network cannot be quantized: {type(error).__name__}: {error!s:.200}")
+        return Path(int8).read_bytes()
+
+
 class Trainer:
     """The model, its average, and what changes them."""
 
@@ -294,12 +349,28 @@ class Trainer:
         return self.curve[-1][4]
 
     def tested(self) -> float:
-        """How good the weights are as they are."""
-        first, *top5 = self.measures(self.model)
-        if self.rank == 0:
-            more = f", one of the first five {top5[0]:.2%}" if top5 else ""
-            print(f"{self.goal.curve[3]} {self.goal.said(first)}{more}, of {len(self.test)} images")  # type: ignore[arg-type]  # has a length
+        """How good the weights are as they are, and in int8 where that is asked for. Returns the last of them."""
+        first, models = 0.0, {"": self.model}
+        if self.options.int8:
+            models["int8 "] = self.quantized()
+        for kind, model in models.items():
+            first, *top5 = self.measures(model)
+            if self.rank == 0:
+                more = f", one of the first five {top5[0]:.2%}" if top5 else ""
+                print(f"{kind}{self.goal.curve[3]} {self.goal.said(first)}{more}, of {len(self.test)} images")  # type: ignore[arg-type]  # has a length
         return first
+
+    def quantized(self) -> nn.Module:
+        """The model in int8, by the ranges of activations that training images give; int8.onnx of --out holds it."""
+        count: int = len(self.train)  # type: ignore[arg-type]  # has a length
+        numbers = range(0, count, max(count // CALIBRATION, 1))[:CALIBRATION]
+        images = [self.train[number][0][None] for number in numbers]
+        content = quantized(copy.deepcopy(self.model).cpu().eval(), images)
+        if self.rank == 0:
+            self.options.out.mkdir(parents=True, exist_ok=True)
+            self.part("int8.onnx").write_bytes(content)
+            self.part("int8.onnx").replace(self.options.out / "int8.onnx")
+        return Quantized(content)
 
     def begin_with(self, file: Path) -> None:
         """Weights of a file, which must be those of this network."""
