@@ -27,7 +27,8 @@ from vkdnw_search.contracts import (
 from vkdnw_search.engine.best_scores import BestScores
 from vkdnw_search.engine.clock import Clock, Interrupted
 from vkdnw_search.engine.evaluator import Evaluator, limits_of, source_of
-from vkdnw_search.engine.finalists import FRESH, Gate, judge, scores_needed, winner
+from vkdnw_search.engine.finalists import FRESH, judge, scores_needed, winner
+from vkdnw_search.engine.gate import Gate
 from vkdnw_search.engine.known_scores import KnownScores
 from vkdnw_search.engine.neighbours import score_neighbours
 from vkdnw_search.engine.requirements import must_suit
@@ -35,6 +36,7 @@ from vkdnw_search.engine.rescoring import Rescorer
 from vkdnw_search.engine.second_opinion import by_measures, by_sizes
 from vkdnw_search.engine.session import Listener, Session
 from vkdnw_search.engine.start import Given, begin_with, read_start
+from vkdnw_search.engine.whole_latency import WholeLatencies
 from vkdnw_search.errors import OptimizerError, RunFolderError
 from vkdnw_search.execution.same_code import SameCode
 from vkdnw_search.execution.script_guard import must_not_be_a_worker
@@ -249,7 +251,8 @@ def _compare(
         clock.check()
         if recipe.finalists:
             LOGGER.info("scoring the best and the baselines anew on %d initializations", FRESH)
-        judgement = judge(evaluator, folder.store, rescorer, Gate(evaluator, executor, clock), recipe)
+        gate = Gate(evaluator, executor, clock, WholeLatencies(evaluator, folder.store, clock))
+        judgement = judge(evaluator, folder.store, rescorer, gate, recipe)
         best = winner(folder.store, evaluator.proxy, judgement)
         if best is None:
             return judgement, ""

@@ -84,6 +84,11 @@ class Evaluator:
         self._counter.latencies = table = LatencyTable(self.space, source, text=text, keep=keep)
         return survey(table, self.space, self.limits, self.seed, stopped=stopped)
 
+    @property
+    def latencies(self) -> LatencyTable[Architecture] | None:
+        """The latencies known so far; None where no limit asks for any."""
+        return self._counter.latencies
+
     def with_proxy(self, proxy: AnyProxy) -> Self:
         """An evaluator of the same candidates by another proxy. Both count, and measure, each candidate once."""
         other = copy.copy(self)
