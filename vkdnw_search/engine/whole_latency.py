@@ -103,7 +103,9 @@ class WholeLatencies:
 
 
 def _times_networks(source: LatencySource | None) -> bool:
-    return isinstance(source, TimesNetworks) and not isinstance(source, HasNeeds)
+    if isinstance(source, HasNeeds):
+        return False
+    return isinstance(source, TimesNetworks)
 
 
 def _takes_more(times: Sequence[float], limit: float) -> bool:
