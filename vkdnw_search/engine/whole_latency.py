@@ -46,7 +46,8 @@ class WholeLatencies:
 
     def __init__(self, evaluator: Evaluator, store: Store, clock: Clock) -> None:
         self._space, self._limit = evaluator.space, evaluator.limits.latency.maximum
-        self._source = None if evaluator.latencies is None else evaluator.latencies.source
+        table = evaluator.latencies
+        self._source = table.source if table is not None and _times_networks(table.source) else None
         self._store, self._clock = store, clock
         self._known: dict[int, WholeLatency] = {}
         self._unknown: dict[int, str] = {}
@@ -63,7 +64,7 @@ class WholeLatencies:
             Interrupted: the run must end. The timings so far are kept.
             RunFolderError: what is kept of it is damaged.
         """
-        if self._limit is None or not _times_networks(self._source):
+        if self._limit is None or self._source is None:
             return ""
         number = candidate.number
         if number not in self._known and number not in self._unknown:
@@ -102,10 +103,8 @@ class WholeLatencies:
             ) from error
 
 
-def _times_networks(source: LatencySource | None) -> bool:
-    if isinstance(source, HasNeeds):
-        return False
-    return isinstance(source, TimesNetworks)
+def _times_networks(source: LatencySource) -> bool:
+    return isinstance(source, TimesNetworks) and not isinstance(source, HasNeeds)
 
 
 def _takes_more(times: Sequence[float], limit: float) -> bool:
