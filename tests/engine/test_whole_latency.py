@@ -100,6 +100,14 @@ def test_a_network_that_takes_too_long_whole_is_passed_over_and_said_so(tmp_path
     assert device.asked == TIMINGS * [ranked[0]] + TIMINGS * [ranked[1]], "nobody else had a chance to win"
 
 
+def test_who_took_the_place_of_a_slow_one_is_not_said_to_win_by_its_flops(ranked: list[str]) -> None:
+    with search(RECIPE, ["finalists=4"], latency=Device(dict.fromkeys(ranked[:3], (0.006,)))) as result:
+        judgement = judgement_of(result)
+    first, *others = judgement.finalists
+    assert first.key == ranked[3] and others[0].mean > first.mean
+    assert not any("wins by its FLOPs" in warning for warning in judgement.warnings)
+
+
 def test_the_report_and_whoever_goes_on_with_the_run_know_it_too(
     tmp_path: Path, ranked: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -98,7 +98,7 @@ def judge(evaluator: Evaluator, store: Store, rescorer: Rescorer, gate: Gate, re
         (
             *warnings_of(store.note(NOTE), store.path),
             *gate.warnings,
-            *_warnings(best if finalists else [], correlations),
+            *_warnings(gate.fit(best) if finalists else [], correlations),
         ),
         gate.untrainable,
         whole_latencies=gate.latencies.timed,

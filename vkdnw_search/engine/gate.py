@@ -37,6 +37,11 @@ class Gate:
         """The numbers of the candidates that cannot be trained, of those that were tried."""
         return tuple(sorted(number for number, fault in self._faults.items() if fault))
 
+    def fit(self, placed: Sequence[Finalist]) -> list[Finalist]:
+        """The first of what :meth:`placed` gave, and those of the others that nothing is known against."""
+        refused = {*self.untrainable, *self.latencies.refused}
+        return [f for f in placed if f is placed[0] or f.number not in refused]
+
     def placed(self, ranked: Sequence[Finalist], candidates: Mapping[int, Evaluation]) -> list[Finalist]:
         """``ranked`` with the first that may win in front; where all are too slow, the first that can be trained.
 

@@ -57,6 +57,12 @@ class WholeLatencies:
         """What was asked for so far, by the numbers of the networks."""
         return tuple(self._known[number] for number in sorted(self._known))
 
+    @property
+    def refused(self) -> frozenset[int]:
+        """The numbers of the networks that were found too slow, or could not be timed."""
+        slow = {number for number, found in self._known.items() if not found.within}
+        return frozenset({*slow, *self._unknown})
+
     def fault(self, candidate: Evaluation) -> str:
         """Why a candidate is too slow, in words; empty if it is not. A latency that is not known is too long.
 
