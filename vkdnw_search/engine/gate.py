@@ -54,17 +54,7 @@ class Gate:
         Raises:
             Interrupted: the run must end.
         """
-        first = next((f for f in ranked if not self._fault(candidates[f.number])), None)
-        if first is None and ranked:
-            first = next((f for f in ranked if f.number not in self.untrainable), None)
-            if first is None:
-                self._warn(f"none of the best {len(ranked)} can be trained: {self._faults[ranked[0].number]}")
-            else:
-                slow = self.latencies.fault(candidates[first.number])
-                self._warn(
-                    f"none of the best {len(ranked)} keeps the limit of latency when it is timed whole: network "
-                    f"{first.number} wins, but {slow}. Search with a lower limits.latency"
-                )
+        first = self._first(ranked, candidates)
         if first is None:
             return list(ranked)
         place = ranked.index(first)
@@ -72,6 +62,21 @@ class Gate:
         for f in refused:
             self._warn(f"network {f.number} would have won, but {f.verdict}")
         return [first, *refused, *ranked[place + 1 :]]
+
+    def _first(self, ranked: Sequence[Finalist], candidates: Mapping[int, Evaluation]) -> Finalist | None:
+        """The first that may win; where none may, the first that can be trained; None if none can."""
+        if (fit := next((f for f in ranked if not self._fault(candidates[f.number])), None)) is not None:
+            return fit
+        able = next((f for f in ranked if f.number not in self.untrainable), None)
+        if able is not None:
+            self._warn(
+                f"none of the best {len(ranked)} keeps the limit of latency when it is timed whole: network "
+                f"{able.number} wins, but {self.latencies.fault(candidates[able.number])}. Search with a lower "
+                "limits.latency"
+            )
+        elif ranked:
+            self._warn(f"none of the best {len(ranked)} can be trained: {self._faults[ranked[0].number]}")
+        return able
 
     def _warn(self, sentence: str) -> None:
         """Warn once, though a network may lead several bands."""
