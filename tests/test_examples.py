@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.documents import ROOT, run
 from tests.support.generated_source import load
+from vkdnw_search.runs.reader import RunReader
 
 EXAMPLES = ROOT / "examples"
 pytestmark = pytest.mark.slow
@@ -46,3 +47,19 @@ def test_a_network_for_segmentation_is_found_exported_and_learns(tmp_path: Path)
     with (tmp_path / "found/best/training/curve.csv").open(newline="") as file:
         first, second = (float(row["loss"]) for row in csv.DictReader(file))
     assert second < first < 1.1  # ln 3 by chance
+
+
+def test_the_exported_winner_of_a_limit_of_latency_takes_about_what_the_search_timed(tmp_path: Path) -> None:
+    for name in ("onnx", "onnxruntime", "onnxscript"):
+        pytest.importorskip(name, reason="needs the extra onnx: pip install 'vkdnw-search[onnx]'")
+    words = [
+        "space={use: nasbench201, cells: 1, channels: 8}", "limits={latency: 1s}", "optimizer={use: random}",
+        "latency={use: onnxruntime, correction: 8}", "score=flops", "executor=inline", "stop.evaluations=12",
+    ]  # fmt: skip
+    told = run(["vkdnw-search", "nb201", *words, "--out", "found"], tmp_path)
+    with RunReader(tmp_path / "found") as visited:
+        assert visited.judgement is not None and (timed := visited.judgement.whole_latency) is not None
+    assert timed.within and str(timed) in told
+    run(["vkdnw-search", "export", "found", "--format", "onnx", "--to", "best.onnx"], tmp_path)
+    printed = run([sys.executable, str(EXAMPLES / "time_onnx.py"), "best.onnx", "1"], tmp_path)
+    assert 1 / 3 < float(printed) / (1000 * timed.seconds) < 3, "the machine may be busy, but not as much as that"

@@ -492,6 +492,9 @@ class LatencySource(Protocol):
     def timing(self, name: str, make: Make) -> Timing:
         """Return how long a module takes for one input in evaluation mode. Each name is asked once in a run.
 
+        Networks that may win are timed whole besides, several times each, if the source :class:`TimesNetworks` and has
+        no needs (:class:`HasNeeds`): this method is then asked by the key of the architecture.
+
         Args:
             name: what it is, on one line: kind and widths of a part, or the key of an architecture.
             make: called where the module itself is needed.

@@ -124,6 +124,19 @@ def counted(what: str, number: int) -> str:
     return f"{compact(number)} {'FLOPs' if what == 'flops' else what}"
 
 
+def amounts(limit: str, *values: float) -> tuple[str, ...]:
+    """Write values each as :func:`amount` does, or all with every digit where different ones would look the same.
+
+    >>> amounts("latency", 5200, 5000), amounts("memory", 8_000_001, 8_000_000)
+    (('5.2 ms', '5 ms'), ('8,000,001 bytes', '8,000,000 bytes'))
+    """
+    texts = tuple(amount(limit, value) for value in values)
+    if len(set(texts)) == len(set(values)):
+        return texts
+    unit = " µs" if limit == "latency" else " bytes" if limit in BYTES else ""
+    return tuple(f"{value:,.0f}{unit}" for value in values)
+
+
 def suggestion(text: str) -> str:
     """The number that ``text`` nearly is, or an empty string.
 

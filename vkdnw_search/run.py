@@ -27,7 +27,8 @@ from vkdnw_search.contracts import (
 from vkdnw_search.engine.best_scores import BestScores
 from vkdnw_search.engine.clock import Clock, Interrupted
 from vkdnw_search.engine.evaluator import Evaluator, limits_of, source_of
-from vkdnw_search.engine.finalists import FRESH, Gate, judge, scores_needed, winner
+from vkdnw_search.engine.finalists import FRESH, judge, scores_needed, winner
+from vkdnw_search.engine.gate import Gate
 from vkdnw_search.engine.known_scores import KnownScores
 from vkdnw_search.engine.neighbours import score_neighbours
 from vkdnw_search.engine.requirements import must_suit, optimizer_of
@@ -35,6 +36,7 @@ from vkdnw_search.engine.rescoring import Rescorer
 from vkdnw_search.engine.second_opinion import by_measures, by_sizes
 from vkdnw_search.engine.session import Listener, Session
 from vkdnw_search.engine.start import begin_with, start_of
+from vkdnw_search.engine.whole_latency import WholeLatencies
 from vkdnw_search.engine.yardstick_scores import beside, left_out, more_scores_needed
 from vkdnw_search.engine.yardsticks import GivenNetwork, read_yardsticks, timed
 from vkdnw_search.errors import RunFolderError
@@ -244,7 +246,8 @@ def _compare(
         clock.check()
         if recipe.finalists:
             LOGGER.info("scoring the best and the baselines anew on %d initializations", FRESH)
-        judgement = judge(evaluator, folder.store, rescorer, Gate(evaluator, executor, clock), recipe)
+        gate = Gate(evaluator, executor, clock, WholeLatencies(evaluator, folder.store, clock))
+        judgement = judge(evaluator, folder.store, rescorer, gate, recipe)
         if yardsticks:
             LOGGER.info("scoring the networks given by --with on the same initializations")
         left = "the networks given by --with were scored"

@@ -44,6 +44,13 @@ def test_an_architecture_of_a_space_scores_as_from_python(capsys: pytest.Capture
     assert "at 3×32×32" in out["FLOPs"]
 
 
+def test_a_large_score_is_spelled_as_everywhere_else(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["score", "nasbench201", "--text", CELL, "--proxy", "flops"]) == 0
+    out = capsys.readouterr().out
+    flops = told(out)["FLOPs"].split()[0]
+    assert flops.count(",") == 2 and f"\nflops        {flops}\n" in out  # a term of this name follows
+
+
 def test_a_file_scores_by_its_network_and_several_seeds_by_their_mean(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -36,5 +36,12 @@ def test_what_is_no_line_that_grows_is_refused(sums, wholes) -> None:
         fitted(sums, wholes)
 
 
+def test_networks_that_the_runtime_makes_nothing_of_do_not_decide_the_fit() -> None:
+    sums = [1.0, 2.0, 3.0, 5.0, 8.0]
+    wholes = [0.5 + 2 * x for x in sums]
+    line = fitted([*sums, 4.0, 6.0], [*wholes, 0.0, 1e-3])
+    assert (line.offset, line.factor, line.networks) == (pytest.approx(0.5), pytest.approx(2.0), 5)
+
+
 def test_a_rank_correlation_of_constants_is_not_known() -> None:
     assert math.isnan(fitted([1.0] * 4, [2.0] * 4).rank)

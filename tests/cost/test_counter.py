@@ -279,6 +279,18 @@ def test_a_value_is_within_a_range_exactly_when_it_violates_nothing(one, other, 
             "flops 600,000,001 is above the limit 600,000,000 (by 1.7e-07 %)",
         ),
         (
+            Limits(latency=Range(maximum=5000)),
+            replace(COST, latency=5200),
+            "latency 5.2 ms is above the limit 5 ms (by 4 %)",
+        ),
+        (Limits(latency=Range(maximum=5000)), COST, "latency is not known"),
+        (
+            Limits(latency=Range(maximum=50_000), memory=Range(maximum=8_000_000)),
+            replace(COST, latency=50_001, memory=8_000_001),
+            "memory 8,000,001 bytes is above the limit 8,000,000 bytes (by 1.2e-05 %); "
+            "latency 50,001 µs is above the limit 50,000 µs (by 0.002 %)",
+        ),
+        (
             Limits(flops=Range(maximum=8e8), layers=Range(minimum=20)),
             COST,
             "flops 812.3M is above the limit 800M (by 1.5 %); layers 16 is below the limit 20 (by 20 %)",

@@ -140,7 +140,9 @@ def test_they_are_found_only_where_a_limit_asks_for_them():
     cost = CostCounter(space, limits).cost(architecture)
     assert cost.int8_size == Int8Size(space)(architecture)
     assert cost.int8_memory == PeakMemory(space, int8_memory_profile)(architecture)
-    assert "int8_size in bytes" in limits.reason(cost) and "int8_memory in bytes" in limits.reason(cost)
+    size, memory = limits.reason(cost).split("; ")
+    assert size.startswith("int8_size ") and memory.startswith("int8_memory ")
+    assert "B is above the limit 10 B (by" in size and "B is above the limit 10 B (by" in memory
 
 
 WRITTEN = [NasBench201(cells=1), SMALL, MobileNet(resolution=32, max_width=64, last_width=128, num_classes=10)]

@@ -94,4 +94,4 @@ def test_memory_is_found_only_where_a_limit_asks_for_it():
     limits = Limits(memory=Range(maximum=1000))
     cost = CostCounter(space, limits).cost(architecture)
     assert cost.memory == PeakMemory(space)(architecture)
-    assert limits.reason(cost).startswith("memory in bytes ")
+    assert limits.reason(cost).startswith("memory ") and " kB is above the limit 1 kB (by" in limits.reason(cost)

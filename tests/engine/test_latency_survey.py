@@ -101,8 +101,9 @@ def test_candidates_with_a_part_that_cannot_be_timed_are_outside_the_limits_and_
     for key, evaluation in found.items():
         unknown = "nor_conv_3x3" in key
         assert (evaluation.cost.latency is None) == unknown == (evaluation.status is Status.INFEASIBLE)
-        assert not unknown or ("latency in µs is not known" in evaluation.reason and "on fire" in evaluation.reason)
-    assert len(source.asked) == len(set(source.asked)), "what failed is not tried again"
+        assert not unknown or ("latency is not known" in evaluation.reason and "on fire" in evaluation.reason)
+    asked = [name for name in source.asked if name != best.key]  # which is timed whole, again and again
+    assert len(asked) == len(set(asked)), "what failed is not tried again"
     with RunReader(tmp_path / "run") as visited:  # without the source
         assert visited.latencies.microseconds(SPACE.parse(best.key)) == best.cost.latency
     with search(RECIPE, ["stop.evaluations=16"], out=tmp_path / "run", latency=source) as result:

@@ -50,14 +50,14 @@ PROBE = Probe((3, 16, 16), 10, 0)
 def leave_out_what_others_test(monkeypatch: pytest.MonkeyPatch) -> None:
     """The end of a run as it is, but for trials of training, checks of exports and reports."""
     monkeypatch.setattr("vkdnw_search.output.module._must_equal", lambda modules, check: None)
-    monkeypatch.setattr("vkdnw_search.engine.finalists.try_training", trained)
+    monkeypatch.setattr("vkdnw_search.engine.gate.try_training", trained)
     monkeypatch.setattr("vkdnw_search.output.report.write_report", lambda *_, **__: None)
 
 
 @pytest.fixture(scope="module")
 def result() -> Result:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("vkdnw_search.engine.finalists.try_training", trained)
+        patch.setattr("vkdnw_search.engine.gate.try_training", trained)
         return search(RECIPE, proxy=Quick())
 
 

@@ -19,7 +19,7 @@ def leave_out_the_end(patch: pytest.MonkeyPatch) -> None:
     """Neither check the export, nor the winner's trainability, nor measure it in other ways, nor write a report: tests
     of their own do, and each takes seconds."""
     patch.setattr("vkdnw_search.output.module._must_equal", lambda modules, check: None)
-    patch.setattr("vkdnw_search.engine.finalists.try_training", trained)
+    patch.setattr("vkdnw_search.engine.gate.try_training", trained)
     patch.setattr("vkdnw_search.run.by_measures", lambda judgement, *_: judgement)
     patch.setattr("vkdnw_search.output.report.write_report", lambda *_, **__: None)
 

@@ -38,7 +38,7 @@ def finished_run(folder: Path) -> Iterator[None]:
     """A run with a report and an export in ``folder``. In the block commands leave out checks that take long."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("vkdnw_search.output.module._must_equal", lambda *_: None)
-        patch.setattr("vkdnw_search.engine.finalists.try_training", trained)
+        patch.setattr("vkdnw_search.engine.gate.try_training", trained)
         for command in ("search", "export", "report"):
             assert main(words(command, folder)) == 0
         yield

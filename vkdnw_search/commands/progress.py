@@ -67,6 +67,7 @@ def closing_table(result: Result) -> str:
         rows += _nothing(result)
     else:
         rows += _winner(result.best, _device(result))
+        rows += [("timed whole", str(result.whole_latency))] if result.whole_latency is not None else []
     if told := result.store.note("latencies in words"):
         rows.append(("latencies", told))
     if result.folder is not None:

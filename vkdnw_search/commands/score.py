@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from vkdnw_search.commands.settings import build_plugin, check_plugin, positive, read_settings, seed, shape
 from vkdnw_search.errors import PluginError, RecipeError
+from vkdnw_search.quantities import score_text
 from vkdnw_search.recipe.registry import add_plugin_option, file_module, load_plugins, named_module, names
 
 if TYPE_CHECKING:
@@ -131,4 +132,4 @@ def _verdict(proxy: str, scores: Sequence[Score]) -> list[tuple[str, str]]:
     error = stdev(values) / math.sqrt(len(values)) if len(values) > 1 else first.standard_error
     told = f" over {len(values)} initializations" if len(values) > 1 else ""
     terms = [(name, f"{fmean(s.terms[name] for s in scores):.6g}") for name in first.terms]
-    return [(proxy, f"{fmean(values):.4f} ± {error:.2g}{told}"), *terms]
+    return [(proxy, f"{score_text(fmean(values), error)}{told}"), *terms]

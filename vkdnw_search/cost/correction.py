@@ -13,6 +13,11 @@ __all__ = ["LEAST", "Correction", "fitted"]
 LEAST = 4
 """Number of whole networks below which a line is not fitted."""
 
+NEGLIGIBLE = 0.05
+"""The share of the median latency below which a network is left out of a fit. A runtime leaves out what the outputs do
+not depend on, all of a cell without a path through it, and relative errors of what is left, next to nothing, would
+decide the fit."""
+
 
 @dataclass(frozen=True, slots=True)
 class Correction:
@@ -52,6 +57,8 @@ class Correction:
 def fitted(sums: Sequence[float], wholes: Sequence[float]) -> Correction:
     """The correction that minimises Σ ((offset + factor · sum − whole) / whole)², the squared relative errors.
 
+    Networks that take next to no time are left out.
+
     Args:
         sums: seconds of the parts of each network, added up.
         wholes: seconds of the same networks, timed whole.
@@ -60,7 +67,9 @@ def fitted(sums: Sequence[float], wholes: Sequence[float]) -> Correction:
         ValueError: there are fewer than ``LEAST``, or the whole networks do not take longer as their parts do.
     """
     x, y = np.array(sums, dtype=float), np.array(wholes, dtype=float)
-    if len(x) < LEAST or not (y > 0).all():
+    counted = y > NEGLIGIBLE * np.median(y) if len(y) else y > 0
+    x, y = x[counted], y[counted]
+    if len(x) < LEAST:
         raise ValueError(
             f"a correction takes at least {LEAST} whole networks, each with a time, but there are {len(x)}"
         )

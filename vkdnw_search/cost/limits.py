@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 
 from vkdnw_search.errors import BudgetError
+from vkdnw_search.quantities import amounts
 from vkdnw_search.records import Cost
 
 __all__ = ["Limits", "Range"]
@@ -44,8 +45,12 @@ class Range:
         broken = self._broken(value)
         return abs(value - broken[1]) / broken[1] if broken else 0.0
 
-    def reason(self, value: float | None) -> str:
-        """How ``value`` is outside, as in "812.3M is above the limit 600M (by 35 %)", or an empty string."""
+    def reason(self, value: float | None, name: str = "") -> str:
+        """How ``value`` is outside, as in "812.3M is above the limit 600M (by 35 %)", or an empty string.
+
+        Args:
+            name: of the limit, which its unit follows from.
+        """
         if value is None:
             return "is not known"
         broken = self._broken(value)
@@ -53,9 +58,7 @@ class Range:
             return ""
         side, bound = broken
         percent = 100 * self.violation(value)
-        shown, limit = _short(value), _short(bound)
-        if shown == limit:  # rounded to the same: show all digits
-            shown, limit = f"{value:,.0f}", f"{bound:,.0f}"
+        shown, limit = amounts(name, value, bound)
         return f"{shown} is {side} the limit {limit} (by {percent:{'.0f' if percent >= 10 else '.2g'}} %)"
 
     def _broken(self, value: float) -> tuple[str, float] | None:
@@ -65,14 +68,6 @@ class Range:
         if self.minimum is not None and value < self.minimum:
             return "below", self.minimum
         return None
-
-
-def _short(value: float) -> str:
-    """A number as four digits at most and a unit: 812.3M, 600M, 1.25G, 14."""
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if value >= size:
-            return f"{value / size:.4g}{unit}"
-    return f"{value:g}"
 
 
 ANYTHING = Range()
@@ -109,7 +104,7 @@ class Limits:
 
     def reason(self, cost: Cost) -> str:
         """Every limit that is violated, in words, separated by semicolons; empty for a feasible network."""
-        told = ((f"{name}{_UNIT.get(name, '')}", limit.reason(value)) for name, limit, value in self._each(cost))
+        told = ((name, limit.reason(value, name)) for name, limit, value in self._each(cost))
         return "; ".join(f"{name} {why}" for name, why in told if why)
 
     def used(self, cost: Cost) -> dict[str, float]:
@@ -123,6 +118,3 @@ class Limits:
             limit = getattr(self, field.name)
             if limit != ANYTHING:
                 yield field.name, limit, getattr(cost, field.name)
-
-
-_UNIT = {"memory": " in bytes", "latency": " in µs", "int8_size": " in bytes", "int8_memory": " in bytes"}

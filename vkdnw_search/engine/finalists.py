@@ -4,14 +4,13 @@ The highest of many noisy scores is high partly by luck. So the finalists are sc
 the same ones for all, and a paired t-test says which of them the score cannot tell from the highest mean. Of these the
 one of the most FLOPs wins, for where the score has nothing to say, a larger network is the better guess. The same care
 goes to what one could have chosen without any search: the most FLOPs, the most parameters, the deepest, any.
-Nothing is declared a winner that cannot be trained (trainability.py): the next takes its place.
+Nothing is declared a winner that cannot be trained, or takes longer than allowed (gate.py): the next takes its place.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Executor
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from heapq import nlargest
 from itertools import chain, pairwise
@@ -22,12 +21,10 @@ from scipy import stats
 from vkdnw_search.contracts import AnyProxy, HasRelativeFitness
 from vkdnw_search.determinism import seed_from
 from vkdnw_search.engine.audit import NOTE, warnings_of
-from vkdnw_search.engine.clock import Clock
 from vkdnw_search.engine.evaluator import Evaluator
+from vkdnw_search.engine.gate import Gate
 from vkdnw_search.engine.rescoring import Rescorer, fresh_fitness
 from vkdnw_search.engine.second_opinion import MEASURED
-from vkdnw_search.engine.tasks import run_tasks
-from vkdnw_search.engine.trainability import Trial, lost_trial, too_large, try_training
 from vkdnw_search.recipe.recipe import Recipe
 from vkdnw_search.records import ANYWHERE, Evaluation, Within
 from vkdnw_search.runs.fitness import fitness_of
@@ -99,9 +96,10 @@ def judge(evaluator: Evaluator, store: Store, rescorer: Rescorer, gate: Gate, re
         (
             *warnings_of(store.note(NOTE), store.path),
             *gate.warnings,
-            *_warnings(best if finalists else [], correlations),
+            *_warnings(gate.fit(best) if finalists else [], correlations),
         ),
         gate.untrainable,
+        whole_latencies=gate.latencies.timed,
     )
 
 
@@ -120,59 +118,6 @@ def _ranked(leaders: Sequence[Evaluation], values: dict[int, tuple[float, ...]],
     flops = {e.number: e.cost.flops for e in leaders}
     first = max((f for f in ranked if is_tied(ranked[0], f)), key=lambda f: flops[f.number])  # of equals the first
     return [first, *(f for f in ranked if f is not first)]
-
-
-class Gate:
-    """Lets only those win that can be trained.
-
-    Args:
-        evaluator: of the run.
-        executor: where networks are tried; its limits hold for that, too.
-        clock: when the run must end before it is done.
-    """
-
-    def __init__(self, evaluator: Evaluator, executor: Executor, clock: Clock) -> None:
-        self._space, self._seed = evaluator.space, seed_from(evaluator.seed, "trainability")
-        self._executor, self._clock = executor, clock
-        self._faults: dict[int, str] = {}
-        self.warnings: list[str] = []
-
-    @property
-    def untrainable(self) -> tuple[int, ...]:
-        """The numbers of the candidates that cannot be trained, of those that were tried."""
-        return tuple(sorted(number for number, fault in self._faults.items() if fault))
-
-    def placed(self, ranked: Sequence[Finalist], candidates: Mapping[int, Evaluation]) -> list[Finalist]:
-        """``ranked`` with the first that can be trained in front; the order stays if none can.
-
-        Args:
-            ranked: the best first.
-            candidates: number → evaluation, of all that are ranked.
-
-        Raises:
-            Interrupted: the run must end.
-        """
-        for place, finalist in enumerate(ranked):
-            if not self._fault(candidates[finalist.number]):
-                refused = [replace(f, verdict=f"cannot be trained: {self._faults[f.number]}") for f in ranked[:place]]
-                self.warnings += [f"network {f.number} would have won, but {f.verdict}" for f in refused]
-                return [finalist, *refused, *ranked[place + 1 :]]
-        if ranked:
-            first = self._faults[ranked[0].number]
-            self.warnings.append(f"none of the best {len(ranked)} can be trained: {first}")
-        return list(ranked)
-
-    def _fault(self, candidate: Evaluation) -> str:
-        """Why a candidate cannot be trained; empty if it can."""
-        if candidate.number not in self._faults:
-            self._clock.check()
-            trial = Trial(self._space, candidate.genome, candidate.key, self._seed)
-            self._faults[candidate.number] = too_large(candidate.cost) or self._tried(trial)
-        return self._faults[candidate.number]
-
-    def _tried(self, trial: Trial) -> str:
-        outcomes = run_tasks([(0, trial)], self._executor, call=try_training, lost=lost_trial, stopped=lambda: False)
-        return next(fault for _, fault in outcomes)
 
 
 def winner(store: Store, proxy: AnyProxy, judgement: Judgement | None) -> Evaluation | None:

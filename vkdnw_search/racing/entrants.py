@@ -75,7 +75,7 @@ def shortlist(visited: RunReader, *, networks: int, others: Sequence[str] = ()) 
     trivial = {b.number: b.role for b in judged.baselines if b.role in TRIVIAL and b.number in by_number}
     places = max(networks - len(set(trivial) - set(roles)), 1)
     for number, role in _candidates(visited):
-        if number not in roles and number not in judged.untrainable and len(roles) < places:
+        if number not in roles and number not in judged.refused and len(roles) < places:
             roles[number] = [role]
     for baseline in judged.baselines:
         if baseline.role in TRIVIAL and (baseline.number in roles or len(roles) < networks):

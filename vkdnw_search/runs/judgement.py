@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from vkdnw_search.quantities import amount
 from vkdnw_search.records import Cost
 
 T = TypeVar("T")
@@ -100,6 +101,33 @@ class BandWinner:
 
 
 @dataclass(frozen=True, slots=True)
+class WholeLatency:
+    """How long a network takes that was timed whole before it could win.
+
+    Attributes:
+        number: of its evaluation.
+        seconds: the median of the timings.
+        spread: the distance of their quartiles over the median.
+        timings: how many there were.
+        within: whether it keeps the limit, but for a tolerance.
+    """
+
+    number: int
+    seconds: float
+    spread: float
+    timings: int
+    within: bool
+
+    def __post_init__(self) -> None:
+        if not all(math.isfinite(value) and value >= 0 for value in (self.seconds, self.spread)) or self.timings < 1:
+            raise ValueError(f"a latency must be finite and not negative, of one timing or more, but is {self!r}")
+
+    def __str__(self) -> str:
+        time = amount("latency", 1e6 * self.seconds)
+        return f"{time} (median of {self.timings} timings, quartiles {100 * self.spread:.2g} % apart)"
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     """Where the winner stands among other visited networks by one measure.
 
@@ -160,6 +188,7 @@ class Judgement:
         untrainable: numbers of candidates that were tried and cannot be trained; others may not have been tried.
         second_opinion: the winner by other measures; None without a winner, and in runs from before there was any.
         yardsticks: networks of the user's beside the winner, as given; none of them is a candidate.
+        whole_latencies: of networks that were timed whole before they could win, where a limit asks for that.
     """
 
     winner: int | None
@@ -171,6 +200,18 @@ class Judgement:
     untrainable: tuple[int, ...] = ()
     second_opinion: SecondOpinion | None = None
     yardsticks: tuple[Yardstick, ...] = ()
+    whole_latencies: tuple[WholeLatency, ...] = ()
+
+    @property
+    def whole_latency(self) -> WholeLatency | None:
+        """How long the winner takes, timed whole; None where it was not."""
+        return next((found for found in self.whole_latencies if found.number == self.winner), None)
+
+    @property
+    def refused(self) -> frozenset[int]:
+        """The numbers of candidates that were found to be unfit to win: they cannot be trained, or are too slow."""
+        slow = {found.number for found in self.whole_latencies if not found.within}
+        return frozenset({*self.untrainable, *slow} - {self.winner})
 
     @property
     def means(self) -> dict[int, float]:
@@ -200,6 +241,7 @@ class Judgement:
                 "untrainable": self.untrainable,
                 "second_opinion": None if self.second_opinion is None else asdict(self.second_opinion),
                 **({"yardsticks": yardsticks} if yardsticks else {}),
+                **({"whole_latencies": [asdict(w) for w in self.whole_latencies]} if self.whole_latencies else {}),
             }
         )
 

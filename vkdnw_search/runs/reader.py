@@ -144,15 +144,15 @@ class RunReader:
         """Scored candidates, the best first.
 
         The winner of the run comes first; then what was judged, by its mean over fresh initializations; then the others
-        by fitness; last those that are known not to be trainable.
+        by fitness; last those that are known not to be trainable, or to be too slow.
         """
         judged = self.judgement
-        means, untrainable = ({}, ()) if judged is None else (judged.means, judged.untrainable)
+        means, refused = ({}, frozenset()) if judged is None else (judged.means, judged.refused)
 
         def place(e: Evaluation) -> tuple[bool, bool, bool, float, int]:
             beaten = judged is None or e.number != judged.winner
             value = means.get(e.number, self.fitness[e.number])
-            return beaten, beaten and e.number in untrainable, e.number not in means, -value, e.number
+            return beaten, e.number in refused, e.number not in means, -value, e.number
 
         return sorted((e for e in self.evaluations if e.number in self.fitness), key=place)
 

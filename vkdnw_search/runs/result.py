@@ -17,7 +17,7 @@ from vkdnw_search.records import Cost, Evaluation, Genome, Score, Status
 from vkdnw_search.runs.code_history import accepted_changes
 from vkdnw_search.runs.fitness import fitness_of, pareto_front
 from vkdnw_search.runs.given import number_given
-from vkdnw_search.runs.judgement import Judgement
+from vkdnw_search.runs.judgement import Judgement, WholeLatency
 from vkdnw_search.runs.reused import Reused, read_reused
 from vkdnw_search.runs.store import Store
 
@@ -162,6 +162,11 @@ class Result:
         """Upper end of each band of the recipe → its best network, None where there is none."""
         bands = () if self.judgement is None else self.judgement.bands
         return {band.at_most: None if band.winner is None else self._found(band.winner.number) for band in bands}
+
+    @property
+    def whole_latency(self) -> WholeLatency | None:
+        """How long ``best`` takes, timed whole; None without a limit of latency, or where its source cannot time it."""
+        return None if self.judgement is None else self.judgement.whole_latency
 
     def _found(self, number: int) -> FoundNetwork:
         return FoundNetwork(self.space, next(self.store.evaluations(first=number, count=1)))
