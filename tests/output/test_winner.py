@@ -132,6 +132,8 @@ def test_bands_have_a_winner_each_exported_and_in_the_report(
 ) -> None:
     result = search({**RECIPE, "bands_of": of, "bands": list(edges)}, out=tmp_path / "run")
     assert tuple(result.bands) == edges
+    assert result.judgement is not None
+    assert any("let their winners race" in warning for warning in result.judgement.warnings)
     scored = [e for e in result.evaluations() if e.status == "scored" and e.score]
     for low, (high, found) in zip((0, *edges), result.bands.items(), strict=False):
         within = [e.score.value for e in scored if e.score and low < getattr(e.cost, of) <= high]

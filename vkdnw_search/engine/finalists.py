@@ -96,7 +96,7 @@ def judge(evaluator: Evaluator, store: Store, rescorer: Rescorer, gate: Gate, re
         (
             *warnings_of(store.note(NOTE), store.path),
             *gate.warnings,
-            *_warnings(gate.fit(best) if finalists else [], correlations),
+            *_warnings(gate.fit(best) if finalists else [], correlations, recipe),
         ),
         gate.untrainable,
         whole_latencies=gate.latencies.timed,
@@ -220,9 +220,14 @@ def _correlations(store: Store, evaluator: Evaluator) -> dict[str, float]:
     return {name: float(stats.spearmanr(values, size).statistic) for name, size in varied.items()}
 
 
-def _warnings(best: Sequence[Finalist], correlations: dict[str, float]) -> Iterable[str]:
+def _warnings(best: Sequence[Finalist], correlations: dict[str, float], recipe: Recipe) -> Iterable[str]:
     sizes = [f"{size} alone (ρ = {rho:.3f})" for size, rho in correlations.items() if abs(rho) >= COUNTS_ONLY]
-    if sizes:
+    if sizes and recipe.bands:
+        yield (
+            f"the score ranks the visited networks almost as their {' or '.join(sizes)}, so it cannot say which band "
+            "is best: let their winners race (vkdnw-search race)"
+        )
+    elif sizes:
         yield (
             f"the score ranks the visited networks almost as their {' or '.join(sizes)}: "
             "set limits that fix the size (limits.layers, limits.flops.min) or another score.use to learn more from it"
