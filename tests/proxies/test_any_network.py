@@ -107,6 +107,20 @@ def test_the_classes_of_a_sequence_may_stand_last() -> None:
         score(first, (2, 7))
 
 
+@pytest.mark.parametrize("axis", [0, 4, 7, -4])
+def test_an_axis_that_holds_no_classes_is_refused_with_those_there_are(axis: int) -> None:
+    with pytest.raises(ScoreError, match=rf"\(2, 5, 6, 6\) after .*, from 1 to 3, or from -3 to -1, but is {axis}"):
+        score(nn.Conv2d(3, 5, 3), (3, 8, 8), class_axis=axis)
+    with pytest.raises(ScoreError, match=rf"\(2, 4\) after that of the samples, 1 or -1, but is {axis}"):
+        score(nn.Linear(3, 4), (3,), class_axis=axis)
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "bernoulli", {0: "gaussian"}])
+def test_an_axis_of_classes_is_refused_where_there_are_none(likelihood: Any) -> None:
+    with pytest.raises(ScoreError, match="class_axis .*: must be left out where no output holds classes"):
+        score(nn.Conv2d(3, 5, 3), (3, 8, 8), class_axis=-1, likelihood=likelihood)
+
+
 @pytest.mark.parametrize(
     ("model", "shape"),
     [

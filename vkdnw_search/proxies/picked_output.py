@@ -40,7 +40,8 @@ class PickedOutput(nn.Module):
 
     def read(self, found: Any) -> Tensor | tuple[Tensor, ...]:
         """The same of what the network returned."""
-        heads = tuple(_with_classes_first(self._picked(found, output), axis) for output, axis in self._picks)
+        name = type(self.network).__name__
+        heads = tuple(_with_classes_first(self._picked(found, output), axis, name) for output, axis in self._picks)
         return heads if self._together else heads[0]
 
     def _picked(self, found: Any, output: Output | None) -> Tensor:
@@ -88,10 +89,17 @@ def _only(tensors: Mapping[str | int, Tensor], where: str, found: Any) -> Tensor
     return next(iter(tensors.values()))
 
 
-def _with_classes_first(head: Tensor, axis: int | None) -> Tensor:
-    if axis is None or axis % head.dim() == 1:
+def _with_classes_first(head: Tensor, axis: int | None, where: str) -> Tensor:
+    if axis is None:
         return head
-    return head.movedim(axis, 1)
+    last = head.dim() - 1
+    if axis not in (*range(1, last + 1), *range(-last, 0)):
+        there = {0: "there is none", 1: "1 or -1"}.get(last, f"from 1 to {last}, or from -{last} to -1")
+        raise ScoreError(
+            f"{where}: class_axis (--class-axis) must be an axis of outputs {tuple(head.shape)} after that of the "
+            f"samples, {there}, but is {axis}"
+        )
+    return head if axis % head.dim() == 1 else head.movedim(axis, 1)
 
 
 def _shown(tensors: Mapping[str | int, Tensor]) -> str:

@@ -126,6 +126,11 @@ def _wanted(likelihood: Likelihoods, output: Output | None, class_axis: int | No
         return [_Wanted(name, kind, None) for name, kind in heads.items()]
     categorical: Likelihood = "categorical"  # who says where the classes are says that there are some
     said = {name: categorical if kind == "auto" else kind for name, kind in heads.items()}
+    if categorical not in said.values():
+        raise ScoreError(
+            f"score, class_axis (--class-axis): must be left out where no output holds classes, but is {class_axis} and "
+            f"the likelihood is {' and '.join(dict.fromkeys(said.values()))}"
+        )
     return [_Wanted(name, kind, class_axis if kind == categorical else None) for name, kind in said.items()]
 
 
