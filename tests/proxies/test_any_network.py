@@ -8,6 +8,7 @@ from collections import namedtuple
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -117,7 +118,7 @@ def test_an_axis_that_holds_no_classes_is_refused_with_those_there_are(axis: int
 
 @pytest.mark.parametrize("likelihood", ["gaussian", "bernoulli", {0: "gaussian"}])
 def test_an_axis_of_classes_is_refused_where_there_are_none(likelihood: Any) -> None:
-    with pytest.raises(ScoreError, match="class_axis .*: must be left out where no output holds classes"):
+    with pytest.raises(ScoreError, match=r"class_axis .*: must be left out where no output holds classes"):
         score(nn.Conv2d(3, 5, 3), (3, 8, 8), class_axis=-1, likelihood=likelihood)
 
 
@@ -187,10 +188,40 @@ def test_several_inputs_are_drawn_from_their_shapes() -> None:
 
     joined = score(Joined(), (7,), proxy=SMALL)
     assert score(Two(), None, proxy=SMALL, inputs=halves).value == pytest.approx(joined.value, abs=1e-6)
+    assert score(Two(), proxy=SMALL, inputs=halves) == score(Two(), None, proxy=SMALL, inputs=halves)
     with pytest.raises(ScoreError, match=r"must accept inputs of shape \(2, 3\), \(2, 5\)"):
         score(Two(), ((3,), (5,)))
     with pytest.raises(ScoreError, match=r"input_shape: must be given"):
         score(Two(), None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ((Two, (3,)), r"model: must be a network, but is its class. Give what it makes: Two\(…\)"),
+        ((len, (3,)), r"model: must be a network, a torch.nn.Module, but is <built-in function len>"),
+        ((nn.Linear(3, 2),), r"input_shape: must be given, such as \(3, 32, 32\), where inputs is no function"),
+        ((nn.Linear(3, 2), 3), r"must be the sizes of one input .*, but is 3. One axis of that size is \(3,\)"),
+        ((nn.Linear(3, 2), torch.ones(1, 3)), r"but is a tensor \(1, 3\). Give the shape alone, .*: \(3,\)"),
+        ((nn.Linear(3, 2), (3, 0)), r"whole numbers of at least 1 .*, but is \(3, 0\)"),
+        ((nn.Linear(3, 2), (3, 2.5)), r"whole numbers of at least 1 .*, but is \(3, 2.5\)"),
+        ((nn.Linear(3, 2), "3,4"), r"whole numbers of at least 1 .*, but is '3,4'"),
+        ((Two(), ((3,), 4)), r"or a sequence of such shapes for several inputs, but is \(\(3,\), 4\)"),
+    ],
+)
+@pytest.mark.parametrize("proxy", [SMALL, Flops()])
+def test_a_call_that_gives_no_network_or_no_shape_is_told_how_to_mend_it(
+    arguments: tuple[Any, ...], says: str, proxy: Any
+) -> None:
+    with pytest.raises(ScoreError, match=says):
+        score(*arguments, proxy=proxy)
+
+
+def test_a_shape_may_be_a_list_or_torchs_or_of_numpys_numbers() -> None:
+    model = nn.Linear(3, 2)
+    expected = score(model, (3,), proxy=SMALL)
+    for shape in ([3], torch.ones(1, 3).shape[1:], (np.int64(3),)):
+        assert score(model, shape, proxy=SMALL) == expected
 
 
 @pytest.mark.parametrize("proxy", [Snip(), SynFlow(), GradSign(images=2)])

@@ -20,8 +20,9 @@ from vkdnw_search.engine.named_networks import network_in
 from vkdnw_search.errors import BudgetError, RecipeError, ScoreError, UnknownOperators
 from vkdnw_search.fisher.likelihood import likelihood_of
 from vkdnw_search.output.module import description_of
+from vkdnw_search.proxies.input_shapes import is_one_shape
 from vkdnw_search.proxies.model_score import score
-from vkdnw_search.proxies.subject import Subject, is_one_shape, subject_of
+from vkdnw_search.proxies.subject import Subject, subject_of
 from vkdnw_search.records import Score
 
 __all__ = ["Reading", "Target", "in_module", "in_space", "scores_of", "size"]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, TypeAlias, TypeGuard, get_args
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import torch
 from torch import Tensor, nn
@@ -17,12 +17,10 @@ from vkdnw_search.fisher.inputs import drawn, inputs_of
 from vkdnw_search.fisher.likelihood import resolved
 from vkdnw_search.proxies.accepted_inputs import accepted_shape
 from vkdnw_search.proxies.drawn_inputs import NormalInputs, first_embedding
+from vkdnw_search.proxies.input_shapes import InputShape, is_one_shape
 from vkdnw_search.proxies.picked_output import Output, PickedOutput
 
-__all__ = ["InputShape", "InputsOption", "Likelihoods", "Subject", "is_one_shape", "subject_of"]
-
-InputShape: TypeAlias = Sequence[int] | Sequence[Sequence[int]] | None
-"""The shape of one input without the batch, or the shapes of several; None where ``inputs`` draws them."""
+__all__ = ["InputsOption", "Likelihoods", "Subject", "subject_of"]
 
 Draw: TypeAlias = Callable[[torch.Generator, int], Any]
 InputsOption: TypeAlias = Literal["tokens"] | Draw | None
@@ -128,8 +126,8 @@ def _wanted(likelihood: Likelihoods, output: Output | None, class_axis: int | No
     said = {name: categorical if kind == "auto" else kind for name, kind in heads.items()}
     if categorical not in said.values():
         raise ScoreError(
-            f"score, class_axis (--class-axis): must be left out where no output holds classes, but is {class_axis} and "
-            f"the likelihood is {' and '.join(dict.fromkeys(said.values()))}"
+            f"score, class_axis (--class-axis): must be left out where no output holds classes, but is {class_axis} "
+            f"and the likelihood is {' and '.join(dict.fromkeys(said.values()))}"
         )
     return [_Wanted(name, kind, class_axis if kind == categorical else None) for name, kind in said.items()]
 
@@ -160,11 +158,6 @@ def _drawings(model: nn.Module, input_shape: InputShape, inputs: InputsOption) -
             f"score, inputs: must be None, 'tokens' for a network with an nn.Embedding, or a function of a generator "
             f"and a number of samples, but is {inputs!r} and {type(model).__name__} has no embedding"
         )
-
-
-def is_one_shape(input_shape: InputShape) -> TypeGuard[Sequence[int]]:
-    """Whether ``input_shape`` is that of one tensor."""
-    return input_shape is not None and all(isinstance(size, int) for size in input_shape)
 
 
 def _shapes(input_shape: InputShape) -> tuple[tuple[tuple[int, ...], ...], bool]:
