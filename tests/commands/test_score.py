@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from search_spaces.nasbench201 import NasBench201
 from vkdnw_search import score
 from vkdnw_search.commands.main import main
+from vkdnw_search.contracts import Likelihood
 from vkdnw_search.cost.counter import CostCounter
 from vkdnw_search.proxies.vkdnw import VkdnwSingle
+from vkdnw_search.quantities import score_text
 
 CELL = "|nor_conv_3x3~0|+|nor_conv_1x1~0|none~1|+|skip_connect~0|none~1|nor_conv_3x3~2|"
 SMALL = ["vkdnw_single.images=16", "vkdnw_single.parameters=16"]
@@ -182,3 +185,57 @@ def test_how_outputs_and_inputs_are_read_is_told_and_may_be_chosen(
     out = told(capsys.readouterr().out)
     assert out["outputs"].startswith("categorical, 7 classes at each of 5 positions (logits); tokens drawn uniformly")
     assert out["FLOPs"].startswith(f"{5 * 8 * 7} at 5")
+
+
+HEADS = """
+from torch import nn
+
+class Heads(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body, self.label, self.depth = nn.Conv2d(3, 6, 3), nn.Conv2d(6, 5, 1), nn.Conv2d(6, 1, 1)
+
+    def forward(self, x):
+        y = self.body(x).relu()
+        return {"label": self.label(y).mean((2, 3)), "depth": self.depth(y)}
+"""
+
+
+def test_several_heads_are_scored_as_from_python(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(HEADS)
+    words = ["score", f"{file}:Heads", "--input-shape", "3,6,6", "vkdnw_single.images=16", "vkdnw_single.parameters=6"]
+    scope: dict[str, Any] = {}
+    exec(HEADS, scope)
+    small = VkdnwSingle(images=16, parameters=6)
+    heads: dict[str | int, Likelihood] = {"label": "categorical", "depth": "gaussian"}
+    expected = score(scope["Heads"](), (3, 6, 6), proxy=small, likelihood=heads)
+    for likelihood in ("label=categorical,depth=gaussian", "0=categorical, -1=gaussian"):
+        assert main([*words, "--likelihood", likelihood]) == 0
+        out = told(capsys.readouterr().out)
+        assert out["vkdnw_single"] == score_text(expected.value, expected.standard_error)
+    assert out["outputs"] == "categorical, 5 classes (output 0); gaussian, 1×4×4 numbers (output -1)"
+    assert main(words) == 1
+    says = capsys.readouterr().err
+    assert "output='label' (--output label)" in says and "(--likelihood label=categorical,…)" in says
+    assert main([*words, "--output", "lable"]) == 1
+    assert "Did you mean 'label'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "says"),
+    [
+        ("gausian", "must be one of auto, categorical, gaussian, bernoulli, or one for each output such as"),
+        ("gausian", "but is 'gausian'. Did you mean 'gaussian'?"),
+        ("label=categorial", "but is 'categorial'. Did you mean 'categorical'?"),
+        ("label=gaussian,gaussian", "must name each output once"),
+        ("a=gaussian,a=bernoulli", "must name each output once"),
+        ("a=gaussian,", "but is ''"),
+    ],
+)
+def test_a_likelihood_that_is_none_is_told_with_those_there_are(
+    likelihood: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["score", "mine.py", "--likelihood", likelihood])
+    assert says in capsys.readouterr().err

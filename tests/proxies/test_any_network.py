@@ -62,11 +62,11 @@ def test_the_score_of_a_picked_output_is_that_of_the_network_that_returns_it_alo
 def test_several_outputs_are_listed_where_none_is_named() -> None:
     with pytest.raises(ScoreError, match=r"returns 'logits' \(2, 4\), 'features' \(2, 6\). Say which counts"):
         score(Returning("dict"), (3, 2, 2))
-    with pytest.raises(ScoreError, match=r"has no output 'logit', but 'logits' \(2, 4\)"):
+    with pytest.raises(ScoreError, match=r"has no output 'logit', but 'logits' \(2, 4\).*Did you mean 'logits'\?"):
         score(Returning("dict"), (3, 2, 2), output="logit")
     with pytest.raises(ScoreError, match="output=… must give a tensor, but gives a str"):
         score(Returning("dict"), (3, 2, 2), output=lambda found: "logits")
-    with pytest.raises(ScoreError, match="output: must be left out where likelihood names the outputs"):
+    with pytest.raises(ScoreError, match=r"output \(--output\): must be left out where likelihood names the outputs"):
         score(Returning("dict"), (3, 2, 2), output="logits", likelihood={"logits": "categorical"})
 
 

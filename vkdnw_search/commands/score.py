@@ -8,15 +8,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from vkdnw_search.commands.settings import build_plugin, check_plugin, positive, read_settings, seed, shape
-from vkdnw_search.errors import PluginError, RecipeError
+from vkdnw_search.contracts import Likelihood
+from vkdnw_search.errors import PluginError, RecipeError, nearest
 from vkdnw_search.quantities import score_text
 from vkdnw_search.recipe.registry import add_plugin_option, file_module, load_plugins, named_module, names
 
 if TYPE_CHECKING:
     from vkdnw_search.commands.scored_network import Reading, Target
+    from vkdnw_search.proxies.subject import Likelihoods
     from vkdnw_search.records import Score
 
 DESCRIPTION = """Scores one network. NETWORK is
@@ -26,6 +28,9 @@ DESCRIPTION = """Scores one network. NETWORK is
   SPACE              a search space, with --text: vkdnw-search score nasbench201 --text '|nor_conv_3x3~0|+|…|'
 
 A file or module is imported, so its code runs."""
+
+HEADS = "label=categorical,depth=gaussian"
+"""How the outputs of several heads are told apart, for help and errors."""
 
 
 def run_score(words: Sequence[str]) -> str:
@@ -64,11 +69,13 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
         "number is the length of a sequence of tokens, for networks of tokens",
     )  # fmt: skip
     parser.add_argument(
-        "--likelihood", choices=("auto", "categorical", "gaussian", "bernoulli"),
-        help="what the outputs stand for: classes, numbers, yes or no (default: what the space says, or auto: classes)",
+        "--likelihood", metavar="KIND|OUTPUT=KIND,…", type=_likelihood,
+        help="what the outputs stand for: classes (categorical), numbers (gaussian), yes or no (bernoulli), or auto "
+        "(default: what the space says, or auto: classes); for several outputs that count, each by name or position: "
+        + HEADS,
     )  # fmt: skip
     parser.add_argument(
-        "--output", metavar="NAME", type=_output, help="name or position of the output that counts, of several"
+        "--output", metavar="NAME|NUMBER", type=_output, help="name or position of the output that counts, of several"
     )
     parser.add_argument(
         "--class-axis", metavar="AXIS", type=int, help="where the classes are, if not along axis 1: -1 for (N, L, C)"
@@ -78,6 +85,27 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seeds", metavar="K", type=positive, default=1, help="initializations (default: 1)")
     add_plugin_option(parser)
     return parser.parse_intermixed_args(list(words))
+
+
+def _likelihood(text: str) -> Likelihoods:
+    """What the outputs stand for, all of them or each by name or position: label=categorical,depth=gaussian."""
+    if "=" not in text:
+        return _kind(text)
+    parts = [part.rpartition("=") for part in text.split(",")]
+    heads = {_output(name.strip()): _kind(kind.strip()) for name, _, kind in parts}
+    if "" in heads or len(heads) < len(parts):
+        raise argparse.ArgumentTypeError(f"must name each output once, such as {HEADS}, but is {text!r}")
+    return heads
+
+
+def _kind(text: str) -> Likelihood:
+    kinds = get_args(Likelihood)
+    if text not in kinds:
+        raise argparse.ArgumentTypeError(
+            f"must be one of {', '.join(kinds)}, or one for each output such as {HEADS}, but is {text!r}."
+            f"{nearest(text, kinds)}"
+        )
+    return next(kind for kind in kinds if kind == text)
 
 
 def _output(text: str) -> str | int:

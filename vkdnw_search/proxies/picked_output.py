@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from vkdnw_search.errors import ScoreError
+from vkdnw_search.errors import ScoreError, nearest
 
 __all__ = ["Output", "PickedOutput", "tensors_in"]
 
@@ -58,7 +58,8 @@ class PickedOutput(nn.Module):
         by_place = list(tensors.values())
         if isinstance(output, int) and -len(by_place) <= output < len(by_place):
             return by_place[output]
-        raise ScoreError(f"{where}: has no output {output!r}, but {_shown(tensors) or type(found).__name__}")
+        near = nearest(output, map(str, tensors)) if isinstance(output, str) else ""
+        raise ScoreError(f"{where}: has no output {output!r}, but {_shown(tensors) or type(found).__name__}.{near}")
 
 
 def tensors_in(found: Any) -> dict[str | int, Tensor]:
@@ -83,8 +84,9 @@ def _only(tensors: Mapping[str | int, Tensor], where: str, found: Any) -> Tensor
         has = _shown(tensors) or f"a {type(found).__name__} without any"
         first = next(iter(tensors), "logits")
         raise ScoreError(
-            f"{where}: must return one tensor, but returns {has}. Say which counts, such as output={first!r}, a "
-            f"position or a function, or give a likelihood for each: likelihood={{{first!r}: 'categorical', …}}"
+            f"{where}: must return one tensor, but returns {has}. Say which counts, such as output={first!r} "
+            f"(--output {first}), a position or a function, or give a likelihood for each: "
+            f"likelihood={{{first!r}: 'categorical', …}} (--likelihood {first}=categorical,…)"
         )
     return next(iter(tensors.values()))
 

@@ -113,7 +113,7 @@ class _Wanted(NamedTuple):
 def _wanted(likelihood: Likelihoods, output: Output | None, class_axis: int | None) -> list[_Wanted]:
     heads: dict[Any, Likelihood] = {output: likelihood} if isinstance(likelihood, str) else dict(likelihood)
     if output is not None and not isinstance(likelihood, str):
-        raise ScoreError("score, output: must be left out where likelihood names the outputs")
+        raise ScoreError("score, output (--output): must be left out where likelihood names the outputs")
     for name, kind in heads.items():
         if kind not in get_args(Likelihood):
             named = "" if name is None else f" of output {name!r}"
@@ -207,8 +207,8 @@ def _checked(found: Any, where: str) -> tuple[Tensor, ...]:
         if head.dim() < 2 or len(head) != TRIED or not head.is_floating_point():
             raise ScoreError(
                 f"{where}: must return outputs (N, classes) or (N, …), floating-point and the samples first, but for "
-                f"{TRIED} samples returns {tuple(head.shape)}, {head.dtype}. Give output=… with a function that "
-                "brings them into that form"
+                f"{TRIED} samples returns {tuple(head.shape)}, {head.dtype}. Let forward return them so, or give "
+                "score() in Python output=… with a function that brings them into that form"
             )
     return heads
 
