@@ -108,6 +108,36 @@ def test_the_classes_of_a_sequence_may_stand_last() -> None:
         score(first, (2, 7))
 
 
+class Flat(nn.Sequential):
+    """One number for each sample, (N,)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        z: Tensor = super().forward(x)
+        return z.squeeze(1)
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "told"), [("gaussian", "gaussian, 1 number"), ("bernoulli", "bernoulli, 1 times yes or no")]
+)
+def test_one_number_for_each_sample_needs_no_axis_of_its_own(
+    likelihood: Likelihood, told: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    column = nn.Sequential(nn.Linear(3, 6), nn.Tanh(), nn.Linear(6, 1))
+    expected = score(column, (3,), proxy=SMALL, likelihood=likelihood)
+    with caplog.at_level(logging.INFO, logger="vkdnw_search"):
+        assert score(Flat(*column), (3,), proxy=SMALL, likelihood=likelihood) == expected
+        assert score(Flat(*column), (3,), proxy=SMALL, likelihood={0: likelihood}) == expected
+    assert f"{told}, (N,) read as (N, 1)" in caplog.text
+    loss = GradNorm(images=3)
+    assert score(Flat(*column), (3,), proxy=loss, likelihood=likelihood) == score(
+        column, (3,), proxy=loss, likelihood=likelihood
+    )
+    with pytest.raises(
+        ScoreError, match=r"returns \(2,\), torch.float32. For one number a sample give likelihood='gaussian'"
+    ):
+        score(Flat(*column), (3,))
+
+
 @pytest.mark.parametrize("axis", [0, 4, 7, -4])
 def test_an_axis_that_holds_no_classes_is_refused_with_those_there_are(axis: int) -> None:
     with pytest.raises(ScoreError, match=rf"\(2, 5, 6, 6\) after .*, from 1 to 3, or from -3 to -1, but is {axis}"):

@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
 from vkdnw_search.errors import ScoreError, nearest
 
-__all__ = ["Output", "PickedOutput", "tensors_in"]
+__all__ = ["Output", "Pick", "PickedOutput", "tensors_in"]
 
 Output = str | int | Callable[[Any], Any]
 """The name or the position of an output, or a function from what the network returns to a tensor."""
+
+
+class Pick(NamedTuple):
+    """An output that counts.
+
+    Attributes:
+        output: which one; None: the only tensor.
+        class_axis: where its classes are; None leaves its axes alone, otherwise they come to axis 1.
+        numbers: whether it holds numbers, or yes or no, so that (N,) is one for each sample and becomes (N, 1).
+    """
+
+    output: Output | None
+    class_axis: int | None
+    numbers: bool
 
 
 class PickedOutput(nn.Module):
@@ -21,28 +35,29 @@ class PickedOutput(nn.Module):
 
     Args:
         network: whatever it returns.
-        outputs: which of that count; without any, the only tensor.
-        class_axes: where the classes of each of them are; None leaves its axes alone, otherwise they come to axis 1.
+        picks: which of that count.
         together: whether several outputs are returned, as a tuple.
     """
 
-    def __init__(
-        self, network: nn.Module, outputs: Sequence[Output | None], class_axes: Sequence[int | None], *, together: bool
-    ) -> None:
+    def __init__(self, network: nn.Module, picks: Sequence[Pick], *, together: bool) -> None:
         super().__init__()
         self.network = network
-        self._picks = tuple(zip(outputs, class_axes, strict=True))
+        self._picks = tuple(picks)
         self._together = together
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor | tuple[Tensor, ...]:
         """The picked outputs, with the classes of categorical ones along axis 1."""
-        return self.read(self.network(*args, **kwargs))
-
-    def read(self, found: Any) -> Tensor | tuple[Tensor, ...]:
-        """The same of what the network returned."""
-        name = type(self.network).__name__
-        heads = tuple(_with_classes_first(self._picked(found, output), axis, name) for output, axis in self._picks)
+        heads = self.arranged(self.picked(self.network(*args, **kwargs)))
         return heads if self._together else heads[0]
+
+    def picked(self, found: Any) -> tuple[Tensor, ...]:
+        """The outputs that count among what the network returned, as they are."""
+        return tuple(self._picked(found, pick.output) for pick in self._picks)
+
+    def arranged(self, heads: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """The same with classes along axis 1, and one number for each sample as a column."""
+        name = type(self.network).__name__
+        return tuple(_arranged(head, pick, name) for head, pick in zip(heads, self._picks, strict=True))
 
     def _picked(self, found: Any, output: Output | None) -> Tensor:
         tensors, where = tensors_in(found), type(self.network).__name__
@@ -89,6 +104,12 @@ def _only(tensors: Mapping[str | int, Tensor], where: str, found: Any) -> Tensor
             f"likelihood={{{first!r}: 'categorical', …}} (--likelihood {first}=categorical,…)"
         )
     return next(iter(tensors.values()))
+
+
+def _arranged(head: Tensor, pick: Pick, where: str) -> Tensor:
+    if pick.numbers and head.dim() == 1:
+        return head[:, None]
+    return _with_classes_first(head, pick.class_axis, where)
 
 
 def _with_classes_first(head: Tensor, axis: int | None, where: str) -> Tensor:

@@ -18,7 +18,7 @@ from vkdnw_search.fisher.likelihood import resolved
 from vkdnw_search.proxies.accepted_inputs import accepted_shape
 from vkdnw_search.proxies.drawn_inputs import NormalInputs, first_embedding
 from vkdnw_search.proxies.input_shapes import InputShape, is_one_shape
-from vkdnw_search.proxies.picked_output import Output, PickedOutput
+from vkdnw_search.proxies.picked_output import Output, Pick, PickedOutput
 
 __all__ = ["InputsOption", "Likelihoods", "Subject", "subject_of"]
 
@@ -84,16 +84,19 @@ def subject_of(
     """
     wanted = _wanted(likelihood, output, class_axis)
     drawing, found = _tried(model, _drawings(model, input_shape, inputs))
-    several, reader = not isinstance(likelihood, str), model
-    if several or output is not None or class_axis is not None or not isinstance(found, Tensor):
-        reader = PickedOutput(model, [w.output for w in wanted], [w.class_axis for w in wanted], together=several)
-        found = reader.read(found)
-    heads = _checked(found, type(model).__name__)
+    several = not isinstance(likelihood, str)
+    reader = PickedOutput(model, [w.pick for w in wanted], together=several)
+    returned = reader.picked(found)
+    heads = _checked(reader.arranged(returned), type(model).__name__)
     kinds = tuple(resolved(w.likelihood, head.shape) for w, head in zip(wanted, heads, strict=True))
-    read = [_in_words(w.output, kind, head) for w, kind, head in zip(wanted, kinds, heads, strict=True)]
+    read = [
+        f"{_in_words(w.output, kind, head)}{', (N,) read as (N, 1)' if given.dim() == 1 else ''}"
+        for w, kind, head, given in zip(wanted, kinds, heads, returned, strict=True)
+    ]
+    as_it_is = not several and heads[0] is found and not callable(output)
     return Subject(
         name=type(model).__name__,
-        model=reader,
+        model=model if as_it_is else reader,
         input_shape=drawing.input_shape,
         classes=heads[0].shape[1],
         likelihood=kinds if several else kinds[0],
@@ -108,6 +111,11 @@ class _Wanted(NamedTuple):
     output: Output | None
     likelihood: Likelihood
     class_axis: int | None
+
+    @property
+    def pick(self) -> Pick:
+        """How to find it among what the network returns."""
+        return Pick(self.output, self.class_axis, numbers=self.likelihood in ("gaussian", "bernoulli"))
 
 
 def _wanted(likelihood: Likelihoods, output: Output | None, class_axis: int | None) -> list[_Wanted]:
@@ -200,17 +208,23 @@ def _returned(model: nn.Module, drawing: _Drawing) -> Any:
         ) from error
 
 
-def _checked(found: Any, where: str) -> tuple[Tensor, ...]:
+def _checked(heads: tuple[Tensor, ...], where: str) -> tuple[Tensor, ...]:
     """The outputs that count, each (N, …)."""
-    heads = found if isinstance(found, tuple) else (found,)
     for head in heads:
         if head.dim() < 2 or len(head) != TRIED or not head.is_floating_point():
             raise ScoreError(
                 f"{where}: must return outputs (N, classes) or (N, …), floating-point and the samples first, but for "
-                f"{TRIED} samples returns {tuple(head.shape)}, {head.dtype}. Let forward return them so, or give "
-                "score() in Python output=… with a function that brings them into that form"
+                f"{TRIED} samples returns {tuple(head.shape)}, {head.dtype}. {_meant(head)}Let forward bring them into "
+                "that form, or give score() in Python output=… with a function that does"
             )
     return heads
+
+
+def _meant(head: Tensor) -> str:
+    """A hint for outputs that may be numbers to be regressed."""
+    if head.dim() != 1 or len(head) != TRIED or not head.is_floating_point():
+        return ""
+    return "For one number a sample give likelihood='gaussian' (--likelihood gaussian), for yes or no 'bernoulli'. "
 
 
 def _in_words(output: Output | None, kind: Likelihood, head: Tensor) -> str:
@@ -220,7 +234,7 @@ def _in_words(output: Output | None, kind: Likelihood, head: Tensor) -> str:
         places = math.prod(head.shape[2:])
         told = f"{head.shape[1]} classes" + (f" at each of {places} positions" if head.dim() > 2 else "")
     else:
-        told = f"{sizes} numbers" if kind == "gaussian" else f"{sizes} times yes or no"
+        told = f"{sizes} number{'' if sizes == '1' else 's'}" if kind == "gaussian" else f"{sizes} times yes or no"
     named = "" if output is None else f" ({output if isinstance(output, str) else f'output {output}'})"
     return f"{kind}, {told}{'' if callable(output) else named}"
 
