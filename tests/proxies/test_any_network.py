@@ -192,6 +192,41 @@ def test_a_network_that_does_not_take_numbers_is_given_tokens_of_its_first_embed
         score(nn.Linear(3, 2), (3,), inputs="tokens")
 
 
+class Placed(Tokens):
+    """Tokens at no more than six places, the place added to each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places = nn.Embedding(6, 6)
+
+    def forward(self, tokens: Tensor, kinds: Tensor | None = None) -> Tensor:
+        places = torch.arange(tokens.shape[1]) if kinds is None else kinds
+        return self.head((self.words(tokens) + self.places(places)).mean(dim=1))
+
+
+@pytest.mark.parametrize("shape", [(8,), ((8,), (8,))])
+def test_a_token_or_place_beyond_an_embedding_is_told_with_the_sizes_of_all(shape: Any) -> None:
+    assert score(Placed(), (6,), proxy=SMALL).value > 0
+    with pytest.raises(ScoreError, match=r"with tokens .* 9 of words: index out of range in self. .*beyond") as found:
+        score(Placed(), shape)
+    assert "nn.Embedding: words has 9, places has 6. Give shorter inputs, or score() in Python" in str(found.value)
+    assert "got torch.FloatTensor" in str(found.value)  # what it says of numbers
+
+
+def test_an_error_of_drawn_tokens_names_the_embedding_too() -> None:
+    with pytest.raises(ScoreError, match=r"shape \(2, 5\), but: index out of range in self.*: words has 9. Give"):
+        score(Tokens(), inputs=lambda generator, samples: torch.full((samples, 5), 9))
+
+
+def test_an_error_that_numbers_and_tokens_share_is_told_once() -> None:
+    class Deep(Tokens):
+        def forward(self, x: Tensor) -> Tensor:
+            raise RuntimeError("no such day")
+
+    with pytest.raises(ScoreError, match=r"^Deep: must accept inputs of shape \(2, 5\), but: no such day$"):
+        score(Deep(), (5,))
+
+
 class Two(nn.Module):
     """Two vectors → classes."""
 

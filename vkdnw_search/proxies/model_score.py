@@ -16,7 +16,8 @@ from vkdnw_search.fisher.checkpoints import without_checkpoints
 from vkdnw_search.proxies.input_shapes import InputShape, checked_shape, is_one_shape
 from vkdnw_search.proxies.picked_output import Output
 from vkdnw_search.proxies.plain import must_be_proxy, name_of, score_with
-from vkdnw_search.proxies.subject import InputsOption, Likelihoods, Subject, subject_of
+from vkdnw_search.proxies.subject import Likelihoods, Subject, subject_of
+from vkdnw_search.proxies.tried_inputs import InputsOption
 from vkdnw_search.proxies.vkdnw import VkdnwSingle
 from vkdnw_search.records import Score
 

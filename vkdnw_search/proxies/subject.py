@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+from typing import Any, NamedTuple, TypeAlias, get_args
 
 import torch
 from torch import Tensor, nn
 
 from vkdnw_search.contracts import Likelihood
-from vkdnw_search.errors import ScoreError, named, told
-from vkdnw_search.fisher.inputs import drawn, inputs_of
+from vkdnw_search.errors import ScoreError
+from vkdnw_search.fisher.inputs import drawn
 from vkdnw_search.fisher.likelihood import resolved
-from vkdnw_search.proxies.accepted_inputs import accepted_shape
-from vkdnw_search.proxies.drawn_inputs import NormalInputs, first_embedding
-from vkdnw_search.proxies.input_shapes import InputShape, is_one_shape
+from vkdnw_search.proxies.input_shapes import InputShape
 from vkdnw_search.proxies.picked_output import Output, Pick, PickedOutput
+from vkdnw_search.proxies.tried_inputs import TRIED, Draw, InputsOption, copied, tried
 
-__all__ = ["InputsOption", "Likelihoods", "Subject", "subject_of"]
-
-Draw: TypeAlias = Callable[[torch.Generator, int], Any]
-InputsOption: TypeAlias = Literal["tokens"] | Draw | None
-"""What is drawn: N(0, I), tokens for shapes of one number, or what a function of generator and samples gives."""
+__all__ = ["Likelihoods", "Subject", "subject_of"]
 
 Likelihoods: TypeAlias = Likelihood | Mapping[str | int, Likelihood]
 """The likelihood of the output, or of several outputs by name or position."""
-
-TRIED = 2
-"""Number of samples in the pass that tells the shapes of the outputs."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +56,7 @@ class Subject:
 
     def copied(self) -> nn.Module:
         """A copy in training mode, in which networks that keep things in evaluation mode keep nothing."""
-        return _copied(self.model)
+        return copied(self.model)
 
 
 def subject_of(
@@ -83,7 +74,7 @@ def subject_of(
         ScoreError: it does not take such inputs, does not return such outputs, or they can be read in several ways.
     """
     wanted = _wanted(likelihood, output, class_axis)
-    drawing, found = _tried(model, _drawings(model, input_shape, inputs))
+    drawing, found = tried(model, input_shape, inputs)
     several = not isinstance(likelihood, str)
     reader = PickedOutput(model, [w.pick for w in wanted], together=several)
     returned = reader.picked(found)
@@ -140,74 +131,6 @@ def _wanted(likelihood: Likelihoods, output: Output | None, class_axis: int | No
     return [_Wanted(name, kind, class_axis if kind == categorical else None) for name, kind in said.items()]
 
 
-class _Drawing(NamedTuple):
-    """A way to draw the inputs of a network."""
-
-    input_shape: tuple[int, ...]
-    draw: Draw | None
-    told: tuple[str, ...] = ()
-
-
-def _drawings(model: nn.Module, input_shape: InputShape, inputs: InputsOption) -> Iterator[_Drawing]:
-    """The ways to be tried in turn: a network with an embedding that does not take N(0, I) is given tokens."""
-    if callable(inputs):
-        yield _Drawing((), inputs)
-        return
-    shapes, several = _shapes(input_shape)
-    if inputs is None:
-        yield _Drawing((), NormalInputs(shapes)) if several else _Drawing(shapes[0], None)
-    embedding = first_embedding(model)
-    if embedding is not None:
-        name, vocabulary = embedding
-        told = f"tokens drawn uniformly from the {vocabulary} of {name or 'the network'}"
-        yield _Drawing((), NormalInputs(shapes, vocabulary), (told,))
-    elif inputs is not None:
-        raise ScoreError(
-            f"score, inputs: must be None, 'tokens' for a network with an nn.Embedding, or a function of a generator "
-            f"and a number of samples, but is {inputs!r} and {type(model).__name__} has no embedding"
-        )
-
-
-def _shapes(input_shape: InputShape) -> tuple[tuple[tuple[int, ...], ...], bool]:
-    """The shapes of the inputs, and whether several were given."""
-    if input_shape is None:
-        raise ScoreError("score, input_shape: must be given, such as (3, 32, 32), where inputs is no function")
-    if is_one_shape(input_shape):
-        return (tuple(input_shape),), False
-    return tuple(tuple(shape) for shape in input_shape if not isinstance(shape, int)), True
-
-
-def _tried(model: nn.Module, drawings: Iterable[_Drawing]) -> tuple[_Drawing, Any]:
-    """The first of ``drawings`` that the network takes, and what it returns for two samples."""
-    first: ScoreError | None = None
-    for drawing in drawings:
-        try:
-            return drawing, _returned(_copied(model), drawing)
-        except ScoreError as error:
-            first = first or error
-    assert first is not None  # there is a drawing
-    raise first
-
-
-@torch.no_grad()
-def _returned(model: nn.Module, drawing: _Drawing) -> Any:
-    example = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(0))
-    if drawing.draw is None:
-        inputs = inputs_of(torch.zeros(TRIED, *drawing.input_shape, dtype=example.dtype, device=example.device))
-    else:
-        generator = torch.Generator().manual_seed(0)
-        inputs = drawn(drawing.draw, TRIED, generator=generator, dtype=example.dtype, device=example.device)
-    model.eval()
-    try:
-        return inputs.passed_to(model)
-    except Exception as error:
-        accepted = accepted_shape(model, drawing.input_shape) if drawing.draw is None else None
-        raise ScoreError(
-            f"{type(model).__name__}: must accept inputs of shape {inputs.shapes}, but: {told(error)}"
-            + (f". It accepts an input of shape {accepted}" if accepted else "")
-        ) from error
-
-
 def _checked(heads: tuple[Tensor, ...], where: str) -> tuple[Tensor, ...]:
     """The outputs that count, each (N, …)."""
     for head in heads:
@@ -237,16 +160,3 @@ def _in_words(output: Output | None, kind: Likelihood, head: Tensor) -> str:
         told = f"{sizes} number{'' if sizes == '1' else 's'}" if kind == "gaussian" else f"{sizes} times yes or no"
     named = "" if output is None else f" ({output if isinstance(output, str) else f'output {output}'})"
     return f"{kind}, {told}{'' if callable(output) else named}"
-
-
-def _copied(model: nn.Module) -> nn.Module:
-    try:
-        copied = copy.deepcopy(model)
-        copied.train()  # some networks' train() and eval() return nothing
-        return copied
-    except Exception as error:
-        raise ScoreError(
-            f"{type(model).__name__}: must be a network that can be copied (copy.deepcopy), but: "
-            f"{named(error)}. If it keeps what an earlier pass computed, empty that, which in many "
-            "networks train() does"
-        ) from error
