@@ -70,6 +70,24 @@ def test_several_outputs_are_listed_where_none_is_named() -> None:
         score(Returning("dict"), (3, 2, 2), output="logits", likelihood={"logits": "categorical"})
 
 
+@pytest.mark.parametrize("output", [None, "logits", 0])
+@pytest.mark.parametrize(
+    ("returned", "says"),
+    [
+        (3, r"must return a tensor, or .*, but returns an int, no tensor$"),
+        (None, r"but returns a NoneType, no tensor$"),
+        ({"logits": [3]}, r"but returns a dict, no tensor. Give score\(\) in Python output=… with a function"),
+    ],
+)
+def test_a_network_that_returns_no_tensor_is_told_so(returned: object, says: str, output: Any) -> None:
+    class Odd(nn.Linear):
+        def forward(self, x: Tensor) -> Any:
+            return returned
+
+    with pytest.raises(ScoreError, match=says):
+        score(Odd(3, 2), (3,), output=output)
+
+
 def test_heads_are_added_each_with_its_own_likelihood() -> None:
     """A head of numbers scaled by a large factor makes up all of the sum, so that the score is that of it alone."""
 

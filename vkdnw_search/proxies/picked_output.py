@@ -68,39 +68,54 @@ class PickedOutput(nn.Module):
             return head
         if output is None:
             return _only(tensors, where, found)
+        if not tensors:
+            raise _no_tensor(where, found)
         if output in tensors:
             return tensors[output]
         by_place = list(tensors.values())
         if isinstance(output, int) and -len(by_place) <= output < len(by_place):
             return by_place[output]
         near = nearest(output, map(str, tensors)) if isinstance(output, str) else ""
-        raise ScoreError(f"{where}: has no output {output!r}, but {_shown(tensors) or type(found).__name__}.{near}")
+        raise ScoreError(f"{where}: has no output {output!r}, but {_shown(tensors)}.{near}")
 
 
 def tensors_in(found: Any) -> dict[str | int, Tensor]:
     """The tensors that a network returned, by name or position; nothing else that it returned."""
+    return {name: part for name, part in _parts(found).items() if isinstance(part, Tensor)}
+
+
+def _parts(found: Any) -> dict[str | int, Any]:
+    """What a network returned, by name or position."""
     if isinstance(found, Tensor):
         return {0: found}
     if isinstance(found, Mapping):
-        parts = dict(found)
-    elif isinstance(found, tuple) and hasattr(found, "_fields"):
-        parts = dict(zip(found._fields, found, strict=True))
-    elif isinstance(found, tuple | list):
-        parts = dict(enumerate(found))
-    elif dataclasses.is_dataclass(found):
-        parts = {field.name: getattr(found, field.name) for field in dataclasses.fields(found)}
-    else:
-        parts = {}
-    return {name: part for name, part in parts.items() if isinstance(part, Tensor)}
+        return dict(found)
+    if isinstance(found, tuple) and hasattr(found, "_fields"):
+        return dict(zip(found._fields, found, strict=True))
+    if isinstance(found, tuple | list):
+        return dict(enumerate(found))
+    if dataclasses.is_dataclass(found):
+        return {field.name: getattr(found, field.name) for field in dataclasses.fields(found)}
+    return {}
+
+
+def _no_tensor(where: str, found: Any) -> ScoreError:
+    kind = type(found).__name__
+    deeper = ". Give score() in Python output=… with a function that finds it there" if _parts(found) else ""
+    return ScoreError(
+        f"{where}: must return a tensor, or a tuple, a mapping or a dataclass with tensors, but returns "
+        f"{'an' if kind[0] in 'aeiouAEIOU' else 'a'} {kind}, no tensor{deeper}"
+    )
 
 
 def _only(tensors: Mapping[str | int, Tensor], where: str, found: Any) -> Tensor:
-    if len(tensors) != 1:
-        has = _shown(tensors) or f"a {type(found).__name__} without any"
-        first = next(iter(tensors), "logits")
+    if not tensors:
+        raise _no_tensor(where, found)
+    if len(tensors) > 1:
+        first = next(iter(tensors))
         raise ScoreError(
-            f"{where}: must return one tensor, but returns {has}. Say which counts, such as output={first!r} "
-            f"(--output {first}), a position or a function, or give a likelihood for each: "
+            f"{where}: must return one tensor, but returns {_shown(tensors)}. Say which counts, such as "
+            f"output={first!r} (--output {first}), a position or a function, or give a likelihood for each: "
             f"likelihood={{{first!r}: 'categorical', …}} (--likelihood {first}=categorical,…)"
         )
     return next(iter(tensors.values()))
