@@ -31,6 +31,9 @@ number = 5
 
 def broken():
     raise RuntimeError("no such layer")
+
+def text():
+    return "a network"
 """
 
 
@@ -54,12 +57,28 @@ def test_a_large_score_is_spelled_as_everywhere_else(capsys: pytest.CaptureFixtu
     assert flops.count(",") == 2 and f"\nflops        {flops}\n" in out  # a term of this name follows
 
 
+def test_a_proxy_that_compares_networks_gives_a_single_one_terms_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.py").write_text(NETWORK)
+    plugin = tmp_path / "sizes.py"
+    plugin.write_text(
+        "from vkdnw_search.proxies.aggregate import RankSum\nfrom vkdnw_search.proxies.size import Flops\n\n"
+        "def make():\n    return RankSum(proxies={'flops': Flops()})\n\nPROXIES = {'sizes': make}\n"
+    )
+    words = [str(tmp_path / "mine.py"), "--input-shape", "3,4,4", "--proxy", "sizes", "--plugin", str(plugin)]
+    assert main(["score", *words]) == 0
+    out = told(capsys.readouterr().out)
+    assert out["sizes"] == "compares networks with one another; a single one has terms, no value"
+    assert float(out["flops"]) == 48 * 8 + 8 * 3
+
+
 def test_a_file_scores_by_its_network_and_several_seeds_by_their_mean(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "mine.py"
     file.write_text(NETWORK)
-    assert main(["score", str(file), "--input-shape", "3,4,4", "vkdnw_single.parameters=4", "--seeds", "3"]) == 0
+    assert main(["score", str(file), "--input-shape", "3, 4, 4", "vkdnw_single.parameters=4", "--seeds", "3"]) == 0
     out = told(capsys.readouterr().out)
     assert out["network"] == "Network" and out["vkdnw_single"].endswith("over 3 initializations")
     assert out["parameters"] == str(48 * 8 + 8 + 8 * 3 + 3)
@@ -92,6 +111,17 @@ def test_flops_of_a_network_with_operators_that_nobody_declared_free_are_told_wi
     [
         (["gone.py"], 2, "gone.py: must be a Python file, an importable module or a search space"),
         (["mine.py:Nothing"], 2, "Nothing must be a torch.nn.Module or make one, but is not there"),
+        (
+            ["mine.py:Squar"],
+            2,
+            "but is not there. Did you mean 'Square'? It defines Network, Square. Say which with mine.py:",
+        ),
+        (["mine.py:text"], 2, "but makes something else (str). It defines Network, Square"),
+        (
+            ["torch.nn.functional"],
+            2,
+            "Network must be a torch.nn.Module or make one, but is not there. It defines no class",
+        ),
         (["mine.py:number"], 1, "number() must make a network without arguments"),
         (["mine.py:broken"], 1, "RuntimeError: no such layer"),
         (["mine.py:Square", "--input-shape", "3,4,4"], 1, "must come with a likelihood"),

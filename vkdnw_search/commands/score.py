@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, get_args
 
 from vkdnw_search.commands.settings import build_plugin, check_plugin, positive, read_settings, seed, shape
-from vkdnw_search.contracts import Likelihood
+from vkdnw_search.contracts import AnyProxy, HasRelativeFitness, Likelihood
 from vkdnw_search.errors import PluginError, RecipeError, nearest
 from vkdnw_search.quantities import score_text
 from vkdnw_search.recipe.registry import add_plugin_option, file_module, load_plugins, named_module, names
@@ -52,7 +52,7 @@ def run_score(words: Sequence[str]) -> str:
 
     proxy = build_plugin("proxies", options.proxy, of_proxy)
     scores, told = scores_of(target, proxy, range(options.seed, options.seed + options.seeds))
-    rows = [("network", target.name), *told, *_verdict(options.proxy, scores), *size(target)]
+    rows = [("network", target.name), *told, *_verdict(options.proxy, proxy, scores), *size(target)]
     return "\n".join(f"{name:12} {text}" for name, text in rows)
 
 
@@ -154,10 +154,12 @@ def _module(source: str) -> ModuleType:
         ) from error
 
 
-def _verdict(proxy: str, scores: Sequence[Score]) -> list[tuple[str, str]]:
+def _verdict(name: str, proxy: AnyProxy, scores: Sequence[Score]) -> list[tuple[str, str]]:
     """The score and its terms, means over the initializations."""
     first, values = scores[0], [s.value for s in scores]
     error = stdev(values) / math.sqrt(len(values)) if len(values) > 1 else first.standard_error
     told = f" over {len(values)} initializations" if len(values) > 1 else ""
-    terms = [(name, f"{fmean(s.terms[name] for s in scores):.6g}") for name in first.terms]
-    return [(proxy, f"{score_text(fmean(values), error)}{told}"), *terms]
+    terms = [(term, f"{fmean(s.terms[term] for s in scores):.6g}") for term in first.terms]
+    if isinstance(proxy, HasRelativeFitness):
+        return [(name, f"compares networks with one another; a single one has terms{told}, no value"), *terms]
+    return [(name, f"{score_text(fmean(values), error)}{told}"), *terms]
