@@ -163,7 +163,7 @@ def _others(module: ModuleType, name: str) -> str:
     classes = [key for key, value in there.items() if isinstance(value, type) and issubclass(value, nn.Module)]
     makers = [key for key, value in there.items() if isinstance(value, nn.Module) or inspect.isfunction(value)]
     own = [key for key in classes if there[key].__module__ == module.__name__]
-    listed = ", ".join(own[:LISTED]) + (", …" if len(own) > LISTED else "")
+    listed = ", ".join(own[:LISTED]) + (f" and {len(own) - LISTED} more" if len(own) > LISTED else "")
     meant = nearest(name, [*classes, *makers])
     return f"{meant} It defines {listed}." if own else meant or " It defines no class of networks."
 

@@ -54,8 +54,9 @@ def score(
         free_operators: for proxies that count FLOPs, operators unknown to fvcore that cost nothing.
         likelihood: what the outputs stand for. ``categorical``: logits of classes, (N, C) or, at every position,
             (N, C, …). ``gaussian``: numbers to be regressed, of any shape. ``bernoulli``: logits of yes or no, of any
-            shape. ``auto``: categorical, for (N, C) and (N, C, H, W); it is logged what was taken. For several heads,
-            whose Fisher matrices are added, a mapping of names or positions of outputs to the likelihood of each.
+            shape; of both, (N,) is one a sample. ``auto``: categorical, for (N, C) and (N, C, H, W); it is logged what
+            was taken. For several heads, whose Fisher matrices are added, a mapping of names or positions of outputs
+            to the likelihood of each.
         output: which output counts where the network returns a tuple, mapping or dataclass: a name, a position, or a
             function of what it returns.
         class_axis: where categorical outputs have their classes, if not along axis 1: −1 for (N, L, C), as language

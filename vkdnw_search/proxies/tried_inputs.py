@@ -151,7 +151,8 @@ def _overrun(network: nn.Module) -> str:
     found = [f"{name or 'it'} has {embedding.num_embeddings}" for name, embedding in embeddings]
     if not found:
         return ""
-    sizes = ", ".join(found[:NAMED_EMBEDDINGS]) + (", …" if len(found) > NAMED_EMBEDDINGS else "")
+    more = f" and {len(found) - NAMED_EMBEDDINGS} more" if len(found) > NAMED_EMBEDDINGS else ""
+    sizes = ", ".join(found[:NAMED_EMBEDDINGS]) + more
     return (
         f". An id or a position is beyond an nn.Embedding: {sizes}. Give shorter inputs, or score() in Python inputs=… "
         "with a function that draws each input within these"
