@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from search_spaces.nasbench201 import NasBench201
 from vkdnw_search import score
@@ -82,6 +83,45 @@ def test_a_file_scores_by_its_network_and_several_seeds_by_their_mean(
     out = told(capsys.readouterr().out)
     assert out["network"] == "Network" and out["vkdnw_single"].endswith("over 3 initializations")
     assert out["parameters"] == str(48 * 8 + 8 + 8 * 3 + 3)
+
+
+AS_BUILT = """
+import torch
+from torch import nn
+
+
+class Network(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Embedding(20, 8)
+        self.positions = nn.Parameter(torch.randn(12, 8))
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, ids):
+        x = self.embed(ids) + self.positions
+        return self.head((x + self.attention(x, x, x, need_weights=False)[0]).mean(dim=1))
+
+
+made = Network()
+"""
+
+
+@pytest.mark.parametrize("name", ["Network", "made"])
+def test_weights_that_a_score_leaves_as_built_are_those_of_the_seed(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "tokens.py"
+    file.write_text(AS_BUILT)
+
+    def shown(*words: str) -> str:
+        torch.rand(1 + len(words))  # what was drawn before does not matter
+        assert main(["score", f"{file}:{name}", "--input-shape", "12", "vkdnw_single.images=8", *words]) == 0
+        return capsys.readouterr().out
+
+    one, other = shown(), shown("--seed", "1")
+    assert one == shown("--seed", "0") and other == shown("--seed", "1")
+    assert one != other
 
 
 def test_an_exported_network_is_scored_at_the_resolution_it_was_searched_at(

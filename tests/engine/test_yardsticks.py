@@ -323,8 +323,8 @@ def test_latencies_come_from_the_source_of_the_run(mine: Path, tmp_path: Path) -
     result = search(recipe, space=Tiny(), proxy=Quick(), latency=source, baselines=given, out=tmp_path / "run")
     text, whole, unknown = yardsticks(result).values()
     assert text.cost.latency == 4000 and text.outside == "", "stem, two of the body, head"
-    assert whole.cost.latency == 19_000 and whole.outside == "latency in µs 19k is above the limit 10k (by 90 %)"
-    assert unknown.cost.latency is None and unknown.outside.startswith("latency in µs is not known")
+    assert whole.cost.latency == 19_000 and whole.outside == "latency 19 ms is above the limit 10 ms (by 90 %)"
+    assert unknown.cost.latency is None and unknown.outside.startswith("latency is not known")
     assert "the device has no mean" in unknown.outside
     assert source.asked.count(str(mine)) == 1
     again = Source()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from vkdnw_search.commands.settings import build_plugin, check_plugin, positive, read_settings, seed, shape
 from vkdnw_search.contracts import AnyProxy, HasRelativeFitness, Likelihood
+from vkdnw_search.determinism import forked_generators, seed_from
 from vkdnw_search.errors import PluginError, RecipeError, nearest
 from vkdnw_search.quantities import score_text
 from vkdnw_search.recipe.registry import add_plugin_option, file_module, load_plugins, named_module, names
@@ -120,16 +121,16 @@ def _target(options: argparse.Namespace, of_space: Mapping[str, Any]) -> Target:
         check_plugin("spaces", options.network, of_space)
         from vkdnw_search.commands.scored_network import in_space
 
-        return in_space(options.network, of_space, options.text, _reading(options))
+        return in_space(options.network, of_space, options.text, _reading(options), options.seed)
     if options.text is not None or of_space:
         raise RecipeError(
             f"score {options.network}: --text and space.… are for search spaces ({', '.join(names('spaces'))})"
         )
     file, _, name = options.network.rpartition(":") if ":" in options.network else (options.network, "", "Network")
-    module = _module(file)
+    module = _module(file, options.seed)
     from vkdnw_search.commands.scored_network import in_module
 
-    return in_module(module, name, options.network, _reading(options))
+    return in_module(module, name, options.network, _reading(options), options.seed)
 
 
 def _reading(options: argparse.Namespace) -> Reading:
@@ -144,9 +145,14 @@ def _reading(options: argparse.Namespace) -> Reading:
     )
 
 
-def _module(source: str) -> ModuleType:
+def _module(source: str, seed: int) -> ModuleType:
+    """What is imported; a network that it makes on the way has the weights of ``seed``."""
+    file = Path(source).resolve()
     try:
-        return file_module(Path(source).resolve()) if source.endswith(".py") else named_module(source)
+        if source.endswith(".py") and file.is_file():
+            with forked_generators(seed_from(seed, "construction")):
+                return file_module(file)
+        return file_module(file) if source.endswith(".py") else named_module(source)
     except PluginError as error:
         raise PluginError(
             f"{source}: must be a Python file, an importable module or a search space ({', '.join(names('spaces'))}), "

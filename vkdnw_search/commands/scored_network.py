@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args
@@ -16,6 +17,7 @@ from torch import nn
 from vkdnw_search.commands.settings import build_plugin, shape
 from vkdnw_search.contracts import AnyProxy, HasCostScore, HasText, Likelihood, SearchSpace, input_shape_of
 from vkdnw_search.cost.counter import count, free_operators
+from vkdnw_search.determinism import forked_generators, seed_from
 from vkdnw_search.engine.named_networks import network_in
 from vkdnw_search.errors import BudgetError, RecipeError, ScoreError, UnknownOperators
 from vkdnw_search.fisher.likelihood import likelihood_of
@@ -45,14 +47,33 @@ class Reading:
     class_axis: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass
 class Target:
-    """What is scored, how it is read, and the operators that count for nothing in it."""
+    """What is scored.
+
+    Attributes:
+        name: what it is called.
+        make: constructs it.
+        reading: what the user says of its inputs and outputs.
+        free_operators: those that count for nothing in it.
+        seed: of the random numbers that its constructor draws, unless another is said.
+    """
 
     name: str
-    model: nn.Module
+    make: Callable[[], nn.Module]
     reading: Reading
     free_operators: frozenset[str]
+    seed: int
+
+    def built(self, seed: int) -> nn.Module:
+        """Construct the network as a search does for that seed: what a score leaves as built is the same each time."""
+        with forked_generators(seed_from(seed, "construction")):
+            return self.make()
+
+    @cached_property
+    def model(self) -> nn.Module:
+        """The network of the first seed."""
+        return self.built(self.seed)
 
     def subject(self) -> Subject:
         """The network with what it takes and returns.
@@ -71,7 +92,7 @@ def scores_of(target: Target, proxy: AnyProxy, seeds: Iterable[int]) -> tuple[li
     r = target.reading
     scores = [
         score(
-            target.model, r.input_shape, proxy=proxy, seed=seed, free_operators=sorted(target.free_operators),
+            target.built(seed), r.input_shape, proxy=proxy, seed=seed, free_operators=sorted(target.free_operators),
             likelihood=r.likelihood or "auto", output=r.output, class_axis=r.class_axis,
         )
         for seed in seeds
@@ -79,7 +100,7 @@ def scores_of(target: Target, proxy: AnyProxy, seeds: Iterable[int]) -> tuple[li
     return scores, [] if isinstance(proxy, HasCostScore) else [("outputs", target.subject().told)]
 
 
-def in_space(name: str, options: Mapping[str, Any], text: str, reading: Reading) -> Target:
+def in_space(name: str, options: Mapping[str, Any], text: str, reading: Reading, seed: int) -> Target:
     """The network that ``text`` is in the search space installed as ``name``.
 
     Raises:
@@ -95,27 +116,28 @@ def in_space(name: str, options: Mapping[str, Any], text: str, reading: Reading)
         input_shape=reading.input_shape or input_shape_of(space, architecture),
         likelihood=reading.likelihood or likelihood_of(space),
     )
-    return Target(architecture.key, space.build(architecture), reading, free_operators(space))
+    return Target(architecture.key, partial(space.build, architecture), reading, free_operators(space), seed)
 
 
-def in_module(module: ModuleType, name: str, source: str, reading: Reading) -> Target:
+def in_module(module: ModuleType, name: str, source: str, reading: Reading, seed: int) -> Target:
     """The network that is ``name`` in ``module``, or that it makes; ``source`` is how the user called both.
 
     Raises:
         PluginError: there is no network of that name.
         ScoreError: making the network raises an exception.
     """
-    try:
-        model = network_in(module, name, source)
-    except ScoreError as error:
-        raise ScoreError(f"{error}{_of_a_space(module, source)}") from error
     file = Path(source.rpartition(":")[0] or source)
     reading = replace(
         reading,
         input_shape=reading.input_shape or _searched_at(file),
         likelihood=reading.likelihood or _likelihood_of(file),
     )
-    return Target(type(model).__name__, model, reading, frozenset())
+    target = Target("", partial(network_in, module, name, source), reading, frozenset(), seed)
+    try:
+        target.name = type(target.model).__name__
+    except ScoreError as error:
+        raise ScoreError(f"{error}{_of_a_space(module, source)}") from error
+    return target
 
 
 def size(target: Target) -> list[tuple[str, str]]:

@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from vkdnw_search.contracts import Architecture, HasReferences, HasText, SearchSpace
+from vkdnw_search.determinism import forked_generators
 from vkdnw_search.errors import PluginError, ScoreError, SpaceError, YardstickError, named, nearest
 from vkdnw_search.provenance.record import Origins, code_record
 from vkdnw_search.recipe.registry import file_module
@@ -106,15 +107,21 @@ class NetworkFile:
 def network_file(path: Path, name: str) -> NetworkFile:
     """The network ``name`` of a file, which is imported: its code runs. Raises PluginError if that fails."""
     path = path.resolve()
-    return NetworkFile(path, name, _code_of(file_module(path)))
+    return NetworkFile(path, name, _code_of(_imported(path)))
 
 
 @lru_cache(16)
 def _loaded(path: Path, code: str) -> ModuleType:
-    module = file_module(path)
+    module = _imported(path)
     if _code_of(module) != code:
         raise PluginError(f"{path}: must be the code that the search began with, but is other code here")
     return module
+
+
+def _imported(path: Path) -> ModuleType:
+    """The module of a file; a network that it makes on the way has the same weights wherever it is imported."""
+    with forked_generators(0):
+        return file_module(path)
 
 
 def _code_of(module: ModuleType) -> str:
