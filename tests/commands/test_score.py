@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -8,8 +9,10 @@ import torch
 from search_spaces.nasbench201 import NasBench201
 from vkdnw_search import score
 from vkdnw_search.commands.main import main
+from vkdnw_search.contracts import Likelihood
 from vkdnw_search.cost.counter import CostCounter
 from vkdnw_search.proxies.vkdnw import VkdnwSingle
+from vkdnw_search.quantities import score_text
 
 CELL = "|nor_conv_3x3~0|+|nor_conv_1x1~0|none~1|+|skip_connect~0|none~1|nor_conv_3x3~2|"
 SMALL = ["vkdnw_single.images=16", "vkdnw_single.parameters=16"]
@@ -29,6 +32,9 @@ number = 5
 
 def broken():
     raise RuntimeError("no such layer")
+
+def text():
+    return "a network"
 """
 
 
@@ -52,12 +58,28 @@ def test_a_large_score_is_spelled_as_everywhere_else(capsys: pytest.CaptureFixtu
     assert flops.count(",") == 2 and f"\nflops        {flops}\n" in out  # a term of this name follows
 
 
+def test_a_proxy_that_compares_networks_gives_a_single_one_terms_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.py").write_text(NETWORK)
+    plugin = tmp_path / "sizes.py"
+    plugin.write_text(
+        "from vkdnw_search.proxies.aggregate import RankSum\nfrom vkdnw_search.proxies.size import Flops\n\n"
+        "def make():\n    return RankSum(proxies={'flops': Flops()})\n\nPROXIES = {'sizes': make}\n"
+    )
+    words = [str(tmp_path / "mine.py"), "--input-shape", "3,4,4", "--proxy", "sizes", "--plugin", str(plugin)]
+    assert main(["score", *words]) == 0
+    out = told(capsys.readouterr().out)
+    assert out["sizes"] == "compares networks with one another; a single one has terms, no value"
+    assert float(out["flops"]) == 48 * 8 + 8 * 3
+
+
 def test_a_file_scores_by_its_network_and_several_seeds_by_their_mean(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "mine.py"
     file.write_text(NETWORK)
-    assert main(["score", str(file), "--input-shape", "3,4,4", "vkdnw_single.parameters=4", "--seeds", "3"]) == 0
+    assert main(["score", str(file), "--input-shape", "3, 4, 4", "vkdnw_single.parameters=4", "--seeds", "3"]) == 0
     out = told(capsys.readouterr().out)
     assert out["network"] == "Network" and out["vkdnw_single"].endswith("over 3 initializations")
     assert out["parameters"] == str(48 * 8 + 8 + 8 * 3 + 3)
@@ -129,6 +151,17 @@ def test_flops_of_a_network_with_operators_that_nobody_declared_free_are_told_wi
     [
         (["gone.py"], 2, "gone.py: must be a Python file, an importable module or a search space"),
         (["mine.py:Nothing"], 2, "Nothing must be a torch.nn.Module or make one, but is not there"),
+        (
+            ["mine.py:Squar"],
+            2,
+            "but is not there. Did you mean 'Square'? It defines Network, Square. Say which with mine.py:",
+        ),
+        (["mine.py:text"], 2, "but makes something else (str). It defines Network, Square"),
+        (
+            ["torch.nn.functional"],
+            2,
+            "Network must be a torch.nn.Module or make one, but is not there. It defines no class",
+        ),
         (["mine.py:number"], 1, "number() must make a network without arguments"),
         (["mine.py:broken"], 1, "RuntimeError: no such layer"),
         (["mine.py:Square", "--input-shape", "3,4,4"], 1, "must come with a likelihood"),
@@ -222,3 +255,57 @@ def test_how_outputs_and_inputs_are_read_is_told_and_may_be_chosen(
     out = told(capsys.readouterr().out)
     assert out["outputs"].startswith("categorical, 7 classes at each of 5 positions (logits); tokens drawn uniformly")
     assert out["FLOPs"].startswith(f"{5 * 8 * 7} at 5")
+
+
+HEADS = """
+from torch import nn
+
+class Heads(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body, self.label, self.depth = nn.Conv2d(3, 6, 3), nn.Conv2d(6, 5, 1), nn.Conv2d(6, 1, 1)
+
+    def forward(self, x):
+        y = self.body(x).relu()
+        return {"label": self.label(y).mean((2, 3)), "depth": self.depth(y)}
+"""
+
+
+def test_several_heads_are_scored_as_from_python(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(HEADS)
+    words = ["score", f"{file}:Heads", "--input-shape", "3,6,6", "vkdnw_single.images=16", "vkdnw_single.parameters=6"]
+    scope: dict[str, Any] = {}
+    exec(HEADS, scope)
+    small = VkdnwSingle(images=16, parameters=6)
+    heads: dict[str | int, Likelihood] = {"label": "categorical", "depth": "gaussian"}
+    expected = score(scope["Heads"](), (3, 6, 6), proxy=small, likelihood=heads)
+    for likelihood in ("label=categorical,depth=gaussian", "0=categorical, -1=gaussian"):
+        assert main([*words, "--likelihood", likelihood]) == 0
+        out = told(capsys.readouterr().out)
+        assert out["vkdnw_single"] == score_text(expected.value, expected.standard_error)
+    assert out["outputs"] == "categorical, 5 classes (output 0); gaussian, 1×4×4 numbers (output -1)"
+    assert main(words) == 1
+    says = capsys.readouterr().err
+    assert "output='label' (--output label)" in says and "(--likelihood label=categorical,…)" in says
+    assert main([*words, "--output", "lable"]) == 1
+    assert "Did you mean 'label'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "says"),
+    [
+        ("gausian", "must be one of auto, categorical, gaussian, bernoulli, or one for each output such as"),
+        ("gausian", "but is 'gausian'. Did you mean 'gaussian'?"),
+        ("label=categorial", "but is 'categorial'. Did you mean 'categorical'?"),
+        ("label=gaussian,gaussian", "must name each output once"),
+        ("a=gaussian,a=bernoulli", "must name each output once"),
+        ("a=gaussian,", "but is ''"),
+    ],
+)
+def test_a_likelihood_that_is_none_is_told_with_those_there_are(
+    likelihood: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["score", "mine.py", "--likelihood", likelihood])
+    assert says in capsys.readouterr().err

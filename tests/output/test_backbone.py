@@ -105,8 +105,12 @@ def test_some_of_the_features_are_those_of_all_and_need_fewer_modules(name: str)
     assert len(part.stages()) < len(whole.stages())
     part(x)[1].sum().backward()
     assert all(p.grad is not None for p in part.parameters())  # none is left idle
-    with pytest.raises(IndexError):
-        made(out_indices=(9,))
+    many = len(features)
+    for missing in ((9,), (0, -many - 1), ()):
+        with pytest.raises(
+            ValueError, match=rf"maps 0 to {many - 1}, or -{many} to -1 from the end, at least one, but"
+        ):
+            made(out_indices=missing)
 
 
 def test_the_features_of_mobilenetv2_are_those_that_timm_gives() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import ast
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,13 @@ def test_the_header_and_the_description_say_what_was_found(tmp_path: Path) -> No
     assert description["architecture"] == best.key
     assert description["cost"]["flops"] == best.cost.flops
     assert description["genome"] == list(CELL)
+
+
+@pytest.mark.parametrize("score", [Score(1.5), Score(1.5, 0.0)])
+def test_a_score_without_an_error_stands_alone_in_the_header(score: Score, tmp_path: Path) -> None:
+    best = found(NasBench201(), CELL)
+    path = export(replace(best, evaluation=replace(best.evaluation, score=score)), tmp_path / "model.py")
+    assert "# score         1.5\n" in path.read_text()
 
 
 def test_a_difference_is_told_whatever_the_encoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

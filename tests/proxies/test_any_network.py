@@ -8,6 +8,7 @@ from collections import namedtuple
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -61,12 +62,30 @@ def test_the_score_of_a_picked_output_is_that_of_the_network_that_returns_it_alo
 def test_several_outputs_are_listed_where_none_is_named() -> None:
     with pytest.raises(ScoreError, match=r"returns 'logits' \(2, 4\), 'features' \(2, 6\). Say which counts"):
         score(Returning("dict"), (3, 2, 2))
-    with pytest.raises(ScoreError, match=r"has no output 'logit', but 'logits' \(2, 4\)"):
+    with pytest.raises(ScoreError, match=r"has no output 'logit', but 'logits' \(2, 4\).*Did you mean 'logits'\?"):
         score(Returning("dict"), (3, 2, 2), output="logit")
     with pytest.raises(ScoreError, match="output=… must give a tensor, but gives a str"):
         score(Returning("dict"), (3, 2, 2), output=lambda found: "logits")
-    with pytest.raises(ScoreError, match="output: must be left out where likelihood names the outputs"):
+    with pytest.raises(ScoreError, match=r"output \(--output\): must be left out where likelihood names the outputs"):
         score(Returning("dict"), (3, 2, 2), output="logits", likelihood={"logits": "categorical"})
+
+
+@pytest.mark.parametrize("output", [None, "logits", 0])
+@pytest.mark.parametrize(
+    ("returned", "says"),
+    [
+        (3, r"must return a tensor, or .*, but returns an int, no tensor$"),
+        (None, r"but returns a NoneType, no tensor$"),
+        ({"logits": [3]}, r"but returns a dict, no tensor. Give score\(\) in Python output=… with a function"),
+    ],
+)
+def test_a_network_that_returns_no_tensor_is_told_so(returned: object, says: str, output: Any) -> None:
+    class Odd(nn.Linear):
+        def forward(self, x: Tensor) -> Any:
+            return returned
+
+    with pytest.raises(ScoreError, match=says):
+        score(Odd(3, 2), (3,), output=output)
 
 
 def test_heads_are_added_each_with_its_own_likelihood() -> None:
@@ -105,6 +124,50 @@ def test_the_classes_of_a_sequence_may_stand_last() -> None:
     assert score(Last(*first), (2, 7), proxy=SMALL, class_axis=-1) == expected
     with pytest.raises(ScoreError, match=r"outputs of shape \(N, 4, 5\) must come with a likelihood"):
         score(first, (2, 7))
+
+
+class Flat(nn.Sequential):
+    """One number for each sample, (N,)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        z: Tensor = super().forward(x)
+        return z.squeeze(1)
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "told"), [("gaussian", "gaussian, 1 number"), ("bernoulli", "bernoulli, 1 times yes or no")]
+)
+def test_one_number_for_each_sample_needs_no_axis_of_its_own(
+    likelihood: Likelihood, told: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    column = nn.Sequential(nn.Linear(3, 6), nn.Tanh(), nn.Linear(6, 1))
+    expected = score(column, (3,), proxy=SMALL, likelihood=likelihood)
+    with caplog.at_level(logging.INFO, logger="vkdnw_search"):
+        assert score(Flat(*column), (3,), proxy=SMALL, likelihood=likelihood) == expected
+        assert score(Flat(*column), (3,), proxy=SMALL, likelihood={0: likelihood}) == expected
+    assert f"{told}, (N,) read as (N, 1)" in caplog.text
+    loss = GradNorm(images=3)
+    assert score(Flat(*column), (3,), proxy=loss, likelihood=likelihood) == score(
+        column, (3,), proxy=loss, likelihood=likelihood
+    )
+    with pytest.raises(
+        ScoreError, match=r"returns \(2,\), torch.float32. For one number a sample give likelihood='gaussian'"
+    ):
+        score(Flat(*column), (3,))
+
+
+@pytest.mark.parametrize("axis", [0, 4, 7, -4])
+def test_an_axis_that_holds_no_classes_is_refused_with_those_there_are(axis: int) -> None:
+    with pytest.raises(ScoreError, match=rf"\(2, 5, 6, 6\) after .*, from 1 to 3, or from -3 to -1, but is {axis}"):
+        score(nn.Conv2d(3, 5, 3), (3, 8, 8), class_axis=axis)
+    with pytest.raises(ScoreError, match=rf"\(2, 4\) after that of the samples, 1 or -1, but is {axis}"):
+        score(nn.Linear(3, 4), (3,), class_axis=axis)
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "bernoulli", {0: "gaussian"}])
+def test_an_axis_of_classes_is_refused_where_there_are_none(likelihood: Any) -> None:
+    with pytest.raises(ScoreError, match=r"class_axis .*: must be left out where no output holds classes"):
+        score(nn.Conv2d(3, 5, 3), (3, 8, 8), class_axis=-1, likelihood=likelihood)
 
 
 @pytest.mark.parametrize(
@@ -147,6 +210,41 @@ def test_a_network_that_does_not_take_numbers_is_given_tokens_of_its_first_embed
         score(nn.Linear(3, 2), (3,), inputs="tokens")
 
 
+class Placed(Tokens):
+    """Tokens at no more than six places, the place added to each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places = nn.Embedding(6, 6)
+
+    def forward(self, tokens: Tensor, kinds: Tensor | None = None) -> Tensor:
+        places = torch.arange(tokens.shape[1]) if kinds is None else kinds
+        return self.head((self.words(tokens) + self.places(places)).mean(dim=1))
+
+
+@pytest.mark.parametrize("shape", [(8,), ((8,), (8,))])
+def test_a_token_or_place_beyond_an_embedding_is_told_with_the_sizes_of_all(shape: Any) -> None:
+    assert score(Placed(), (6,), proxy=SMALL).value > 0
+    with pytest.raises(ScoreError, match=r"with tokens .* 9 of words: index out of range in self. .*beyond") as found:
+        score(Placed(), shape)
+    assert "nn.Embedding: words has 9, places has 6. Give shorter inputs, or score() in Python" in str(found.value)
+    assert "got torch.FloatTensor" in str(found.value)  # what it says of numbers
+
+
+def test_an_error_of_drawn_tokens_names_the_embedding_too() -> None:
+    with pytest.raises(ScoreError, match=r"shape \(2, 5\), but: index out of range in self.*: words has 9. Give"):
+        score(Tokens(), inputs=lambda generator, samples: torch.full((samples, 5), 9))
+
+
+def test_an_error_that_numbers_and_tokens_share_is_told_once() -> None:
+    class Deep(Tokens):
+        def forward(self, x: Tensor) -> Tensor:
+            raise RuntimeError("no such day")
+
+    with pytest.raises(ScoreError, match=r"^Deep: must accept inputs of shape \(2, 5\), but: no such day$"):
+        score(Deep(), (5,))
+
+
 class Two(nn.Module):
     """Two vectors → classes."""
 
@@ -173,10 +271,40 @@ def test_several_inputs_are_drawn_from_their_shapes() -> None:
 
     joined = score(Joined(), (7,), proxy=SMALL)
     assert score(Two(), None, proxy=SMALL, inputs=halves).value == pytest.approx(joined.value, abs=1e-6)
+    assert score(Two(), proxy=SMALL, inputs=halves) == score(Two(), None, proxy=SMALL, inputs=halves)
     with pytest.raises(ScoreError, match=r"must accept inputs of shape \(2, 3\), \(2, 5\)"):
         score(Two(), ((3,), (5,)))
     with pytest.raises(ScoreError, match=r"input_shape: must be given"):
         score(Two(), None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ((Two, (3,)), r"model: must be a network, but is its class. Give what it makes: Two\(…\)"),
+        ((len, (3,)), r"model: must be a network, a torch.nn.Module, but is <built-in function len>"),
+        ((nn.Linear(3, 2),), r"input_shape: must be given, such as \(3, 32, 32\), where inputs is no function"),
+        ((nn.Linear(3, 2), 3), r"must be the sizes of one input .*, but is 3. One axis of that size is \(3,\)"),
+        ((nn.Linear(3, 2), torch.ones(1, 3)), r"but is a tensor \(1, 3\). Give the shape alone, .*: \(3,\)"),
+        ((nn.Linear(3, 2), (3, 0)), r"whole numbers of at least 1 .*, but is \(3, 0\)"),
+        ((nn.Linear(3, 2), (3, 2.5)), r"whole numbers of at least 1 .*, but is \(3, 2.5\)"),
+        ((nn.Linear(3, 2), "3,4"), r"whole numbers of at least 1 .*, but is '3,4'"),
+        ((Two(), ((3,), 4)), r"or a sequence of such shapes for several inputs, but is \(\(3,\), 4\)"),
+    ],
+)
+@pytest.mark.parametrize("proxy", [SMALL, Flops()])
+def test_a_call_that_gives_no_network_or_no_shape_is_told_how_to_mend_it(
+    arguments: tuple[Any, ...], says: str, proxy: Any
+) -> None:
+    with pytest.raises(ScoreError, match=says):
+        score(*arguments, proxy=proxy)
+
+
+def test_a_shape_may_be_a_list_or_torchs_or_of_numpys_numbers() -> None:
+    model = nn.Linear(3, 2)
+    expected = score(model, (3,), proxy=SMALL)
+    for shape in ([3], torch.ones(1, 3).shape[1:], (np.int64(3),)):
+        assert score(model, shape, proxy=SMALL) == expected
 
 
 @pytest.mark.parametrize("proxy", [Snip(), SynFlow(), GradSign(images=2)])

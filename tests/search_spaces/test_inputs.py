@@ -125,6 +125,14 @@ def test_sides_that_are_none_are_refused_in_words(sides: Any) -> None:
         NasBench201(resolution=sides)
 
 
+@pytest.mark.parametrize("sides", ["48x96", " 48 × 96", "48,96"])
+def test_sides_written_as_a_text_are_told_how_they_are_spelled(sides: str) -> None:
+    with pytest.raises(SpaceError, match=r"Did you mean \[48, 96\]\?"):
+        NasBench201(resolution=sides)  # type: ignore[arg-type]
+    with pytest.raises(SpaceError, match=r"or a list of 2 such, but is '48x97'$"):
+        NasBench201(resolution="48x97")  # type: ignore[arg-type]
+
+
 def test_both_sides_are_multiples_of_a_patch() -> None:
     assert AutoFormer(resolution=(32, 64), patch=32).input_shape == (3, 32, 64)
     with pytest.raises(SpaceError, match=r"resolution: must be a multiple of the patch, 16, but is \(32, 40\)"):

@@ -8,16 +8,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from vkdnw_search.commands.settings import build_plugin, check_plugin, positive, read_settings, seed, shape
+from vkdnw_search.contracts import AnyProxy, HasRelativeFitness, Likelihood
 from vkdnw_search.determinism import forked_generators, seed_from
-from vkdnw_search.errors import PluginError, RecipeError
+from vkdnw_search.errors import PluginError, RecipeError, nearest
 from vkdnw_search.quantities import score_text
 from vkdnw_search.recipe.registry import add_plugin_option, file_module, load_plugins, named_module, names
 
 if TYPE_CHECKING:
     from vkdnw_search.commands.scored_network import Reading, Target
+    from vkdnw_search.proxies.subject import Likelihoods
     from vkdnw_search.records import Score
 
 DESCRIPTION = """Scores one network. NETWORK is
@@ -27,6 +29,9 @@ DESCRIPTION = """Scores one network. NETWORK is
   SPACE              a search space, with --text: vkdnw-search score nasbench201 --text '|nor_conv_3x3~0|+|…|'
 
 A file or module is imported, so its code runs."""
+
+HEADS = "label=categorical,depth=gaussian"
+"""How the outputs of several heads are told apart, for help and errors."""
 
 
 def run_score(words: Sequence[str]) -> str:
@@ -48,7 +53,7 @@ def run_score(words: Sequence[str]) -> str:
 
     proxy = build_plugin("proxies", options.proxy, of_proxy)
     scores, told = scores_of(target, proxy, range(options.seed, options.seed + options.seeds))
-    rows = [("network", target.name), *told, *_verdict(options.proxy, scores), *size(target)]
+    rows = [("network", target.name), *told, *_verdict(options.proxy, proxy, scores), *size(target)]
     return "\n".join(f"{name:12} {text}" for name, text in rows)
 
 
@@ -65,11 +70,13 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
         "number is the length of a sequence of tokens, for networks of tokens",
     )  # fmt: skip
     parser.add_argument(
-        "--likelihood", choices=("auto", "categorical", "gaussian", "bernoulli"),
-        help="what the outputs stand for: classes, numbers, yes or no (default: what the space says, or auto: classes)",
+        "--likelihood", metavar="KIND|OUTPUT=KIND,…", type=_likelihood,
+        help="what the outputs stand for: classes (categorical), numbers (gaussian), yes or no (bernoulli), or auto "
+        "(default: what the space says, or auto: classes); for several outputs that count, each by name or position: "
+        + HEADS,
     )  # fmt: skip
     parser.add_argument(
-        "--output", metavar="NAME", type=_output, help="name or position of the output that counts, of several"
+        "--output", metavar="NAME|NUMBER", type=_output, help="name or position of the output that counts, of several"
     )
     parser.add_argument(
         "--class-axis", metavar="AXIS", type=int, help="where the classes are, if not along axis 1: -1 for (N, L, C)"
@@ -79,6 +86,27 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seeds", metavar="K", type=positive, default=1, help="initializations (default: 1)")
     add_plugin_option(parser)
     return parser.parse_intermixed_args(list(words))
+
+
+def _likelihood(text: str) -> Likelihoods:
+    """What the outputs stand for, all of them or each by name or position: label=categorical,depth=gaussian."""
+    if "=" not in text:
+        return _kind(text)
+    parts = [part.rpartition("=") for part in text.split(",")]
+    heads = {_output(name.strip()): _kind(kind.strip()) for name, _, kind in parts}
+    if "" in heads or len(heads) < len(parts):
+        raise argparse.ArgumentTypeError(f"must name each output once, such as {HEADS}, but is {text!r}")
+    return heads
+
+
+def _kind(text: str) -> Likelihood:
+    kinds = get_args(Likelihood)
+    if text not in kinds:
+        raise argparse.ArgumentTypeError(
+            f"must be one of {', '.join(kinds)}, or one for each output such as {HEADS}, but is {text!r}."
+            f"{nearest(text, kinds)}"
+        )
+    return next(kind for kind in kinds if kind == text)
 
 
 def _output(text: str) -> str | int:
@@ -132,10 +160,12 @@ def _module(source: str, seed: int) -> ModuleType:
         ) from error
 
 
-def _verdict(proxy: str, scores: Sequence[Score]) -> list[tuple[str, str]]:
+def _verdict(name: str, proxy: AnyProxy, scores: Sequence[Score]) -> list[tuple[str, str]]:
     """The score and its terms, means over the initializations."""
     first, values = scores[0], [s.value for s in scores]
     error = stdev(values) / math.sqrt(len(values)) if len(values) > 1 else first.standard_error
     told = f" over {len(values)} initializations" if len(values) > 1 else ""
-    terms = [(name, f"{fmean(s.terms[name] for s in scores):.6g}") for name in first.terms]
-    return [(proxy, f"{score_text(fmean(values), error)}{told}"), *terms]
+    terms = [(term, f"{fmean(s.terms[term] for s in scores):.6g}") for term in first.terms]
+    if isinstance(proxy, HasRelativeFitness):
+        return [(name, f"compares networks with one another; a single one has terms{told}, no value"), *terms]
+    return [(name, f"{score_text(fmean(values), error)}{told}"), *terms]

@@ -22,8 +22,9 @@ from vkdnw_search.engine.named_networks import network_in
 from vkdnw_search.errors import BudgetError, RecipeError, ScoreError, UnknownOperators
 from vkdnw_search.fisher.likelihood import likelihood_of
 from vkdnw_search.output.module import description_of
+from vkdnw_search.proxies.input_shapes import is_one_shape
 from vkdnw_search.proxies.model_score import score
-from vkdnw_search.proxies.subject import Subject, is_one_shape, subject_of
+from vkdnw_search.proxies.subject import Likelihoods, Subject, subject_of
 from vkdnw_search.records import Score
 
 __all__ = ["Reading", "Target", "in_module", "in_space", "scores_of", "size"]
@@ -35,13 +36,13 @@ class Reading:
 
     Attributes:
         input_shape: of one input without the batch, or the shapes of several.
-        likelihood: what the outputs stand for.
+        likelihood: what the outputs stand for, or each of several by name or position.
         output: the name or position of the one that counts.
         class_axis: where its classes are.
     """
 
     input_shape: tuple[int, ...] | tuple[tuple[int, ...], ...] | None = None
-    likelihood: Likelihood | None = None
+    likelihood: Likelihoods | None = None
     output: str | int | None = None
     class_axis: int | None = None
 

@@ -55,9 +55,11 @@ def positive(text: str) -> int:
 
 def shape(text: str) -> tuple[int, ...]:
     """The shape of an input, such as 3,224,224, for argparse."""
-    sizes = text.replace("x", ",").split(",")
+    sizes = [size.strip() for size in text.replace("x", ",").split(",")]
     if not all(size.isdecimal() and 1 <= int(size) <= 10**6 for size in sizes):
-        raise argparse.ArgumentTypeError(f"must be whole numbers such as 3,224,224, but is {text!r}")
+        raise argparse.ArgumentTypeError(
+            f"must be whole numbers of at least 1, at most a million, such as 3,224,224, but is {text!r}"
+        )
     return tuple(map(int, sizes))
 
 

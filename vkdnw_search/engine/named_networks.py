@@ -30,6 +30,9 @@ __all__ = ["NetworkFile", "architecture_of", "file_and_name", "must_be_there", "
 NAME = "Network"
 """What a file defines unless another name is said: every exported module does."""
 
+LISTED = 12
+"""How many classes an error lists."""
+
 
 def architecture_of(space: SearchSpace[Any], text: str, *, what: str) -> tuple[str, Architecture]:
     """The architecture that ``text`` is in the space, or names there, and what to call it.
@@ -151,11 +154,25 @@ def network_in(module: ModuleType, name: str, source: str, *, num_classes: int |
         how = "must make a network" if options else "must make a network without arguments"
         raise ScoreError(f"{source}: {name}({told}) {how}, but: {named(error)}") from error
     if not isinstance(model, nn.Module):
+        found = "is not there" if made is None else f"makes something else ({type(model).__name__})"
         raise PluginError(
-            f"{source}: {name} must be a torch.nn.Module or make one, but is "
-            f"{'not there' if made is None else type(model).__name__}. Say which with {source.split(':')[0]}:NAME"
+            f"{source}: {name} must be a torch.nn.Module or make one, but {found}.{_others(module, name)} Say which "
+            f"with {source.split(':')[0]}:NAME"
         )
     return model
+
+
+def _others(module: ModuleType, name: str) -> str:
+    """Which of what a module has was probably meant, and the networks that it defines."""
+    from torch import nn
+
+    there = {key: value for key, value in vars(module).items() if not key.startswith("_") and key != name}
+    classes = [key for key, value in there.items() if isinstance(value, type) and issubclass(value, nn.Module)]
+    makers = [key for key, value in there.items() if isinstance(value, nn.Module) or inspect.isfunction(value)]
+    own = [key for key in classes if there[key].__module__ == module.__name__]
+    listed = ", ".join(own[:LISTED]) + (f" and {len(own) - LISTED} more" if len(own) > LISTED else "")
+    meant = nearest(name, [*classes, *makers])
+    return f"{meant} It defines {listed}." if own else meant or " It defines no class of networks."
 
 
 def _takes_classes(made: Any) -> bool:

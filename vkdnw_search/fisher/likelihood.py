@@ -143,7 +143,7 @@ def _heads(
         if not isinstance(outputs, Tensor):
             raise ScoreError(
                 f"network: must return one tensor, but returns a {type(outputs).__name__}. Let forward return the one "
-                "that counts, or score it with output=…"
+                "that counts, or score it with output=… (--output …)"
             )
         return [(outputs, likelihood)]
     return list(zip(outputs, likelihood, strict=True))
@@ -155,7 +155,7 @@ def _of_head(z: Tensor, likelihood: Likelihood, smoothing: float) -> OutputCovar
         raise ScoreError(
             f"network: must have at least 2 logits for a Fisher information of classes, but has "
             f"{z.shape[1] if z.dim() > 1 else 0} in outputs of shape {tuple(z.shape)}. For one number give "
-            "likelihood='gaussian', for yes or no 'bernoulli', both with outputs (N, 1)"
+            "likelihood='gaussian' (--likelihood gaussian), for yes or no 'bernoulli', both with outputs (N, 1)"
         )
     z = z.detach().cpu().double()
     if kind == "gaussian":
@@ -179,8 +179,9 @@ def resolved(likelihood: Likelihood, shape: Sequence[int]) -> Literal["categoric
     if len(shape) == 3:
         raise ScoreError(
             f"network: outputs of shape (N, {shape[1]}, {shape[2]}) must come with a likelihood, for their shape does "
-            "not tell which axis holds the classes. Give likelihood='categorical' for (N, C, L), with class_axis=-1 "
-            "for (N, L, C), or 'gaussian' or 'bernoulli'; a search space has a property likelihood"
+            "not tell which axis holds the classes. Give likelihood='categorical' (--likelihood categorical) for "
+            "(N, C, L), class_axis=-1 (--class-axis -1) for (N, L, C), or 'gaussian' or 'bernoulli'; a search space "
+            "has a property likelihood"
         )
     return "categorical"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -20,6 +21,9 @@ from vkdnw_search.options.type_descriptions import (
     split,
 )
 from vkdnw_search.quantities import compact, suggestion, time_suggestion, whole
+
+_SIZES = re.compile(r"\s*[0-9]{1,9}(\s*[x×,]\s*[0-9]{1,9}){1,3}\s*", re.ASCII)
+"""Sizes as they are often written: 48x96."""
 
 _YES_AND_NO = {"yes": True, "on": True, "y": True, "true": True, "no": False, "off": False, "n": False, "false": False}
 
@@ -57,6 +61,8 @@ def _candidates(annotation: Any, value: Any) -> Iterator[Any]:
         for part in arguments:
             yield from _candidates(Annotated[(part, *notes)] if notes else part, value)
     elif origin in (list, tuple) and not isinstance(value, list | tuple):
+        if isinstance(value, str) and _SIZES.fullmatch(value):
+            yield [int(size) for size in re.findall("[0-9]+", value)]
         yield [value]
     elif origin is Literal:
         yield from (choice for choice in arguments if str(choice) == str(value))

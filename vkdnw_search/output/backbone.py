@@ -185,7 +185,13 @@ class Backbone(Network):
     def __init__(self, out_indices: tuple[int, ...] | None = None, **options: object) -> None:
         super().__init__(**options)
         every = range(len(self.FEATURES))
-        chosen = every if out_indices is None else sorted({{every[index] for index in out_indices}})
+        wanted = every if out_indices is None else out_indices
+        if not wanted or any(index not in range(-len(every), len(every)) for index in wanted):
+            raise ValueError(
+                f"out_indices: must be of the feature maps 0 to {{every[-1]}}, or -{{len(every)}} to -1 from the end, "
+                f"at least one, but are {{out_indices}}"
+            )
+        chosen = sorted({{every[index] for index in wanted}})
         self.feature_info = FeatureInfo(
             dict(zip(("module", "num_chs", "reduction", "index"), (*self.FEATURES[index], index))) for index in chosen
         )

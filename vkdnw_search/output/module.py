@@ -152,7 +152,8 @@ def _header(found: FoundNetwork, recipe: Recipe | None) -> str:
         f"parameters    {found.cost.parameters:,} in {found.cost.tensors} tensors",
     ]
     if found.evaluation.score is not None:
-        lines.append(f"score         {score.value!r} ± {score.standard_error:.2g}")
+        error = f" ± {score.standard_error:.2g}" if score.standard_error > 0 else ""
+        lines.append(f"score         {score.value!r}{error}")
     if recipe is not None:
         lines.append(f"recipe        {json.dumps(recipe.name)}, seed {recipe.seed}")
     return "".join(f"# {line}\n" for line in lines)

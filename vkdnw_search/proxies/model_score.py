@@ -11,11 +11,13 @@ from torch import nn
 from vkdnw_search.contracts import AnyProxy, HasCostScore, HasFastWay, Probe
 from vkdnw_search.cost.counter import count
 from vkdnw_search.determinism import device_of, forked_generators, one_thread, seed_from
-from vkdnw_search.errors import ScoreError, VkdnwSearchError, named
+from vkdnw_search.errors import ScoreError, VkdnwSearchError, named, shortened
 from vkdnw_search.fisher.checkpoints import without_checkpoints
+from vkdnw_search.proxies.input_shapes import InputShape, checked_shape, is_one_shape
 from vkdnw_search.proxies.picked_output import Output
 from vkdnw_search.proxies.plain import must_be_proxy, name_of, score_with
-from vkdnw_search.proxies.subject import InputShape, InputsOption, Likelihoods, Subject, is_one_shape, subject_of
+from vkdnw_search.proxies.subject import Likelihoods, Subject, subject_of
+from vkdnw_search.proxies.tried_inputs import InputsOption
 from vkdnw_search.proxies.vkdnw import VkdnwSingle
 from vkdnw_search.records import Score
 
@@ -24,7 +26,7 @@ LOGGER = logging.getLogger(__name__)
 
 def score(
     model: nn.Module,
-    input_shape: InputShape,
+    input_shape: InputShape = None,
     *,
     proxy: AnyProxy | None = None,
     seed: int = 0,
@@ -45,15 +47,16 @@ def score(
             any kind, linear layers, normalisations, attention, bare parameters. Layers without a fast rule are
             differentiated literally.
         input_shape: the shape of one input, without the batch, e.g. (3, 32, 32); a sequence of shapes for a network of
-            several inputs; None where ``inputs`` is a function.
+            several inputs. It may be left out where ``inputs`` is a function.
         proxy: VkdnwSingle() by default; a plain function of the network that gives a number will do. A fast way to its
             score is checked against the literal one.
         seed: all randomness comes from it.
         free_operators: for proxies that count FLOPs, operators unknown to fvcore that cost nothing.
         likelihood: what the outputs stand for. ``categorical``: logits of classes, (N, C) or, at every position,
             (N, C, …). ``gaussian``: numbers to be regressed, of any shape. ``bernoulli``: logits of yes or no, of any
-            shape. ``auto``: categorical, for (N, C) and (N, C, H, W); it is logged what was taken. For several heads,
-            whose Fisher matrices are added, a mapping of names or positions of outputs to the likelihood of each.
+            shape; of both, (N,) is one a sample. ``auto``: categorical, for (N, C) and (N, C, H, W); it is logged what
+            was taken. For several heads, whose Fisher matrices are added, a mapping of names or positions of outputs
+            to the likelihood of each.
         output: which output counts where the network returns a tuple, mapping or dataclass: a name, a position, or a
             function of what it returns.
         class_axis: where categorical outputs have their classes, if not along axis 1: −1 for (N, L, C), as language
@@ -69,6 +72,8 @@ def score(
     """
     proxy = VkdnwSingle() if proxy is None else proxy
     must_be_proxy(proxy)
+    _must_be_network(model)
+    input_shape = checked_shape(input_shape)
     if isinstance(proxy, HasCostScore) and inputs is None and is_one_shape(input_shape):
         return proxy.score_cost(count(model, input_shape, free_operators=free_operators))
     with one_thread(), forked_generators(seed_from(seed, "proxy")), without_checkpoints():
@@ -77,6 +82,16 @@ def score(
         )
     LOGGER.info("%s: %s", type(model).__name__, subject.told)
     return _score(subject, proxy, seed=seed, free_operators=free_operators)
+
+
+def _must_be_network(model: object) -> None:
+    if isinstance(model, type) and issubclass(model, nn.Module):
+        raise ScoreError(f"score, model: must be a network, but is its class. Give what it makes: {model.__name__}(…)")
+    if not isinstance(model, nn.Module):
+        raise ScoreError(
+            f"score, model: must be a network, a torch.nn.Module, but is {shortened(repr(model))}. Wrap what is none "
+            "in a class with a method forward"
+        )
 
 
 def _score(subject: Subject, proxy: AnyProxy, *, seed: int = 0, free_operators: Sequence[str] = ()) -> Score:

@@ -61,6 +61,6 @@ def _one(likelihood: Likelihood | Sequence[Likelihood]) -> Likelihood:
     if isinstance(likelihood, str):
         return likelihood
     raise ScoreError(
-        f"score: a proxy of a loss needs one output, but there are {len(likelihood)}. Choose one with output=…, or a "
-        "proxy that takes several, such as vkdnw_single"
+        f"score: a proxy of a loss needs one output, but there are {len(likelihood)}. Choose one with output=… "
+        "(--output …), or a proxy that takes several, such as vkdnw_single"
     )

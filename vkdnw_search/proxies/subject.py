@@ -2,37 +2,26 @@
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, TypeAlias, TypeGuard, get_args
+from typing import Any, NamedTuple, TypeAlias, get_args
 
 import torch
 from torch import Tensor, nn
 
 from vkdnw_search.contracts import Likelihood
-from vkdnw_search.errors import ScoreError, named, told
-from vkdnw_search.fisher.inputs import drawn, inputs_of
+from vkdnw_search.errors import ScoreError
+from vkdnw_search.fisher.inputs import drawn
 from vkdnw_search.fisher.likelihood import resolved
-from vkdnw_search.proxies.accepted_inputs import accepted_shape
-from vkdnw_search.proxies.drawn_inputs import NormalInputs, first_embedding
-from vkdnw_search.proxies.picked_output import Output, PickedOutput
+from vkdnw_search.proxies.input_shapes import InputShape
+from vkdnw_search.proxies.picked_output import Output, Pick, PickedOutput
+from vkdnw_search.proxies.tried_inputs import TRIED, Draw, InputsOption, copied, tried
 
-__all__ = ["InputShape", "InputsOption", "Likelihoods", "Subject", "is_one_shape", "subject_of"]
-
-InputShape: TypeAlias = Sequence[int] | Sequence[Sequence[int]] | None
-"""The shape of one input without the batch, or the shapes of several; None where ``inputs`` draws them."""
-
-Draw: TypeAlias = Callable[[torch.Generator, int], Any]
-InputsOption: TypeAlias = Literal["tokens"] | Draw | None
-"""What is drawn: N(0, I), tokens for shapes of one number, or what a function of generator and samples gives."""
+__all__ = ["Likelihoods", "Subject", "subject_of"]
 
 Likelihoods: TypeAlias = Likelihood | Mapping[str | int, Likelihood]
 """The likelihood of the output, or of several outputs by name or position."""
-
-TRIED = 2
-"""Number of samples in the pass that tells the shapes of the outputs."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +56,7 @@ class Subject:
 
     def copied(self) -> nn.Module:
         """A copy in training mode, in which networks that keep things in evaluation mode keep nothing."""
-        return _copied(self.model)
+        return copied(self.model)
 
 
 def subject_of(
@@ -85,17 +74,20 @@ def subject_of(
         ScoreError: it does not take such inputs, does not return such outputs, or they can be read in several ways.
     """
     wanted = _wanted(likelihood, output, class_axis)
-    drawing, found = _tried(model, _drawings(model, input_shape, inputs))
-    several, reader = not isinstance(likelihood, str), model
-    if several or output is not None or class_axis is not None or not isinstance(found, Tensor):
-        reader = PickedOutput(model, [w.output for w in wanted], [w.class_axis for w in wanted], together=several)
-        found = reader.read(found)
-    heads = _checked(found, type(model).__name__)
+    drawing, found = tried(model, input_shape, inputs)
+    several = not isinstance(likelihood, str)
+    reader = PickedOutput(model, [w.pick for w in wanted], together=several)
+    returned = reader.picked(found)
+    heads = _checked(reader.arranged(returned), type(model).__name__)
     kinds = tuple(resolved(w.likelihood, head.shape) for w, head in zip(wanted, heads, strict=True))
-    read = [_in_words(w.output, kind, head) for w, kind, head in zip(wanted, kinds, heads, strict=True)]
+    read = [
+        f"{_in_words(w.output, kind, head)}{', (N,) read as (N, 1)' if given.dim() == 1 else ''}"
+        for w, kind, head, given in zip(wanted, kinds, heads, returned, strict=True)
+    ]
+    as_it_is = not several and heads[0] is found and not callable(output)
     return Subject(
         name=type(model).__name__,
-        model=reader,
+        model=model if as_it_is else reader,
         input_shape=drawing.input_shape,
         classes=heads[0].shape[1],
         likelihood=kinds if several else kinds[0],
@@ -111,11 +103,16 @@ class _Wanted(NamedTuple):
     likelihood: Likelihood
     class_axis: int | None
 
+    @property
+    def pick(self) -> Pick:
+        """How to find it among what the network returns."""
+        return Pick(self.output, self.class_axis, numbers=self.likelihood in ("gaussian", "bernoulli"))
+
 
 def _wanted(likelihood: Likelihoods, output: Output | None, class_axis: int | None) -> list[_Wanted]:
     heads: dict[Any, Likelihood] = {output: likelihood} if isinstance(likelihood, str) else dict(likelihood)
     if output is not None and not isinstance(likelihood, str):
-        raise ScoreError("score, output: must be left out where likelihood names the outputs")
+        raise ScoreError("score, output (--output): must be left out where likelihood names the outputs")
     for name, kind in heads.items():
         if kind not in get_args(Likelihood):
             named = "" if name is None else f" of output {name!r}"
@@ -126,93 +123,31 @@ def _wanted(likelihood: Likelihoods, output: Output | None, class_axis: int | No
         return [_Wanted(name, kind, None) for name, kind in heads.items()]
     categorical: Likelihood = "categorical"  # who says where the classes are says that there are some
     said = {name: categorical if kind == "auto" else kind for name, kind in heads.items()}
+    if categorical not in said.values():
+        raise ScoreError(
+            f"score, class_axis (--class-axis): must be left out where no output holds classes, but is {class_axis} "
+            f"and the likelihood is {' and '.join(dict.fromkeys(said.values()))}"
+        )
     return [_Wanted(name, kind, class_axis if kind == categorical else None) for name, kind in said.items()]
 
 
-class _Drawing(NamedTuple):
-    """A way to draw the inputs of a network."""
-
-    input_shape: tuple[int, ...]
-    draw: Draw | None
-    told: tuple[str, ...] = ()
-
-
-def _drawings(model: nn.Module, input_shape: InputShape, inputs: InputsOption) -> Iterator[_Drawing]:
-    """The ways to be tried in turn: a network with an embedding that does not take N(0, I) is given tokens."""
-    if callable(inputs):
-        yield _Drawing((), inputs)
-        return
-    shapes, several = _shapes(input_shape)
-    if inputs is None:
-        yield _Drawing((), NormalInputs(shapes)) if several else _Drawing(shapes[0], None)
-    embedding = first_embedding(model)
-    if embedding is not None:
-        name, vocabulary = embedding
-        told = f"tokens drawn uniformly from the {vocabulary} of {name or 'the network'}"
-        yield _Drawing((), NormalInputs(shapes, vocabulary), (told,))
-    elif inputs is not None:
-        raise ScoreError(
-            f"score, inputs: must be None, 'tokens' for a network with an nn.Embedding, or a function of a generator "
-            f"and a number of samples, but is {inputs!r} and {type(model).__name__} has no embedding"
-        )
-
-
-def is_one_shape(input_shape: InputShape) -> TypeGuard[Sequence[int]]:
-    """Whether ``input_shape`` is that of one tensor."""
-    return input_shape is not None and all(isinstance(size, int) for size in input_shape)
-
-
-def _shapes(input_shape: InputShape) -> tuple[tuple[tuple[int, ...], ...], bool]:
-    """The shapes of the inputs, and whether several were given."""
-    if input_shape is None:
-        raise ScoreError("score, input_shape: must be given, such as (3, 32, 32), where inputs is no function")
-    if is_one_shape(input_shape):
-        return (tuple(input_shape),), False
-    return tuple(tuple(shape) for shape in input_shape if not isinstance(shape, int)), True
-
-
-def _tried(model: nn.Module, drawings: Iterable[_Drawing]) -> tuple[_Drawing, Any]:
-    """The first of ``drawings`` that the network takes, and what it returns for two samples."""
-    first: ScoreError | None = None
-    for drawing in drawings:
-        try:
-            return drawing, _returned(_copied(model), drawing)
-        except ScoreError as error:
-            first = first or error
-    assert first is not None  # there is a drawing
-    raise first
-
-
-@torch.no_grad()
-def _returned(model: nn.Module, drawing: _Drawing) -> Any:
-    example = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(0))
-    if drawing.draw is None:
-        inputs = inputs_of(torch.zeros(TRIED, *drawing.input_shape, dtype=example.dtype, device=example.device))
-    else:
-        generator = torch.Generator().manual_seed(0)
-        inputs = drawn(drawing.draw, TRIED, generator=generator, dtype=example.dtype, device=example.device)
-    model.eval()
-    try:
-        return inputs.passed_to(model)
-    except Exception as error:
-        accepted = accepted_shape(model, drawing.input_shape) if drawing.draw is None else None
-        raise ScoreError(
-            f"{type(model).__name__}: must accept inputs of shape {inputs.shapes}, but: {told(error)}"
-            + (f". It accepts an input of shape {accepted}" if accepted else "")
-        ) from error
-
-
-def _checked(found: Any, where: str) -> tuple[Tensor, ...]:
+def _checked(heads: tuple[Tensor, ...], where: str) -> tuple[Tensor, ...]:
     """The outputs that count, each (N, …)."""
-    heads = found if isinstance(found, tuple) else (found,)
     for head in heads:
         if head.dim() < 2 or len(head) != TRIED or not head.is_floating_point():
             raise ScoreError(
                 f"{where}: must return outputs (N, classes) or (N, …), floating-point and the samples first, but for "
-                f"{TRIED} samples returns {tuple(head.shape)}, {head.dtype}. Give output=… with a function that "
-                "brings them into that form"
+                f"{TRIED} samples returns {tuple(head.shape)}, {head.dtype}. {_meant(head)}Let forward bring them into "
+                "that form, or give score() in Python output=… with a function that does"
             )
     return heads
+
+
+def _meant(head: Tensor) -> str:
+    """A hint for outputs that may be numbers to be regressed."""
+    if head.dim() != 1 or len(head) != TRIED or not head.is_floating_point():
+        return ""
+    return "For one number a sample give likelihood='gaussian' (--likelihood gaussian), for yes or no 'bernoulli'. "
 
 
 def _in_words(output: Output | None, kind: Likelihood, head: Tensor) -> str:
@@ -222,19 +157,6 @@ def _in_words(output: Output | None, kind: Likelihood, head: Tensor) -> str:
         places = math.prod(head.shape[2:])
         told = f"{head.shape[1]} classes" + (f" at each of {places} positions" if head.dim() > 2 else "")
     else:
-        told = f"{sizes} numbers" if kind == "gaussian" else f"{sizes} times yes or no"
+        told = f"{sizes} number{'' if sizes == '1' else 's'}" if kind == "gaussian" else f"{sizes} times yes or no"
     named = "" if output is None else f" ({output if isinstance(output, str) else f'output {output}'})"
     return f"{kind}, {told}{'' if callable(output) else named}"
-
-
-def _copied(model: nn.Module) -> nn.Module:
-    try:
-        copied = copy.deepcopy(model)
-        copied.train()  # some networks' train() and eval() return nothing
-        return copied
-    except Exception as error:
-        raise ScoreError(
-            f"{type(model).__name__}: must be a network that can be copied (copy.deepcopy), but: "
-            f"{named(error)}. If it keeps what an earlier pass computed, empty that, which in many "
-            "networks train() does"
-        ) from error
