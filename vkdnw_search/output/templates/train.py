@@ -6,9 +6,10 @@
                                                  can be read: MNIST's IDX files, arrays of numpy
     torchrun --nproc-per-node 8 train.py --data PATH
 
-What is learned follows from the targets, and the first line of the output says it: a class of each image; a class of
-each pixel, by masks (H, W) of whole numbers; or numbers of the output's shape, by mean squared error, or as answers 1
-and 0 by --loss bce.
+The first line of the output says of what shape the images are: as the network was searched for, but the digits, of 8×8
+pixels, are made 32×32, unless --size says otherwise. The second says what is learned, which follows from the targets: a
+class of each image; a class of each pixel, by masks (H, W) of whole numbers; or numbers of the output's shape, by mean
+squared error, or as answers 1 and 0 by --loss bce.
 
 The defaults are the published 150 epochs for ImageNet of AZ-NAS (arXiv 2403.19232), for 8 GPUs with 64 images each: SGD
 with Nesterov momentum, learning rate 0.4 for 256 images, cosine to 0 after 5 epochs of warm-up, label smoothing. An
@@ -51,7 +52,8 @@ Images = Dataset[tuple[Tensor, Any]]
 HERE = Path(__file__).resolve().parent
 PUBLISHED = {"epochs": 150, "batch": 64, "lr": 0.4, "warm_up": 5.0, "weight_decay": 4e-5, "bn_momentum": 0.01}
 DIGITS = {"epochs": 10, "batch": 32, "lr": 0.4, "warm_up": 0.5, "weight_decay": 5e-4, "bn_momentum": 0.1}
-DIGITS_SIZE = (32, 32)
+DIGITS_SIZE = (32, 32)  # whatever the network was searched for: a quick try even if that was 224 pixels
+PUBLISHED_SHAPE = (3, 224, 224)
 DECAY = "what weight decay is for: weights of layers, or biases and batch norms too, as published; default: %(default)s"
 EMA_DECAY = 0.9999  # for a run of many steps; the first ones count less, see Trainer.average
 WEIGHTS = (".pt", ".safetensors")
@@ -75,6 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> float:
         channels, sides = _images(options)
         data = read(options.data, size=sides, channels=channels, augment=options.augment, classes=options.classes)
         trainer = Trainer(options, Network, *data)
+        if trainer.rank == 0:
+            print(_seen(trainer.train[0][0], options), flush=True)
         return trainer.tested() if options.test_only else trainer.run()
     except DataError as error:
         sys.exit(str(error).strip().splitlines()[-1])  # the last line, where a process that reads images sent it
@@ -540,18 +544,30 @@ def _images(options: argparse.Namespace) -> tuple[int, tuple[int, int]]:
     sides = options.size or (DIGITS_SIZE if options.data == "digits" else None)
     if sides is not None and options.channels is not None:
         return options.channels, sides
-    channels, height, width = _searched_shape()
-    return options.channels or channels, sides or (height, width)
+    searched = _searched_shape() or PUBLISHED_SHAPE
+    height, width = (2 * searched)[-2:]  # of inputs that are no images the sides say nothing
+    return options.channels or searched[0], sides or (height, width)
 
 
-def _searched_shape() -> list[int]:
-    """Channels, height and width that the network was searched for, as architecture.json says."""
+def _seen(image: Tensor, options: argparse.Namespace) -> str:
+    """What the network is given, and where --size does not choose it, what else it was searched for."""
+    shape, searched = tuple(image.shape), None if options.size else _searched_shape()
+    words = f"images {'×'.join(map(str, shape))}"
+    if searched is None or searched == shape:
+        return words
+    sides = ",".join(dict.fromkeys(map(str, searched[1:])))
+    option = f" (--size {sides})" if options.data == "digits" and shape[1:] != searched[1:] else ""
+    return f"{words}; the network was searched for {'×'.join(map(str, searched))}{option}"
+
+
+def _searched_shape() -> tuple[int, ...] | None:
+    """Channels, height and width that the network was searched for, as architecture.json says, where there is one."""
     description = HERE / "architecture.json"
     if not description.exists():
-        return [3, 224, 224]
+        return None
     try:
-        shape = [int(length) for length in json.loads(description.read_bytes())["input_shape"]]
-        return [shape[0], *(2 * shape)[-2:]]  # of inputs that are no images the sides say nothing
+        channels, *sides = json.loads(description.read_bytes())["input_shape"]
+        return int(channels), *map(int, sides)
     except (ValueError, TypeError, LookupError, RecursionError) as error:
         told = f"must have the input_shape, but: {type(error).__name__}: {error}"
         sys.exit(f"{description}: {told}. Give --size and --channels instead")
