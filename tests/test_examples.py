@@ -43,10 +43,7 @@ def test_a_network_for_segmentation_is_found_exported_and_learns(tmp_path: Path)
     shutil.copy(EXAMPLES / "segmentation.py", tmp_path)
     words = ["--data", "segmentation:shapes", "--epochs", "2", "--batch", "16", "--lr", "0.8", "--bn-momentum", "0.1"]
     told = run([sys.executable, "found/best/train.py", *words], tmp_path).splitlines()
-    assert told[:2] == [
-        "images 3×64×64",
-        "learning a class of each pixel: cross-entropy, accuracy is the share of pixels",
-    ]
+    assert told[0] == "images 3×64×64" and told[1].startswith("learning a class of each pixel: cross-entropy, ")
     with (tmp_path / "found/best/training/curve.csv").open(newline="") as file:
         first, second = (float(row["loss"]) for row in csv.DictReader(file))
     assert second < first < 1.1  # ln 3 by chance
