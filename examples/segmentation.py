@@ -1,9 +1,12 @@
 """Made images for segmentation: a disc and a square, of random colours, sizes and places, on noise.
 
-    python runs/shapes/best/train.py --data segmentation:shapes --epochs 2
+    vkdnw-search examples/segmentation.yaml --out runs/shapes
+    cd examples
+    python ../runs/shapes/best/train.py --data segmentation:shapes --epochs 10 --batch 16 --lr 0.8 --bn-momentum 0.1
 
-in the folder of this file trains the network that ``segmentation.yaml`` finds. Of each pixel there is to be learned
-whether it shows the background (0), a disc (1) or a square (2). Needs torch alone.
+finds a network for them and trains it. ``--data segmentation:shapes`` is the function of this file, which is found in
+the folder where the training is started. Of each pixel there is to be learned whether it shows the background (0), a
+disc (1) or a square (2). This file needs torch alone.
 """
 
 import torch

@@ -37,14 +37,27 @@ def test_a_search_from_python_leaves_a_module_and_a_figure(tmp_path: Path) -> No
     assert (tmp_path / "found/search.png").stat().st_size > 1000
 
 
+def segmentation_commands(text: str) -> list[str]:
+    """How ``text`` says that the network for segmentation is searched and trained."""
+    lines = r"^[# ]*(vkdnw-search examples/segmentation.*|cd examples|python .*segmentation:shapes.*)$"
+    return re.findall(lines, text, flags=re.MULTILINE)
+
+
+def test_all_places_tell_of_the_same_commands_for_segmentation() -> None:
+    places = (EXAMPLES / "segmentation.py", EXAMPLES / "segmentation.yaml", ROOT / "docs/command-line.md")
+    told = [segmentation_commands(place.read_text()) for place in places]
+    assert told[0] == told[1] == told[2] and len(told[0]) == 3
+
+
 def test_a_network_for_segmentation_is_found_exported_and_learns(tmp_path: Path) -> None:
-    few = ["stop.evaluations=8", "executor=inline", "finalists=2"]
-    run(["vkdnw-search", str(EXAMPLES / "segmentation.yaml"), "--out", str(tmp_path / "found"), *few], tmp_path)
-    shutil.copy(EXAMPLES / "segmentation.py", tmp_path)
-    words = ["--data", "segmentation:shapes", "--epochs", "2", "--batch", "16", "--lr", "0.8", "--bn-momentum", "0.1"]
-    told = run([sys.executable, "found/best/train.py", *words], tmp_path).splitlines()
-    assert told[0] == "learning a class of each pixel: cross-entropy, accuracy is the share of pixels"
-    with (tmp_path / "found/best/training/curve.csv").open(newline="") as file:
+    """By the commands of its first lines, but for fewer candidates and epochs."""
+    shutil.copytree(EXAMPLES, tmp_path / "examples")
+    search, *training = segmentation_commands((EXAMPLES / "segmentation.py").read_text())
+    run(["sh", "-c", f"{search} stop.evaluations=8 executor=inline finalists=2"], tmp_path)
+    train = " && ".join(training).replace("--epochs 10", "--epochs 2")
+    told = run(["sh", "-c", train], tmp_path).splitlines()
+    assert told[0] == "images 3×64×64" and told[1].startswith("learning a class of each pixel: cross-entropy, ")
+    with (tmp_path / "runs/shapes/best/training/curve.csv").open(newline="") as file:
         first, second = (float(row["loss"]) for row in csv.DictReader(file))
     assert second < first < 1.1  # ln 3 by chance
 

@@ -301,6 +301,44 @@ def test_images_are_by_default_those_that_the_network_was_searched_for(
     assert train._images(train.parse(["--data", "digits"])) == (expected[0], (32, 32))
 
 
+@pytest.mark.parametrize(
+    ("searched", "words", "expected"),
+    [
+        ("[1, 48, 96]", [], "images 1×32×32; the network was searched for 1×48×96 (--size 48,96)"),
+        ("[3, 224, 224]", [], "images 3×32×32; the network was searched for 3×224×224 (--size 224)"),
+        ("[3, 32, 32]", ["--channels", "1"], "images 1×32×32; the network was searched for 3×32×32"),
+        ("[3, 32, 32]", [], "images 3×32×32"),
+        ("[3, 224, 224]", ["--size", "16"], "images 3×16×16"),  # the user knows
+        (None, [], "images 3×32×32"),
+    ],
+)
+def test_images_that_the_network_was_not_searched_for_are_told(
+    tmp_path: Path, searched: str | None, words: list[str], expected: str
+) -> None:
+    train = program(tmp_path)
+    if searched is not None:
+        (tmp_path / "architecture.json").write_text(f'{{"input_shape": {searched}}}')
+    options = train.parse(["--data", "digits", *words])
+    channels, sides = train._images(options)
+    assert train._seen(read("digits", size=sides, channels=channels)[0][0][0], options) == expected
+
+
+def test_images_that_a_function_gives_are_told_without_an_option_that_changes_nothing(tmp_path: Path) -> None:
+    train = program(tmp_path)
+    (tmp_path / "architecture.json").write_text('{"input_shape": [4, 100]}')
+    told = train._seen(torch.zeros(4, 90), train.parse(["--data", "my_module:datasets"]))
+    assert told == "images 4×90; the network was searched for 4×100"
+
+
+def test_the_first_lines_say_what_the_network_is_given_and_what_it_learns(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program(tmp_path).main([*DIGITS, "--epochs", "1", "--out", str(tmp_path / "out")])
+    first, second, third = capsys.readouterr().out.splitlines()
+    assert first == "images 3×16×16" and second.startswith("learning a class of each image: ")
+    assert third.startswith("epoch 1/1 ")
+
+
 def arrays(file: Path, shape: tuple[int, ...], seed: int = 0) -> Any:
     """A file of numpy's arrays with eight random images in each part; returns the training ones."""
     rng = np.random.default_rng(seed)

@@ -47,7 +47,39 @@ def test_a_mask_is_a_class_of_each_pixel() -> None:
     right = [int(logits[n, :, y, x].argmax()) == masks[n, y, x] for n in range(N) for y in range(H) for x in range(W)]
     assert "class of each pixel" in goal.words
     assert float(goal.loss(logits, masks)) == pytest.approx(float(torch.stack(losses).mean()), rel=1e-5)
-    assert measured(goal, logits, masks) == pytest.approx([sum(map(float, right)) / len(right)])
+    assert measured(goal, logits, masks)[0] == pytest.approx(sum(map(float, right)) / len(right))
+
+
+def logits_of(classes: Tensor) -> Tensor:
+    """(N, …) → (N, C, …): outputs that say these classes."""
+    return nn.functional.one_hot(classes, C).movedim(-1, 1).float()
+
+
+def test_the_mean_of_intersection_over_union_is_of_the_whole_test_set_and_of_classes_that_occur() -> None:
+    masks = torch.tensor([[[0, 0, 0, 1]]] * 4 + [[[0, 0, 0, 0]], [[1, 1, 0, 0]]])
+    outputs = torch.tensor([[[0, 0, 0, 0]]] * 4 + [[[0, 0, 0, 3]], [[1, 1, 1, 0]]])
+    goal = train.goal_of(masks[0], None, 0.0)
+    # class 0: of 18 pixels 12 + 3 + 1 are found, 4 others too; class 1: of 6 pixels 2, 1 other; 2: none; 3: 1 other
+    miou = (16 / (18 + 4) + 2 / (6 + 1) + 0 / 1) / 3
+    assert measured(goal, logits_of(outputs), masks) == pytest.approx([18 / 24, miou])
+    assert measured(goal, logits_of(masks), masks) == [1, 1]
+    background = measured(goal, logits_of(torch.zeros_like(masks)), masks)
+    assert background == pytest.approx([18 / 24, 18 / 24 / 2]), "what learned the background alone is not half as good"
+
+
+def test_classes_of_pixels_are_told_with_their_mean_intersection_over_union(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    masks = torch.arange(8 * H * W).view(8, H, W) % C
+    last = trainer(tmp_path, masks).run()
+    told, *epochs = capsys.readouterr().out.splitlines()
+    assert told.endswith("accuracy is the share of pixels, mIoU the mean of intersection over union over classes")
+    (_, row) = csv.DictReader((tmp_path / "curve.csv").read_text().splitlines())
+    assert list(row) == ["epoch", "lr", "loss", "accuracy", "ema_accuracy", "ema_miou", "seconds"]
+    said = f"{float(row['ema_accuracy']):.2%}, mIoU {float(row['ema_miou']):.2%}"
+    assert f"  EMA {said}  " in epochs[1]
+    assert trainer(tmp_path, masks, "--test-only").tested() == pytest.approx(last)
+    assert capsys.readouterr().out == f"accuracy {said}, of 8 images\n"
 
 
 def test_numbers_have_a_mean_squared_error_and_the_share_of_their_variance_that_is_explained() -> None:

@@ -24,6 +24,7 @@ from vkdnw_search.engine.budget import BudgetUse, budget_use, is_at_stake
 from vkdnw_search.engine.evaluator import Evaluator, limits_of, source_of
 from vkdnw_search.engine.finalists import scores_needed
 from vkdnw_search.engine.neighbours import one_step
+from vkdnw_search.engine.single_positions import SinglePositions, in_network
 from vkdnw_search.engine.start import different, read_start
 from vkdnw_search.engine.tasks import Outcome, Task, score_candidate
 from vkdnw_search.optimizers.variation import mutate, random_genome, repair
@@ -69,6 +70,7 @@ class Diagnosis:
         workers: number that are taken to share it.
         budget: how candidates use the FLOPs allowed, where a winner may leave some.
         start: number of networks that the run would begin with, and of those within the limits.
+        single: of those that were scored, the networks in which convolutions see a single position.
     """
 
     genomes: int
@@ -87,6 +89,7 @@ class Diagnosis:
     workers: int
     budget: BudgetUse | None
     start: tuple[int, int] = (0, 0)
+    single: tuple[SinglePositions, ...] = ()
 
     @property
     def hopeless(self) -> bool:
@@ -133,6 +136,7 @@ def examine(recipe: Recipe, context: LatencyContext | None = None) -> Diagnosis:
         workers=workers,
         budget=_budget(evaluator, usable[:WEIGHED], [first for first, _ in pairs], recipe),
         start=(len(given), sum(evaluator.violation(genome) <= 0 for genome in given)),
+        single=tuple(filter(None, (in_network(space, space.decode(genome)) for genome in usable[:SCORED]))),
     )
 
 
@@ -260,6 +264,9 @@ def _lines(d: Diagnosis, evaluations: int) -> Iterator[tuple[str, str]]:
             yield "", f"below {RELIABLE}: rankings are largely noise; raise score.draws, images or initializations"
     if d.budget is not None and (warning := d.budget.warning()):
         yield "budget", f"among {d.budget.networks} random networks within the limits {warning}"
+    if d.single:
+        worst = max(d.single, key=lambda single: single.alone)
+        yield "images", f"too small for {len(d.single)} of {d.tried} random networks: {worst.in_words()}"
     yield (
         "mutation",
         f"never draws {', '.join(d.unreached[:5])}: only first candidates have it"

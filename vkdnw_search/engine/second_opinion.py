@@ -24,6 +24,7 @@ from vkdnw_search.determinism import seed_from
 from vkdnw_search.engine.budget import SIZES, is_spent, unspent
 from vkdnw_search.engine.evaluator import Evaluator
 from vkdnw_search.engine.rescoring import Rescorer
+from vkdnw_search.engine.single_positions import in_network
 from vkdnw_search.engine.tasks import is_lack_of_memory
 from vkdnw_search.errors import DegenerateNetwork, told
 from vkdnw_search.proxies.az_nas import AzNasTerms, Expressivity
@@ -159,7 +160,9 @@ def by_measures(
     measures, missing = _compared(own, [score for score in scores if score is not None])
     widths = () if stages is None else tuple(map(int, stages.terms.values()))
     opinion = replace(judgement.second_opinion or SecondOpinion(), measures=measures, channels=widths)
-    return _with(judgement, opinion, [*_low(measures), *missing, *_waist(widths)])
+    single = in_network(evaluator.space, evaluator.space.decode(winner.genome))
+    strides = [f"the winner's {single.in_words()}"] if single else []
+    return _with(judgement, opinion, [*_low(measures), *missing, *_waist(widths), *strides])
 
 
 def _with(judgement: Judgement, opinion: SecondOpinion, warnings: Sequence[str]) -> Judgement:

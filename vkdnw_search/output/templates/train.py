@@ -6,9 +6,10 @@
                                                  can be read: MNIST's IDX files, arrays of numpy
     torchrun --nproc-per-node 8 train.py --data PATH
 
-What is learned follows from the targets, and the first line of the output says it: a class of each image; a class of
-each pixel, by masks (H, W) of whole numbers; or numbers of the output's shape, by mean squared error, or as answers 1
-and 0 by --loss bce.
+The first line of the output says of what shape the images are: as the network was searched for, but the digits, of 8×8
+pixels, are made 32×32, unless --size says otherwise. The second says what is learned, which follows from the targets: a
+class of each image; a class of each pixel, by masks (H, W) of whole numbers; or numbers of the output's shape, by mean
+squared error, or as answers 1 and 0 by --loss bce.
 
 The defaults are the published 150 epochs for ImageNet of AZ-NAS (arXiv 2403.19232), for 8 GPUs with 64 images each: SGD
 with Nesterov momentum, learning rate 0.4 for 256 images, cosine to 0 after 5 epochs of warm-up, label smoothing. An
@@ -51,12 +52,14 @@ Images = Dataset[tuple[Tensor, Any]]
 HERE = Path(__file__).resolve().parent
 PUBLISHED = {"epochs": 150, "batch": 64, "lr": 0.4, "warm_up": 5.0, "weight_decay": 4e-5, "bn_momentum": 0.01}
 DIGITS = {"epochs": 10, "batch": 32, "lr": 0.4, "warm_up": 0.5, "weight_decay": 5e-4, "bn_momentum": 0.1}
-DIGITS_SIZE = (32, 32)
+DIGITS_SIZE = (32, 32)  # whatever the network was searched for: a quick try even if that was 224 pixels
+PUBLISHED_SHAPE = (3, 224, 224)
 DECAY = "what weight decay is for: weights of layers, or biases and batch norms too, as published; default: %(default)s"
 EMA_DECAY = 0.9999  # for a run of many steps; the first ones count less, see Trainer.average
 WEIGHTS = (".pt", ".safetensors")
 AUGMENTS = ("none", "flip", "standard", "randaugment")
 CURVE = ("epoch", "lr", "loss", "accuracy", "ema_accuracy", "ema_top5", "seconds")
+PIXELS_CURVE = ("epoch", "lr", "loss", "accuracy", "ema_accuracy", "ema_miou", "seconds")
 CALIBRATION = 256  # training images that the ranges of int8 activations are taken from
 BCE = "float targets are answers, 1 yes and 0 no; default: numbers, by mean squared error"
 
@@ -75,6 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> float:
         channels, sides = _images(options)
         data = read(options.data, size=sides, channels=channels, augment=options.augment, classes=options.classes)
         trainer = Trainer(options, Network, *data)
+        if trainer.rank == 0:
+            print(_seen(trainer.train[0][0], options), flush=True)
         return trainer.tested() if options.test_only else trainer.run()
     except DataError as error:
         sys.exit(str(error).strip().splitlines()[-1])  # the last line, where a process that reads images sent it
@@ -140,8 +145,9 @@ class Goal:
         words: say it.
         loss: of outputs and targets.
         sums: of outputs and targets of a batch, what is added up over the test set: (k,).
-        measures: what the sums make; the first says how good the model is.
+        measures: what the sums make; the first says how good the model is, a second may tell more.
         curve: columns of curve.csv.
+        second: what the second measure is called, a share.
     """
 
     words: str
@@ -149,10 +155,12 @@ class Goal:
     sums: Callable[[Tensor, Tensor], Tensor]
     measures: Callable[[Tensor], Tensor] = lambda sums: sums[:-1] / sums[-1]
     curve: tuple[str, ...] = ("epoch", "lr", "loss", "accuracy", "ema_accuracy", "seconds")
+    second: str = ""
 
-    def said(self, measure: float) -> str:
-        """The first measure in words: r2 may be far below 0."""
-        return f"{measure:.2%}" if "accuracy" in self.curve else f"{measure:.4f}"
+    def said(self, first: float, *second: float) -> str:
+        """The measures in words: r2 may be far below 0."""
+        words = f"{first:.2%}" if "accuracy" in self.curve else f"{first:.4f}"
+        return ", ".join([words, *(f"{self.second} {share:.2%}" for share in second)])
 
 
 def goal_of(target: Any, loss: str | None, label_smoothing: float) -> Goal:
@@ -168,8 +176,10 @@ def goal_of(target: Any, loss: str | None, label_smoothing: float) -> Goal:
         sys.exit(f"--loss {loss}: is for float targets, but those of --data are whole numbers. Leave it out")
     cross_entropy, words = nn.CrossEntropyLoss(label_smoothing=label_smoothing), "cross-entropy, accuracy is the share"
     if target.dim():
-        return Goal(f"a class of each pixel: {words} of pixels", cross_entropy, _right_pixels)
-    return Goal(f"a class of each image: {words} of images", cross_entropy, _right_images, curve=CURVE)
+        words = f"a class of each pixel: {words} of pixels, mIoU the mean of intersection over union over classes"
+        return Goal(words, cross_entropy, _pixels_of_classes, _accuracy_and_miou, PIXELS_CURVE, "mIoU")
+    words = f"a class of each image: {words} of images"
+    return Goal(words, cross_entropy, _right_images, curve=CURVE, second="one of the first five")
 
 
 def first_five(logits: Tensor, labels: Tensor) -> Tensor:
@@ -182,8 +192,19 @@ def _right_images(logits: Tensor, labels: Tensor) -> Tensor:
     return torch.tensor([right[:, 0].sum(), right.any(dim=1).sum(), len(right)])
 
 
-def _right_pixels(logits: Tensor, masks: Tensor) -> Tensor:
-    return torch.tensor([(logits.argmax(dim=1) == masks).sum(), masks.numel()])
+def _pixels_of_classes(logits: Tensor, masks: Tensor) -> Tensor:
+    """Pixels of each class: in both, in the masks, in the outputs; (3 · classes,)."""
+    outputs = logits.argmax(dim=1)
+    found = (outputs[outputs == masks], masks.flatten(), outputs.flatten())
+    return torch.cat([pixels.bincount(minlength=logits.shape[1]) for pixels in found])
+
+
+def _accuracy_and_miou(sums: Tensor) -> Tensor:
+    """The share of pixels that are right, and the mean of intersection / union over classes that occur in either."""
+    both, masks, outputs = sums.view(3, -1)  # TP, TP + FN, TP + FP
+    unions = masks + outputs - both
+    there = unions > 0
+    return torch.stack([both.sum() / masks.sum(), (both[there] / unions[there]).mean()])
 
 
 def _right_answers(logits: Tensor, answers: Tensor) -> Tensor:
@@ -342,7 +363,7 @@ class Trainer:
             self.save()
             if self.rank == 0:
                 row = dict(zip(self.goal.curve, self.curve[-1], strict=True))
-                plain, ema = map(self.goal.said, measures[:2])
+                plain, ema = self.goal.said(measures[0]), self.goal.said(*measures[1:])
                 numbers = f"loss {loss:.4f}  {self.goal.curve[3]} {plain}  EMA {ema}  {row['seconds']:.1f} s"
                 print(f"epoch {epoch + 1}/{self.options.epochs}  {numbers}", flush=True)
                 self.log(row)
@@ -350,15 +371,14 @@ class Trainer:
 
     def tested(self) -> float:
         """How good the weights are as they are, and in int8 where that is asked for. Returns the last of them."""
-        first, models = 0.0, {"": self.model}
+        measures, models = [0.0], {"": self.model}
         if self.options.int8:
             models["int8 "] = self.quantized()
         for kind, model in models.items():
-            first, *top5 = self.measures(model)
+            measures = self.measures(model)
             if self.rank == 0:
-                more = f", one of the first five {top5[0]:.2%}" if top5 else ""
-                print(f"{kind}{self.goal.curve[3]} {self.goal.said(first)}{more}, of {len(self.test)} images")  # type: ignore[arg-type]  # has a length
-        return first
+                print(f"{kind}{self.goal.curve[3]} {self.goal.said(*measures)}, of {len(self.test)} images")  # type: ignore[arg-type]  # has a length
+        return measures[0]
 
     def quantized(self) -> nn.Module:
         """The model in int8, by the ranges of activations that training images give; int8.onnx of --out holds it."""
@@ -540,18 +560,30 @@ def _images(options: argparse.Namespace) -> tuple[int, tuple[int, int]]:
     sides = options.size or (DIGITS_SIZE if options.data == "digits" else None)
     if sides is not None and options.channels is not None:
         return options.channels, sides
-    channels, height, width = _searched_shape()
-    return options.channels or channels, sides or (height, width)
+    searched = _searched_shape() or PUBLISHED_SHAPE
+    height, width = (2 * searched)[-2:]  # of inputs that are no images the sides say nothing
+    return options.channels or searched[0], sides or (height, width)
 
 
-def _searched_shape() -> list[int]:
-    """Channels, height and width that the network was searched for, as architecture.json says."""
+def _seen(image: Tensor, options: argparse.Namespace) -> str:
+    """What the network is given, and where --size does not choose it, what else it was searched for."""
+    shape, searched = tuple(image.shape), None if options.size else _searched_shape()
+    words = f"images {'×'.join(map(str, shape))}"
+    if searched is None or searched == shape:
+        return words
+    sides = ",".join(dict.fromkeys(map(str, searched[1:])))
+    option = f" (--size {sides})" if options.data == "digits" and shape[1:] != searched[1:] else ""
+    return f"{words}; the network was searched for {'×'.join(map(str, searched))}{option}"
+
+
+def _searched_shape() -> tuple[int, ...] | None:
+    """Channels, height and width that the network was searched for, as architecture.json says, where there is one."""
     description = HERE / "architecture.json"
     if not description.exists():
-        return [3, 224, 224]
+        return None
     try:
-        shape = [int(length) for length in json.loads(description.read_bytes())["input_shape"]]
-        return [shape[0], *(2 * shape)[-2:]]  # of inputs that are no images the sides say nothing
+        channels, *sides = json.loads(description.read_bytes())["input_shape"]
+        return int(channels), *map(int, sides)
     except (ValueError, TypeError, LookupError, RecursionError) as error:
         told = f"must have the input_shape, but: {type(error).__name__}: {error}"
         sys.exit(f"{description}: {told}. Give --size and --channels instead")
