@@ -104,7 +104,8 @@ def test_a_search_keeps_its_latencies_and_a_continued_one_measures_none_again(tm
     search(recipe, ["stop.evaluations=10"], out=tmp_path)
     bilinear.clear()
     result = search(recipe, ["stop.evaluations=20"], out=tmp_path)
-    assert not bilinear and json.loads(result.store.note("latencies"))
+    assert set(bilinear) <= {"CellNetwork"}, "whole, a winner that the first search had not"
+    assert json.loads(result.store.note("latencies"))
     assert all(e.cost.latency and e.cost.memory for e in result.evaluations())
     assert result.best is not None and result.best.cost.latency <= 9_000_000_000
 

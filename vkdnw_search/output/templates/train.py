@@ -300,7 +300,7 @@ def quantized(model: nn.Module, images: Sequence[Tensor]) -> bytes:
             quant_pre_process(plain, folded, skip_symbolic_shape=True)
             quantize_static(folded, int8, Batches(images), per_channel=True)
         except Exception as error:  # whatever they raise for a network that they do not know
-            sys.exit(f"--int8: this network cannot be quantized: {type(error).__name__}: {error!s:.200}")
+            sys.exit(f"--int8: this network cannot be quantized: {error!r:.200}")
         return Path(int8).read_bytes()
 
 
