@@ -11,10 +11,17 @@ import torch
 
 from tests.support.processes import long, short
 from tests.support.reliability import Report, injected
+from vkdnw_search.recipe import registry
 
 __all__ = ["injected", "long", "short"]
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _plug_ins_leave_with_the_test_that_they_joined(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_joined", {kind: dict(joined) for kind, joined in registry._joined.items()})
+    monkeypatch.setattr(registry, "_sources", list(registry._sources))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
