@@ -31,7 +31,7 @@ from vkdnw_search.testing import check_search_space
 SPACES = [*shipped("spaces"), "choices", "tiny"]
 OPTIONS: dict[str, dict[str, Any]] = {"nasbench201": {"residual": True}, "resnet": {"small_images": True}}
 PROTOCOLS = [value for name, value in vars(contracts).items() if name.startswith("Has") and isinstance(value, type)]
-SLOTTED = ("mobilenet", "resnet")
+SLOTTED = ("macro", "mobilenet", "resnet")
 """Spaces whose blocks may stand in several slots: a network may need another than that in which it is encoded."""
 PROPERTY = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
