@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 from vkdnw_search.errors import SpaceError
@@ -103,6 +104,11 @@ class Within:
 
 
 ANYWHERE = Within()
+
+
+def ranges(edges: Sequence[int], of: Literal["flops", "parameters", "layers"]) -> list[Within]:
+    """The ranges of a cost that end at ``edges``, ascending, each beginning where the one before ends."""
+    return [Within(*ends, of) for ends in pairwise((-1, *edges))]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -16,6 +15,7 @@ from vkdnw_search.determinism import forked_generators, seed_from
 from vkdnw_search.errors import PluginError, RecipeError, nearest
 from vkdnw_search.quantities import score_text
 from vkdnw_search.recipe.registry import add_plugin_option, file_module, load_plugins, named_module, names
+from vkdnw_search.runs.judgement import standard_error
 
 if TYPE_CHECKING:
     from vkdnw_search.commands.scored_network import Reading, Target
@@ -163,7 +163,7 @@ def _module(source: str, seed: int) -> ModuleType:
 def _verdict(name: str, proxy: AnyProxy, scores: Sequence[Score]) -> list[tuple[str, str]]:
     """The score and its terms, means over the initializations."""
     first, values = scores[0], [s.value for s in scores]
-    error = stdev(values) / math.sqrt(len(values)) if len(values) > 1 else first.standard_error
+    error = standard_error(values) if len(values) > 1 else first.standard_error
     told = f" over {len(values)} initializations" if len(values) > 1 else ""
     terms = [(term, f"{fmean(s.terms[term] for s in scores):.6g}") for term in first.terms]
     if isinstance(proxy, HasRelativeFitness):

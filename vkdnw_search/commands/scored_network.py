@@ -16,10 +16,10 @@ from torch import nn
 
 from vkdnw_search.commands.settings import build_plugin, shape
 from vkdnw_search.contracts import AnyProxy, HasCostScore, HasText, Likelihood, SearchSpace, input_shape_of
-from vkdnw_search.cost.counter import count, free_operators
+from vkdnw_search.cost.counter import count_known, free_operators
 from vkdnw_search.determinism import forked_generators, seed_from
 from vkdnw_search.engine.named_networks import network_in
-from vkdnw_search.errors import BudgetError, RecipeError, ScoreError, UnknownOperators
+from vkdnw_search.errors import BudgetError, RecipeError, ScoreError
 from vkdnw_search.fisher.likelihood import likelihood_of
 from vkdnw_search.output.module import description_of
 from vkdnw_search.proxies.input_shapes import is_one_shape
@@ -67,13 +67,16 @@ class Target:
 
     def built(self, seed: int) -> nn.Module:
         """Construct the network as a search does for that seed: what a score leaves as built is the same each time."""
-        with forked_generators(seed_from(seed, "construction")):
-            return self.make()
+        return self.model if seed == self.seed else self._made(seed)
 
     @cached_property
     def model(self) -> nn.Module:
         """The network of the first seed."""
-        return self.built(self.seed)
+        return self._made(self.seed)
+
+    def _made(self, seed: int) -> nn.Module:
+        with forked_generators(seed_from(seed, "construction")):
+            return self.make()
 
     def subject(self) -> Subject:
         """The network with what it takes and returns.
@@ -142,19 +145,16 @@ def in_module(module: ModuleType, name: str, source: str, reading: Reading, seed
 
 def size(target: Target) -> list[tuple[str, str]]:
     """FLOPs and parameters of a network, in words."""
-    free, told, example = target.free_operators, "", None
+    example = None
     with suppress(ScoreError):  # then FLOPs are counted at numbers of the input shape, or not at all
         example = target.subject().example()
     shapes = _shapes(target.reading)
     try:
-        try:
-            cost = count(target.model, shapes[0], free_operators=free, example=example)
-        except UnknownOperators as fault:
-            told = f", without {', '.join(fault.operators)}, which fvcore does not count"
-            cost = count(target.model, shapes[0], free_operators=free.union(fault.operators), example=example)
+        cost, left_out = count_known(target.model, shapes[0], free_operators=target.free_operators, example=example)
     except BudgetError as fault:
         return [("FLOPs", f"not counted: {fault}")]
-    sized = f"{cost.flops:,} at {' and '.join('×'.join(map(str, shape)) for shape in shapes)}{told}"
+    at = " and ".join("×".join(map(str, shape)) for shape in shapes)
+    sized = ", ".join(filter(None, (f"{cost.flops:,} at {at}", left_out)))
     return [("FLOPs", sized), ("parameters", f"{cost.parameters:,}")]
 
 

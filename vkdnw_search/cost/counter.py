@@ -75,6 +75,29 @@ def count(
     return _count(copy.deepcopy(model), tuple(input_shape), frozenset(free_operators), example)
 
 
+def count_known(
+    model: nn.Module,
+    input_shape: Sequence[int],
+    *,
+    free_operators: frozenset[str] = frozenset(),
+    example: Sequence[torch.Tensor] | None = None,
+) -> tuple[Cost, str]:
+    """Count as :func:`count` does a network that may have any operators: those that fvcore does not know are left out.
+
+    Returns:
+        The cost, and which operators it is without, in words; empty where it is without none.
+
+    Raises:
+        BudgetError: the network cannot be traced.
+    """
+    try:
+        return count(model, input_shape, free_operators=free_operators, example=example), ""
+    except UnknownOperators as fault:
+        free = free_operators.union(fault.operators)
+        left_out = f"without {', '.join(fault.operators)}, which fvcore does not count"
+        return count(model, input_shape, free_operators=free, example=example), left_out
+
+
 def _count(
     model: nn.Module,
     input_shape: tuple[int, ...],

@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from heapq import nlargest
-from itertools import chain, pairwise
+from itertools import chain
 
 import numpy as np
 from scipy import stats
@@ -26,7 +26,7 @@ from vkdnw_search.engine.gate import Gate
 from vkdnw_search.engine.rescoring import Rescorer, fresh_fitness
 from vkdnw_search.engine.second_opinion import MEASURED
 from vkdnw_search.recipe.recipe import Recipe
-from vkdnw_search.records import ANYWHERE, Evaluation, Within
+from vkdnw_search.records import ANYWHERE, Evaluation, Within, ranges
 from vkdnw_search.runs.fitness import fitness_of
 from vkdnw_search.runs.given import number_given
 from vkdnw_search.runs.judgement import BandWinner, Finalist, Judgement
@@ -75,7 +75,7 @@ def judge(evaluator: Evaluator, store: Store, rescorer: Rescorer, gate: Gate, re
     Raises:
         Interrupted: the run must end. The scores so far are kept in the store.
     """
-    finalists, bands = recipe.finalists, [Within(*ends, recipe.bands_of) for ends in pairwise((-1, *recipe.bands))]
+    finalists, bands = recipe.finalists, ranges(recipe.bands, recipe.bands_of)
     leaders, *of_bands = (top(store, evaluator.proxy, finalists or TRIED, within) for within in (ANYWHERE, *bands))
     trivial = _baselines(store) | _best_given(store, evaluator.proxy) if finalists else {}
     everyone = {e.number: e for e in chain(leaders, *of_bands, trivial.values())}

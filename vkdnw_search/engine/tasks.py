@@ -115,21 +115,23 @@ def _score(task: Task) -> Score:
 def network_of(task: Task) -> Iterator[tuple[nn.Module, Probe]]:
     """The network of ``task`` and how to look at it, on one thread and with random generators of its own."""
     space, device = task.space, device_of(task.proxy)
-    shape = input_shape_of(space, task.architecture())
-    probe = Probe(shape, space.num_classes, task.seed, device, task.cost, likelihood_of(space))
+    architecture = task.architecture()
+    probe = Probe(
+        input_shape_of(space, architecture), space.num_classes, task.seed, device, task.cost, likelihood_of(space)
+    )
     with one_thread(), forked_generators():
-        model = _built(task)
+        model = _built(task, architecture)
         seed_generators(seed_from(task.seed, "proxy"))  # however many numbers the construction drew
         yield model, probe
 
 
-def _built(task: Task) -> nn.Module:
+def _built(task: Task, architecture: Architecture) -> nn.Module:
     """The network of ``task``; without weights where its proxy draws them all anew. Seeds the global generators."""
     seed_generators(seed_from(task.seed, "construction"))
     redrawn = draws_weights(task.proxy)
     with without_weights() if redrawn else nullcontext():
-        model = task.space.build(task.architecture())
-    return task.space.build(task.architecture()) if redrawn and not draws_all(model) else model
+        model = task.space.build(architecture)
+    return task.space.build(architecture) if redrawn and not draws_all(model) else model
 
 
 def run_tasks(

@@ -17,10 +17,11 @@ from vkdnw_search.contracts import HasNeeds, LatencySource, TimesNetworks
 from vkdnw_search.cost.latency import LatencyTable
 from vkdnw_search.engine.clock import Clock
 from vkdnw_search.engine.evaluator import Evaluator
-from vkdnw_search.errors import LatencyUnknown, RunFolderError, shortened
+from vkdnw_search.errors import LatencyUnknown
 from vkdnw_search.quantities import amounts
 from vkdnw_search.records import Evaluation
 from vkdnw_search.runs.judgement import WholeLatency, read_record
+from vkdnw_search.runs.notes import read_note
 from vkdnw_search.runs.store import Store
 
 LOGGER = logging.getLogger(__name__)
@@ -86,7 +87,8 @@ class WholeLatencies:
 
     def _times(self, candidate: Evaluation) -> list[float]:
         """The seconds of each timing of ``candidate``, as they were kept, and new ones as long as it takes more."""
-        times, architecture = self._kept(candidate.key), self._space.decode(candidate.genome)
+        times = read_note(self._store, _note(candidate.key), _seconds) or []
+        architecture = self._space.decode(candidate.genome)
         assert self._limit is not None, "nothing is timed without a limit"
         while _takes_more(times, self._limit):
             self._clock.check()
@@ -95,18 +97,13 @@ class WholeLatencies:
             self._store.set_note(_note(candidate.key), json.dumps(times))
         return times
 
-    def _kept(self, key: str) -> list[float]:
-        text = self._store.note(_note(key))
-        try:
-            times = [] if text is None else read_record(list[float], text)
-            if not all(math.isfinite(seconds) and seconds >= 0 for seconds in times):
-                raise ValueError(f"seconds must be finite and not negative, but are {times}")
-            return times
-        except ValueError as error:
-            raise RunFolderError(
-                f"{self._store.path}, {shortened(_note(key))}: must be as it was written, but is not: {error}. Take "
-                "the folder from a backup, or begin anew in another one"
-            ) from error
+
+def _seconds(text: str) -> list[float]:
+    """The timings that were kept. Raises ValueError where ``text`` is none."""
+    times = read_record(list[float], text)
+    if not all(math.isfinite(seconds) and seconds >= 0 for seconds in times):
+        raise ValueError(f"seconds must be finite and not negative, but are {times}")
+    return times
 
 
 def _times_networks(source: LatencySource) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 from torch import nn
 
 from vkdnw_search.contracts import Architecture, Make, SearchSpace
-from vkdnw_search.cost.counter import CostCounter, count, free_operators
+from vkdnw_search.cost.counter import CostCounter, count_known, free_operators
 from vkdnw_search.cost.int8_memory import int8_memory_profile
 from vkdnw_search.cost.int8_size import int8_size
 from vkdnw_search.cost.latency import LatencyTable
@@ -27,7 +27,6 @@ from vkdnw_search.engine.named_networks import NetworkFile, architecture_of, fil
 from vkdnw_search.errors import (
     LatencyUnknown,
     ScoreError,
-    UnknownOperators,
     VkdnwSearchError,
     YardstickError,
     named,
@@ -35,7 +34,6 @@ from vkdnw_search.errors import (
 from vkdnw_search.fisher.checkpoints import without_checkpoints
 from vkdnw_search.fisher.likelihood import likelihood_of
 from vkdnw_search.proxies.subject import subject_of
-from vkdnw_search.records import Cost
 from vkdnw_search.runs.judgement import Yardstick
 
 __all__ = ["GivenNetwork", "read_yardsticks", "timed"]
@@ -94,9 +92,10 @@ def _read(text: str, space: SearchSpace[Any], limits: Limits) -> GivenNetwork:
 def _of_file(text: str, file: NetworkFile, space: SearchSpace[Any], limits: Limits) -> GivenNetwork:
     with one_thread(), forked_generators(0), without_checkpoints():
         model = file.build(space.num_classes)
-        cost, notes = _counted(model, space)
+        cost, left_out = count_known(model, space.input_shape, free_operators=free_operators(space))
         found, unknown = _on_demand(partial(_made, file, space), limits)
-        cost, notes, fault = replace(cost, **found), [*notes, *unknown], ""
+        notes, fault = [*([f"FLOPs {left_out}"] if left_out else []), *unknown], ""
+        cost = replace(cost, **found)
         try:
             subject = subject_of(model, space.input_shape, likelihood=likelihood_of(space))
             if subject.classes != space.num_classes:
@@ -109,16 +108,6 @@ def _of_file(text: str, file: NetworkFile, space: SearchSpace[Any], limits: Limi
 
 def _made(file: NetworkFile, space: SearchSpace[Any]) -> tuple[nn.Module, tuple[int, ...]]:
     return file.build(space.num_classes), tuple(space.input_shape)
-
-
-def _counted(model: nn.Module, space: SearchSpace[Any]) -> tuple[Cost, list[str]]:
-    """What a network costs that may have any operators, and what to know of that."""
-    free = free_operators(space)
-    try:
-        return count(model, space.input_shape, free_operators=free), []
-    except UnknownOperators as fault:
-        note = f"FLOPs without {', '.join(fault.operators)}, which fvcore does not count"
-        return count(model, space.input_shape, free_operators=free.union(fault.operators)), [note]
 
 
 def _on_demand(make: Make, limits: Limits) -> tuple[dict[str, Any], list[str]]:

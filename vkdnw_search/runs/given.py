@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 
-from vkdnw_search.errors import RunFolderError, shortened
 from vkdnw_search.records import Genome
 from vkdnw_search.runs.judgement import read_record
+from vkdnw_search.runs.notes import read_note
 from vkdnw_search.runs.store import Store
 
 __all__ = ["genomes_given", "keep_given", "number_given"]
@@ -27,14 +28,7 @@ def genomes_given(store: Store) -> list[Genome] | None:
     Raises:
         RunFolderError: what is kept is damaged.
     """
-    text = store.note(NOTE)
-    try:
-        return None if text is None else read_record(list[Genome], text)
-    except ValueError as error:
-        raise RunFolderError(
-            f"{store.path}, {NOTE}: must be as it was written, but is not: {shortened(error)}. Take the folder from a "
-            "backup, or begin anew in another one"
-        ) from error
+    return read_note(store, NOTE, partial(read_record, list[Genome]))
 
 
 def number_given(store: Store) -> int:

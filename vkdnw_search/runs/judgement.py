@@ -19,8 +19,25 @@ from vkdnw_search.records import Cost
 T = TypeVar("T")
 
 
+class _ScoredAnew:
+    """What has a score for each of several fresh initializations."""
+
+    __slots__ = ()
+    values: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """The mean of ``values``; NaN without any."""
+        return fmean(self.values) if self.values else math.nan
+
+    @property
+    def standard_error(self) -> float:
+        """The standard error of the mean; NaN with fewer than two values."""
+        return standard_error(self.values)
+
+
 @dataclass(frozen=True, slots=True)
-class Finalist:
+class Finalist(_ScoredAnew):
     """A candidate scored on fresh initializations.
 
     Attributes:
@@ -37,19 +54,9 @@ class Finalist:
     values: tuple[float, ...]
     verdict: str = ""
 
-    @property
-    def mean(self) -> float:
-        """The mean of ``values``; NaN without any."""
-        return fmean(self.values) if self.values else math.nan
-
-    @property
-    def standard_error(self) -> float:
-        """The standard error of the mean; NaN with fewer than two values."""
-        return standard_error(self.values)
-
 
 @dataclass(frozen=True, slots=True)
-class Yardstick:
+class Yardstick(_ScoredAnew):
     """A network of the user's beside what a search found. It need not be in the space, and never wins.
 
     Attributes:
@@ -72,16 +79,6 @@ class Yardstick:
     verdict: str = ""
     fault: str = ""
     note: str = ""
-
-    @property
-    def mean(self) -> float:
-        """The mean of ``values``; NaN without any."""
-        return fmean(self.values) if self.values else math.nan
-
-    @property
-    def standard_error(self) -> float:
-        """The standard error of the mean; NaN with fewer than two values."""
-        return standard_error(self.values)
 
 
 @dataclass(frozen=True, slots=True)

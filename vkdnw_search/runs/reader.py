@@ -6,7 +6,6 @@ import json
 import operator
 from collections.abc import Callable, Collection, Mapping
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, get_args
 
@@ -15,7 +14,7 @@ from vkdnw_search.contracts import AnyProxy, Architecture, SearchSpace
 from vkdnw_search.errors import RunFolderError, shortened
 from vkdnw_search.recipe.recipe import Recipe, SectionName, parse_recipe
 from vkdnw_search.recipe.yaml_reader import MAX_BYTES, read_yaml
-from vkdnw_search.records import Evaluation
+from vkdnw_search.records import Evaluation, ranges
 from vkdnw_search.runs.code_history import accepted_changes
 from vkdnw_search.runs.contents import must_have_plain_contents
 from vkdnw_search.runs.fitness import fitness_of
@@ -162,9 +161,9 @@ class RunReader:
         judged = () if self.judgement is None else self.judgement.bands
         winners = {band.winner.number for band in judged if band.winner is not None}
         rows: list[tuple[int, Evaluation | None]] = []
-        for above, at_most in pairwise((-1, *self.recipe.bands)):
-            within = [e for e in self.ranked if above < getattr(e.cost, self.recipe.bands_of) <= at_most]
-            rows.append((at_most, next(iter([*(e for e in within if e.number in winners), *within]), None)))
+        for band in ranges(self.recipe.bands, self.recipe.bands_of):
+            within = [e for e in self.ranked if band.has(e.cost)]
+            rows.append((band.at_most, next(iter([*(e for e in within if e.number in winners), *within]), None)))
         return rows
 
     def found(self, evaluation: Evaluation) -> FoundNetwork:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from functools import partial
 
-from vkdnw_search.errors import RunFolderError, shortened
 from vkdnw_search.runs.judgement import read_record
+from vkdnw_search.runs.notes import read_note
 from vkdnw_search.runs.store import Store
 
 __all__ = ["Reused", "counted", "read_reused"]
@@ -46,11 +47,4 @@ def read_reused(store: Store) -> Reused | None:
     Raises:
         RunFolderError: what is kept is damaged.
     """
-    text = store.note(NOTE)
-    try:
-        return None if text is None else read_record(Reused, text)
-    except ValueError as error:
-        raise RunFolderError(
-            f"{store.path}, {NOTE}: must be as it was written, but is not: {shortened(error)}. Take the folder from a "
-            "backup, or begin anew in another one"
-        ) from error
+    return read_note(store, NOTE, partial(read_record, Reused))
